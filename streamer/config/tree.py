@@ -146,6 +146,8 @@ class Encoder(Section):
     image_root: str | None = None
     cache_root: str = ".streamer/vectors"
     """Folder of the vectors already computed, by content hash."""
+    cache_vectors_max: int = 4_000_000
+    """Vectors kept in that folder, the newest; 384 dimensions take about 0.9 KB each."""
 
 
 class Logging(Section):
