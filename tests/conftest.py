@@ -1,0 +1,38 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka_server import KafkaServer
+
+from streamer.config.tree import Config, Kafka
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """One broker for the whole session. A test that stops or suspends brokers starts one of its own."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kafka_config(kafka_server: KafkaServer) -> Callable[..., Config]:
+    """Makes configurations on the session's broker: topics and groups of this test alone, short timeouts."""
+    unique = uuid.uuid4().hex[:10]
+
+    def make(**settings: object) -> Config:
+        defaults: dict[str, object] = {
+            "bootstrap_servers": kafka_server.bootstrap,
+            "topic_prefix": f"{unique}.",
+            "partitions": 2,
+            "session_timeout_ms": 3_000,
+            "max_poll_interval_ms": 3_000,
+        }
+        return Config(namespace=unique, kafka=Kafka(**(defaults | settings)))  # type: ignore[arg-type]
+
+    return make
