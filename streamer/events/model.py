@@ -6,7 +6,7 @@ Times are event time in epoch milliseconds UTC (suffix ``_ms``). Ids are strings
 from __future__ import annotations
 
 import enum
-from typing import NewType
+from typing import Annotated, Any, Literal, NewType
 
 import msgspec
 
@@ -31,6 +31,20 @@ EVENT_BYTES_MAX = 65_536
 DEAD_VALUE_BYTES_MAX = 65_536
 TIMESTAMP_MS_MIN = 10**11
 TIMESTAMP_MS_MAX = 10**14
+ITEM_BYTES_MAX = 1_048_576
+NESTING_MAX = 256
+"""Arrays and objects within each other that a JSON value may hold, so that a refusal never depends on the caller's stack."""
+
+Id = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX, description="A string of 1 to 256 bytes of UTF-8, never a number.")
+]
+Timestamp = Annotated[
+    Annotated[int, msgspec.Meta(ge=TIMESTAMP_MS_MIN, le=TIMESTAMP_MS_MAX)] | float | str,
+    msgspec.Meta(
+        description="Epoch milliseconds (10^11 to 10^14; a fraction is floored), or RFC 3339 text with an offset or Z.",
+        examples=[1795485458344, "2026-11-24T03:17:38.344+02:00"],
+    ),
+]
 
 
 class EventType(enum.IntEnum):
@@ -44,6 +58,35 @@ class EventType(enum.IntEnum):
 
 
 EVENT_TYPE_NAMES = tuple(kind.name.lower() for kind in EventType)
+
+
+EventTypeName = Literal["impression", "view", "click", "cart", "purchase"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a user did, as producers write it: the value of a record of topic ``events``, whose key is the user id."""
+
+    event_id: Annotated[
+        Id | None, msgspec.Meta(description="Applied at most once a user; without it as often as it comes.")
+    ] = None
+    type: Annotated[EventTypeName, msgspec.Meta(description="What happened.")]
+    user_id: Annotated[Id, msgspec.Meta(description="Who did it; also the key of the record.")]
+    item_id: Annotated[
+        Id | None,
+        msgspec.Meta(description="To which item. Needed by view, click and cart; by a purchase unless it has item_ids."),
+    ] = None
+    item_ids: Annotated[
+        Annotated[tuple[Id, ...], msgspec.Meta(max_length=ITEM_IDS_MAX)] | None,
+        msgspec.Meta(description="The items shown by an impression, or bought by a purchase; without meaning elsewhere."),
+    ] = None
+    timestamp: Timestamp
+    session_id: Annotated[Id | None, msgspec.Meta(description="The visit, in the producer's own words.")] = None
+    request_id: Annotated[Id | None, msgspec.Meta(description="The request that showed the list.")] = None
+    quantity: Annotated[float | None, msgspec.Meta(description="How many: a finite number.")] = None
+    price: Annotated[float | None, msgspec.Meta(description="For how much: a finite number.")] = None
+    context: Annotated[
+        dict[str, Any] | None, msgspec.Meta(description="Anything else, as an object; over 4096 bytes it is ignored.")
+    ] = None
 
 
 class RejectReason(enum.StrEnum):
@@ -106,6 +149,19 @@ class ItemDocument(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     provider: str | None = None
     available: bool = True
+    timestamp_ms: int | None = None
+
+
+class DeletedItem(msgspec.Struct, frozen=True):
+    """An item withdrawn by a null value under its key."""
+
+    item_id: str
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """A user to be forgotten; ``timestamp_ms`` None stands for the time at which the log received the record."""
+
+    user_id: str
     timestamp_ms: int | None = None
 
 
