@@ -1,0 +1,75 @@
+"""Making, inspecting and trimming the topics of the embedded log."""
+
+from __future__ import annotations
+
+import uuid
+
+from streamer.config.tree import Config
+from streamer.embedded.database import Database, PartitionRow
+from streamer.events.model import CONTROL, DEAD, INPUT_TOPICS
+from streamer.ports import LogError, TopicInfo, TopicPartition, TopicsMissingError
+
+_TOPICS = (*INPUT_TOPICS, DEAD)
+
+
+class EmbeddedAdmin:
+    """LogAdmin of the embedded log in ``config.log.root``; the one who makes its file."""
+
+    def __init__(self, config: Config) -> None:
+        self._prefix = config.kafka.topic_prefix
+        self._partitions = config.kafka.partitions
+        self._database = Database(config, synchronous="FULL")
+
+    def create_topics(self) -> list[str]:
+        """Makes the topics that are missing; returns their logical names. Idempotent, safe beside other processes."""
+        self._database.create()
+        with self._database.transaction() as connection:
+            present = {name for (name,) in connection.execute("SELECT name FROM topics")}
+            created = [topic for topic in _TOPICS if self._prefix + topic not in present]
+            for topic in created:
+                name = self._prefix + topic
+                count = 1 if topic == CONTROL else self._partitions
+                connection.execute("INSERT INTO topics VALUES (?, ?, ?)", (name, str(uuid.uuid4()), count))
+                rows = [(name, partition) for partition in range(count)]
+                connection.executemany("INSERT INTO partitions (topic, partition) VALUES (?, ?)", rows)
+        return created
+
+    def topics(self) -> dict[str, TopicInfo]:
+        """The existing ones among our topics, by logical name."""
+        try:
+            with self._database.reading() as connection:
+                rows = connection.execute("SELECT name, topic_id, partitions FROM topics").fetchall()
+        except TopicsMissingError:
+            return {}
+        found = {name: TopicInfo(topic_id, partitions) for name, topic_id, partitions in rows}
+        return {topic: found[self._prefix + topic] for topic in _TOPICS if self._prefix + topic in found}
+
+    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
+        """(beginning, end) offset of every input partition that exists."""
+        return {place: (row.beginning, row.end) for place, row in self._rows(INPUT_TOPICS).items()}
+
+    def trim(self, place: TopicPartition, before_offset: int) -> None:
+        """Gives up the records of a partition below ``before_offset``. Nothing else ever removes a record.
+
+        Raises LogError where the partition does not exist or ends before that offset.
+        """
+        with self._database.transaction() as connection:
+            row = self._rows((place.topic,)).get(place)
+            if row is None or before_offset > row.end:
+                have = "no such partition" if row is None else f"[{row.beginning}, {row.end})"
+                message = f"cannot trim {place.topic}-{place.partition} before offset {before_offset}: the log holds {have}"
+                raise LogError(message, retriable=False)
+            connection.execute(
+                "DELETE FROM batches WHERE partition_id = ? AND base_offset + count <= ?", (row.id, before_offset)
+            )
+            connection.execute("UPDATE partitions SET beginning = max(beginning, ?) WHERE id = ?", (before_offset, row.id))
+
+    def close(self) -> None:
+        """Frees what is held."""
+        self._database.close()
+
+    def _rows(self, topics: tuple[str, ...]) -> dict[TopicPartition, PartitionRow]:
+        try:
+            return self._database.partitions(topics)
+        except TopicsMissingError:
+            return {}

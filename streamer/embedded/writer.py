@@ -1,0 +1,229 @@
+"""Appending to the embedded log: a bounded buffer and one thread that commits it in batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from streamer.config.tree import Config
+from streamer.embedded.batches import pack, pack_headers, partition_of
+from streamer.embedded.database import Database, PartitionRow
+from streamer.ports import Acknowledge, LogError, OutRecord, TopicPartition
+
+log = logging.getLogger(__name__)
+
+RECORD_BYTES_MAX = 1_048_576
+"""Key and value of one record: what a Kafka broker takes by default, so that what passes here passes there."""
+
+RUN_BYTES_MAX = 1_048_576
+"""Values of one stored run."""
+
+_YIELD_S = 0.0005
+"""Pause between two commits, so that other processes' writers and the owner's commit find the file free."""
+
+
+def wall_clock_ms() -> int:
+    """Epoch milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class _Sent(NamedTuple):
+    record: OutRecord
+    on_done: Acknowledge | None
+
+
+class EmbeddedWriter:
+    """LogWriter of the embedded log: a record is acknowledged once the transaction that holds it is committed.
+
+    Acknowledged records survive the death of any process, ``kill -9`` included; see ``database`` for loss of power.
+    Callbacks run on the writer's thread, in the order in which the records were sent. After a fork the child gets a buffer
+    and a thread of its own; what the parent had sent is the parent's alone.
+
+    Args:
+        config: ``log.root``, ``kafka.topic_prefix``, ``kafka.buffer_records_max``, ``kafka.request_timeout_ms``.
+        now_ms: the log's clock, by which records are stamped; never goes back within a partition.
+    """
+
+    def __init__(self, config: Config, *, now_ms: Callable[[], int] = wall_clock_ms) -> None:
+        self._config = config
+        self._now_ms = now_ms
+        self._making = threading.Lock()
+        self._appender: _Appender | None = None
+        self._pid = os.getpid()
+        self._closed = False
+
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+        """Buffers one record; blocks while ``kafka.buffer_records_max`` records wait. Raises LogError once closed."""
+        self._own().send(_Sent(record, on_done))
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until every record sent before is acknowledged or refused; raises LogError after ``timeout_s``."""
+        if self._appender is not None and self._pid == os.getpid():
+            self._appender.flush(timeout_s)
+
+    def close(self) -> None:
+        """Appends what is buffered and ends the thread."""
+        self._closed = True
+        if self._appender is not None and self._pid == os.getpid():
+            self._appender.close()
+            self._appender = None
+
+    def _own(self) -> _Appender:
+        appender = self._appender
+        if appender is not None and self._pid == os.getpid():
+            return appender
+        if self._closed:
+            raise _closed()
+        if self._pid != os.getpid():  # a forked child: the parent's thread, and whoever held this lock, are not here
+            self._pid, self._making, self._appender = os.getpid(), threading.Lock(), None
+        with self._making:
+            if self._appender is None:
+                self._appender = _Appender(self._config, self._now_ms)
+            return self._appender
+
+
+class _Appender:
+    """The buffer and the thread of one process."""
+
+    def __init__(self, config: Config, now_ms: Callable[[], int]) -> None:
+        self._root = config.log.root
+        self._limit = config.kafka.buffer_records_max
+        self._batch = max(1, self._limit // 2)  # the other half fills up meanwhile
+        self._now_ms = now_ms
+        self._database = Database(config, synchronous="NORMAL")
+        self._changed = threading.Condition()
+        self._waiting: deque[_Sent] = deque()
+        self._sent = 0
+        self._done = 0
+        self._closing = False
+        self._spread = 0
+        self._thread = threading.Thread(target=self._run, name="embedded-log-writer", daemon=True)
+        self._thread.start()
+
+    def send(self, sent: _Sent) -> None:
+        with self._changed:
+            while self._sent - self._done >= self._limit and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                raise _closed()
+            self._waiting.append(sent)
+            self._sent += 1
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> None:
+        with self._changed:
+            target = self._sent
+            if self._changed.wait_for(lambda: self._done >= target, timeout_s):
+                return
+            left = target - self._done
+        message = (
+            f"{left} records still wait for the embedded log in {self._root} after {timeout_s} s; another process may hold it"
+        )
+        raise LogError(message, retriable=True)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._take():
+            for sent, error in zip(batch, self._append(batch), strict=True):
+                _acknowledge(sent, error)
+            with self._changed:
+                self._done += len(batch)
+                self._changed.notify_all()
+            time.sleep(_YIELD_S)
+        self._database.close()
+
+    def _take(self) -> list[_Sent]:
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+
+    def _append(self, batch: Sequence[_Sent]) -> list[LogError | None]:
+        """Appends all that can be; returns for each record why not, or None."""
+        try:
+            with self._database.transaction():
+                rows = self._database.partitions(tuple({sent.record.topic for sent in batch}))
+                errors = [self._refusal(sent.record, rows) for sent in batch]
+                good = [sent.record for sent, error in zip(batch, errors, strict=True) if error is None]
+                for place, records in self._by_partition(good, rows).items():
+                    self._store(rows[place], records)
+        except LogError as error:
+            return [error] * len(batch)
+        except Exception as error:  # whatever it is, it must reach the senders: the thread goes on
+            log.exception("embedded log %s: %d records refused", self._root, len(batch))
+            return [LogError(f"embedded log {self._root}: {error!r} while appending", retriable=False)] * len(batch)
+        return errors
+
+    def _refusal(self, record: OutRecord, rows: dict[TopicPartition, PartitionRow]) -> LogError | None:
+        if TopicPartition(record.topic, 0) not in rows:
+            return self._database.missing(f"no topic {record.topic}")
+        size = len(record.key or b"") + len(record.value or b"")
+        if size > RECORD_BYTES_MAX:
+            message = f"record for topic {record.topic} has {size} bytes, the log takes at most {RECORD_BYTES_MAX}"
+            return LogError(message, retriable=False)
+        return None
+
+    def _by_partition(
+        self, records: Sequence[OutRecord], rows: dict[TopicPartition, PartitionRow]
+    ) -> dict[TopicPartition, list[OutRecord]]:
+        counts = Counter(topic for topic, _ in rows)
+        split: dict[TopicPartition, list[OutRecord]] = {}
+        for record in records:
+            count = counts[record.topic]
+            if record.key is None:
+                self._spread = partition = (self._spread + 1) % count
+            else:
+                partition = partition_of(record.key, count)
+            split.setdefault(TopicPartition(record.topic, partition), []).append(record)
+        return split
+
+    def _store(self, row: PartitionRow, records: list[OutRecord]) -> None:
+        append_ms = max(self._now_ms(), row.append_ms)
+        stored = []
+        offset = row.end
+        for run in _runs(records):
+            keys, values = pack([one.key for one in run]), pack([one.value for one in run])
+            stored.append((row.id, offset, len(run), append_ms, *keys, *values, pack_headers([one.headers for one in run])))
+            offset += len(run)
+        connection = self._database.connection()
+        connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", stored)
+        connection.execute("UPDATE partitions SET end = ?, append_ms = ? WHERE id = ?", (offset, append_ms, row.id))
+
+
+def _closed() -> LogError:
+    return LogError("this writer of the embedded log is closed; send before close, or make another one", retriable=False)
+
+
+def _runs(records: list[OutRecord]) -> list[list[OutRecord]]:
+    runs: list[list[OutRecord]] = [[]]
+    size = 0
+    for record in records:
+        cost = len(record.value or b"")
+        if runs[-1] and size + cost > RUN_BYTES_MAX:
+            runs.append([])
+            size = 0
+        runs[-1].append(record)
+        size += cost
+    return runs
+
+
+def _acknowledge(sent: _Sent, error: LogError | None) -> None:
+    if sent.on_done is None:
+        if error is not None:
+            log.error("record for topic %s was not appended: %s", sent.record.topic, error)
+        return
+    try:
+        sent.on_done(sent.record, error)
+    except Exception:
+        log.exception("the callback of a record for topic %s raised", sent.record.topic)
