@@ -1,1 +1,65 @@
-"""."""
+"""Snapshots: tables cut into chunks named by their hash, manifests, and the decision where to start."""
+
+from streamer.snapshots.chunks import (
+    fold_hashes,
+    latest_complete,
+    list_snapshots,
+    read_snapshot,
+    retain,
+    table_hashes,
+    write_snapshot,
+)
+from streamer.snapshots.folder import FolderStore
+from streamer.snapshots.manifest import (
+    Manifest,
+    SnapshotDamaged,
+    StructureDiffers,
+    TableEntry,
+    chunk_names,
+    offsets_of,
+    positions_of,
+    read_manifest,
+    require_same_structure,
+    snapshot_name,
+    versions,
+)
+from streamer.snapshots.recovery import (
+    Override,
+    RecoveryRefused,
+    Row,
+    Start,
+    StartKind,
+    choose_start,
+    format_metadata,
+    parse_metadata,
+)
+
+__all__ = [
+    "FolderStore",
+    "Manifest",
+    "Override",
+    "RecoveryRefused",
+    "Row",
+    "SnapshotDamaged",
+    "Start",
+    "StartKind",
+    "StructureDiffers",
+    "TableEntry",
+    "choose_start",
+    "chunk_names",
+    "fold_hashes",
+    "format_metadata",
+    "latest_complete",
+    "list_snapshots",
+    "offsets_of",
+    "parse_metadata",
+    "positions_of",
+    "read_manifest",
+    "read_snapshot",
+    "require_same_structure",
+    "retain",
+    "snapshot_name",
+    "table_hashes",
+    "versions",
+    "write_snapshot",
+]

@@ -1,0 +1,236 @@
+"""Tables cut into chunks named by their hash: writing, reading, comparing and retiring snapshots.
+
+A chunk is written once whatever the number of snapshots that hold it, so a snapshot costs what changed since the last one.
+Nothing is pickled: a chunk is the bytes of an array, little endian, in C order.
+
+Order of writes and deletions. Chunks are durable before the manifest that names them; a manifest is deleted before its
+chunks. So a manifest that can be seen is complete, and a crash leaves at worst chunks that nobody names, which the next
+``retain`` removes. Chunks of a write in progress are named by no manifest yet: **write_snapshot and retain of one store must
+not run at the same time**. The owner calls both from its one snapshot thread, ``retain`` only after its commit succeeded, so
+that a worker that lost the partitions deletes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.ports import SnapshotStore
+from streamer.snapshots.manifest import (
+    CHUNKS,
+    Manifest,
+    SnapshotDamaged,
+    TableEntry,
+    chunk_file,
+    chunk_names,
+    encode_manifest,
+    manifest_file,
+    manifest_names,
+    read_manifest,
+)
+
+logger = logging.getLogger(__name__)
+
+Tables = Mapping[str, NDArray[Any]]
+_Keep = Callable[[str, memoryview], None]
+_KINDS = "biuf"
+"""numpy kinds that a table may have: booleans, integers, floats."""
+
+
+def write_snapshot(
+    store: SnapshotStore, draft: Manifest, fold: Tables, publisher: Tables, *, known: AbstractSet[str] | None = None
+) -> Manifest:
+    """Writes a snapshot: it is durable and complete once this returns, and no reader sees it before.
+
+    Args:
+        store: where to.
+        draft: the manifest without its tables; ``draft.chunk_bytes`` is the size in bytes of a chunk.
+        fold: tables that are a function of the recorded order.
+        publisher: tables that are kept but not compared.
+        known: hashes of chunks that need no writing, as ``chunk_names`` of the parent; it must be a snapshot that ``retain``
+            protects. None: the chunks of the complete snapshots in the store.
+
+    The arrays must not change meanwhile: the caller hands over copies.
+    Returns the manifest with its tables. Raises TypeError for a table of objects or records, OSError from the store.
+    """
+    if known is None:
+        known = set().union(*map(chunk_names, list_snapshots(store)))
+    written: set[str] = set()
+
+    def keep(sha256: str, chunk: memoryview) -> None:
+        if sha256 not in known and sha256 not in written:
+            store.put(chunk_file(sha256), bytes(chunk))
+            written.add(sha256)
+
+    entries = [_entry(name, "fold", fold[name], draft.chunk_bytes, keep) for name in sorted(fold)]
+    entries += [_entry(name, "publisher", publisher[name], draft.chunk_bytes, keep) for name in sorted(publisher)]
+    manifest = msgspec.structs.replace(draft, tables=tuple(entries))
+    store.put(manifest_file(manifest.name), encode_manifest(manifest))
+    logger.debug("snapshot %s written: %d of %d chunks new", manifest.name, len(written), len(chunk_names(manifest)))
+    return manifest
+
+
+def read_snapshot(store: SnapshotStore, name: str) -> tuple[Manifest, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Reads snapshot ``name``: (manifest, fold tables, publisher tables), every byte checked against its hash.
+
+    The arrays are new, writable, in C order. Raises SnapshotDamaged naming the file, what was expected and found.
+    """
+    manifest = read_manifest(store, name)
+    fold: dict[str, NDArray[Any]] = {}
+    publisher: dict[str, NDArray[Any]] = {}
+    for entry in manifest.tables:
+        (fold if entry.kind == "fold" else publisher)[entry.name] = _read_table(store, entry, manifest)
+    return manifest, fold, publisher
+
+
+def table_hashes(tables: Tables, chunk_bytes: int) -> dict[str, str]:
+    """The hash of each table as a manifest of the same ``chunk_bytes`` has it, without writing anything."""
+    return {name: _entry(name, "fold", tables[name], chunk_bytes, _drop).sha256 for name in sorted(tables)}
+
+
+def fold_hashes(manifest: Manifest) -> dict[str, str]:
+    """The hash of each fold table of a snapshot."""
+    return {entry.name: entry.sha256 for entry in manifest.tables if entry.kind == "fold"}
+
+
+def list_snapshots(store: SnapshotStore) -> list[Manifest]:
+    """Manifests of the complete snapshots, newest first; one that can't be read or lacks a chunk is skipped with a warning."""
+    present = _stored_chunks(store)
+    found = (_complete(store, name, present) for name in manifest_names(store))
+    return [manifest for manifest in found if manifest is not None]
+
+
+def latest_complete(store: SnapshotStore) -> Manifest | None:
+    """The manifest of the newest complete snapshot, None where there is none."""
+    present = _stored_chunks(store)
+    found = (_complete(store, name, present) for name in manifest_names(store))
+    return next((manifest for manifest in found if manifest is not None), None)
+
+
+def retain(store: SnapshotStore, keep: int, protected: AbstractSet[str]) -> list[str]:
+    """Deletes old snapshots, then the chunks that no kept one names; returns the names of the snapshots deleted.
+
+    Kept are the ``protected`` ones and the newest complete ones, ``keep`` together; what is newer than the oldest of these,
+    complete or not, is left alone. If a manifest that stays can't be read no chunk is deleted, since it may name any.
+    Must not run beside ``write_snapshot`` of the same store (see the module).
+    """
+    complete = [manifest.name for manifest in list_snapshots(store)]
+    quota = max(keep - sum(name in protected for name in complete), 0)
+    kept = [name for name in complete if name not in protected][:quota]
+    oldest = min(kept, default=max(protected, default="")) if len(kept) == quota else ""
+    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in protected)
+    for name in retired:
+        store.delete(manifest_file(name))
+    _delete_unnamed_chunks(store)
+    return retired
+
+
+def _delete_unnamed_chunks(store: SnapshotStore) -> None:
+    unnamed = _stored_chunks(store)
+    # The manifests are listed after the chunks: one that appeared meanwhile is honoured.
+    for name in manifest_names(store):
+        try:
+            unnamed -= chunk_names(read_manifest(store, name))
+        except SnapshotDamaged as error:
+            logger.warning("no chunk is deleted while the manifest of %s can't be read: %s", name, error)
+            return
+    for sha256 in sorted(unnamed):
+        store.delete(chunk_file(sha256))
+
+
+def _stored_chunks(store: SnapshotStore) -> set[str]:
+    return {file.rpartition("/")[2] for file in store.names(CHUNKS)}
+
+
+def _complete(store: SnapshotStore, name: str, present: AbstractSet[str]) -> Manifest | None:
+    try:
+        manifest = read_manifest(store, name)
+    except SnapshotDamaged as error:
+        logger.warning("snapshot %s is skipped: %s", name, error)
+        return None
+    missing = chunk_names(manifest) - present
+    if missing:
+        logger.warning("snapshot %s is skipped: %d chunks are missing, %s first", name, len(missing), chunk_file(min(missing)))
+        return None
+    return manifest
+
+
+def _drop(sha256: str, chunk: memoryview) -> None:
+    """Keeps nothing: hashing alone."""
+
+
+def _entry(name: str, kind: Literal["fold", "publisher"], table: NDArray[Any], chunk_bytes: int, keep: _Keep) -> TableEntry:
+    if table.dtype.kind not in _KINDS:
+        raise TypeError(f"table {name!r} has dtype {table.dtype}: expected plain numbers or booleans")
+    plain = np.asarray(table, dtype=table.dtype.newbyteorder("<"), order="C")
+    hashes: list[str] = []
+    for chunk in _cut(plain, chunk_bytes):
+        sha256 = hashlib.sha256(chunk).hexdigest()
+        keep(sha256, chunk)
+        hashes.append(sha256)
+    return _seal(TableEntry(name=name, kind=kind, dtype=plain.dtype.str, shape=plain.shape, sha256="", chunks=tuple(hashes)))
+
+
+def _cut(table: NDArray[Any], chunk_bytes: int) -> Iterator[memoryview]:
+    content = _bytes_of(table)
+    for start in range(0, len(content), chunk_bytes):
+        yield content[start : start + chunk_bytes]
+
+
+def _bytes_of(table: NDArray[Any]) -> memoryview:
+    return table.reshape(-1).view(np.uint8).data if table.nbytes else memoryview(b"")
+
+
+def _seal(entry: TableEntry) -> TableEntry:
+    content = msgspec.json.encode((entry.dtype, entry.shape, entry.chunks))
+    return msgspec.structs.replace(entry, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _read_table(store: SnapshotStore, entry: TableEntry, manifest: Manifest) -> NDArray[Any]:
+    dtype = _checked_dtype(entry, manifest)
+    table = np.empty(entry.shape, dtype)
+    content = _bytes_of(table)
+    for number, sha256 in enumerate(entry.chunks):
+        target = content[number * manifest.chunk_bytes : (number + 1) * manifest.chunk_bytes]
+        target[:] = _read_chunk(store, sha256, len(target))
+    return table
+
+
+def _checked_dtype(entry: TableEntry, manifest: Manifest) -> np.dtype[Any]:
+    """The dtype, after the entry agrees with itself: checked before memory is taken for what it claims."""
+    file = f"{manifest_file(manifest.name)}, table {entry.name}"
+    found = _seal(entry).sha256
+    if found != entry.sha256:
+        raise SnapshotDamaged(file, expected=f"sha256 {entry.sha256}", found=f"sha256 {found}")
+    try:
+        dtype = np.dtype(entry.dtype)
+    except TypeError:
+        raise SnapshotDamaged(file, expected="a numpy dtype", found=repr(entry.dtype)) from None
+    if dtype.kind not in _KINDS or dtype.str != entry.dtype or min(entry.shape, default=0) < 0:
+        raise SnapshotDamaged(file, expected="a table of plain values", found=f"dtype {entry.dtype}, shape {entry.shape}")
+    chunks = -(-math.prod(entry.shape) * dtype.itemsize // manifest.chunk_bytes)
+    if chunks != len(entry.chunks):
+        raise SnapshotDamaged(file, expected=f"{chunks} chunks for shape {entry.shape}", found=f"{len(entry.chunks)}")
+    return dtype
+
+
+def _read_chunk(store: SnapshotStore, sha256: str, size: int) -> bytes:
+    file = chunk_file(sha256)
+    try:
+        data = store.get(file)
+    except KeyError:
+        raise SnapshotDamaged(file, expected=f"{size} bytes", found="no such file") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256 or len(data) != size:
+        raise SnapshotDamaged(
+            file, expected=f"{size} bytes with sha256 {sha256}", found=f"{len(data)} bytes with sha256 {found}"
+        )
+    return data

@@ -1,0 +1,107 @@
+"""A snapshot store in a folder of a local (or mounted) file system."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+"""Files of a write that has not ended; never listed, never read."""
+
+
+class FolderStore:
+    """Blobs as files under ``root``: each is there whole or not at all, and stays once ``put`` has returned.
+
+    A write goes to a temporary file beside its target, is fsynced, renamed, and the folder fsynced. Safe for threads and for
+    several processes: the last ``put`` of a name wins.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __repr__(self) -> str:
+        return f"FolderStore({str(self._root)!r})"
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Writes a blob whole or not at all; it is durable once this returns.
+
+        Raises OSError where the file system refuses (full, read-only): the blob that was there before is untouched.
+        """
+        target = self._path(name)
+        self._make_folder(target.parent)
+        temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(target.parent)
+
+    def get(self, name: str) -> bytes:
+        """Reads a blob; raises KeyError where there is none."""
+        try:
+            return self._path(name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyError(name) from None
+
+    def names(self, prefix: str) -> list[str]:
+        """All names that begin with ``prefix``, sorted."""
+        start = self._root / prefix.rpartition("/")[0]
+        found = [name for path in _files(start) if (name := path.relative_to(self._root).as_posix()).startswith(prefix)]
+        return sorted(found)
+
+    def delete(self, name: str) -> None:
+        """Removes a blob; nothing where there is none."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._path(name).unlink()
+
+    def remove_leftovers(self) -> int:
+        """Removes temporary files of writes that a crash cut short; returns how many.
+
+        Call it before the first write of a new owner. A former owner that still writes loses at most the ``put`` in
+        progress, which raises FileNotFoundError there.
+        """
+        leftovers = list(self._root.rglob(f"{TEMPORARY_PREFIX}*"))
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        return len(leftovers)
+
+    def _path(self, name: str) -> Path:
+        parts = name.split("/")
+        if not all(parts) or any(part.startswith(".") for part in parts) or "\\" in name or "\0" in name:
+            raise ValueError(
+                f"blob name {name!r}: expected a relative name, parts between '/' neither empty nor beginning with a dot"
+            )
+        return self._root.joinpath(*parts)
+
+    def _make_folder(self, folder: Path) -> None:
+        # A folder is durable only when its parent is fsynced, so each new one takes one step down from the last that exists.
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+            _sync_folder(new.parent)
+
+
+def _files(folder: Path) -> list[Path]:
+    paths: list[Path] = []
+    for parent, _, file_names in os.walk(folder):
+        paths.extend(Path(parent, name) for name in file_names if not name.startswith(TEMPORARY_PREFIX))
+    return paths
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
