@@ -91,11 +91,11 @@ def encode_event(event: Event) -> bytes:
     """
     for name in ("quantity", "price"):
         number = getattr(event, name)
-        if number is not None and not math.isfinite(number):  # would be encoded as null
+        if isinstance(number, float) and not math.isfinite(number):  # would be encoded as null
             raise InvalidEventError(Reject(RejectReason.WRONG_TYPE, f"{name} is {number}, expected a finite number"))
     try:
         value = _ENCODER.encode(event)
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         found = f"the event cannot be written as JSON: {error}; expected plain values and valid Unicode"
         raise InvalidEventError(Reject(RejectReason.WRONG_TYPE, found)) from error
     decoded = decode_events((value,))

@@ -39,7 +39,11 @@ Id = Annotated[
     str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX, description="A string of 1 to 256 bytes of UTF-8, never a number.")
 ]
 Timestamp = Annotated[
-    Annotated[int, msgspec.Meta(ge=TIMESTAMP_MS_MIN, le=TIMESTAMP_MS_MAX)] | float | str,
+    Annotated[int, msgspec.Meta(ge=TIMESTAMP_MS_MIN, le=TIMESTAMP_MS_MAX)]
+    | Annotated[float, msgspec.Meta(ge=TIMESTAMP_MS_MIN, lt=TIMESTAMP_MS_MAX + 1)]
+    | Annotated[
+        str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:]{8}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$")
+    ],
     msgspec.Meta(
         description="Epoch milliseconds (10^11 to 10^14; a fraction is floored), or RFC 3339 text with an offset or Z.",
         examples=[1795485458344, "2026-11-24T03:17:38.344+02:00"],
