@@ -5,6 +5,7 @@ import json
 import random
 import re
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from producers.formats.base import Recorded
 from producers.formats.lines import LINE_BYTES_MAX, read_lines
 from producers.recordings import movielens_100k
 from streamer.events.codec import decode_events
-from streamer.events.items import ItemDocument, decode_item
+from streamer.events.items import decode_item
+from streamer.events.model import ItemDocument
 
 EVENT = b'{"type":"click","user_id":"u1","item_id":"i1","timestamp":1795485458344}'
 ITEM = b'{"item_id":"i1","title":"Boots"}'
@@ -95,7 +97,11 @@ def test_an_unknown_format_names_the_nearest_one(tmp_path: Path) -> None:
         choose(write(tmp_path / "file", EVENT), "movielnes")
 
 
-PACKED = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
 
 
 @pytest.mark.parametrize("packing", PACKED)
