@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from streamer.config.tree import Kafka
-from streamer.ports import LogError
+from streamer.ports import LogError, TopicsMissingError
 
 CONNECT_TIMEOUT_MS = 5_000
 """How long a client looks for a first broker before it reports that none answers; at most ``kafka.request_timeout_ms``."""
@@ -28,13 +28,13 @@ RECONNECT_BACKOFF_MS_MAX = 2_000
 Client = TypeVar("Client")
 
 
-def open_client(kind: Callable[..., Client], kafka: Kafka, **settings: Any) -> Client:
-    """A connected client of ``kind`` (consumer, producer, admin).
+def open_client(kind: Callable[..., Client], kafka: Kafka, *, networks: list[Any] | None = None, **settings: Any) -> Client:
+    """A connected client of ``kind`` (consumer, producer, admin); its network client is appended to ``networks``.
 
     Raises:
         LogError: nobody answers at ``kafka.bootstrap_servers`` (retriable), or the settings are refused (not retriable).
     """
-    made: list[Any] = []
+    made = [] if networks is None else networks
 
     def make_network(**configs: Any) -> Any:
         made.append(KafkaNetClient(**configs))
@@ -102,11 +102,21 @@ def explained(kafka: Kafka, error: Exception) -> LogError:
             retriable=False,
         )
     if isinstance(error, AuthorizationError):
-        return LogError(f"{where} does not allow this: {error}; check the ACLs of user {kafka.sasl_username!r}", retriable=False)
+        return LogError(
+            f"{where} does not allow this: {error}; check the ACLs of user {kafka.sasl_username!r}", retriable=False
+        )
     return LogError(
         f"{where} does not answer: {error}; check that the broker runs, that the address and port are right, "
         f"and that kafka.security_protocol (now {kafka.security_protocol}) is what its listener speaks",
         retriable=isinstance(error, RetriableError | OSError),
+    )
+
+
+def missing_topics(kafka: Kafka, names: Iterable[str]) -> TopicsMissingError:
+    """The error that names the missing topics and the command that makes them."""
+    return TopicsMissingError(
+        f"topics {', '.join(sorted(names))} do not exist on Kafka at {kafka.bootstrap_servers}; "
+        f"make them with: streamer topics create (kafka.topic_prefix is {kafka.topic_prefix!r})"
     )
 
 

@@ -1,0 +1,342 @@
+"""Membership in a consumer group on Apache Kafka behind the EventLog port."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    KafkaError,
+    LogTruncationError,
+    OffsetMetadataTooLargeError,
+    OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from kafka.structs import OffsetAndMetadata
+
+from consumers.assignor import OneOwnerAssignor
+from consumers.kafka_admin import KafkaAdmin
+from consumers.membership import Assignment, Membership
+from producers.kafka_client import explained, explaining, missing_topics, open_client
+from streamer.config.tree import Config
+from streamer.ports import (
+    Committed,
+    FencedError,
+    LogError,
+    OffsetGapError,
+    Polled,
+    Positions,
+    RecordBatch,
+    TopicPartition,
+)
+
+log = logging.getLogger(__name__)
+
+SLICE_MS = 100
+"""A poll is cut into slices of this length, so that a change of ownership ends it."""
+METADATA_AGE_MS_MAX = 30_000
+"""New partitions and remade topics are noticed within this time."""
+CLOSE_TIMEOUT_MS = 3_000
+AWAY_S = 2.0
+"""Without a connection for longer than this, the broker counts as away: less may be one reconnect."""
+
+
+class KafkaLog:
+    """EventLog on Apache Kafka. It connects and joins in ``poll``, so that making one never waits.
+
+    Args:
+        config: the section ``kafka``.
+        group: the consumer group: its generation fences commits.
+        topics: logical names; all of them must exist before the member joins.
+        exclusive: one member of the group owns all partitions and the others stand by; else members share them.
+
+    ``generation`` of an exclusive member is the group generation in which its ownership began: it stays while the group
+    rebalances around an owner that keeps every partition, so a standby that comes or goes costs the owner no state.
+    A sharing member gets a new one at every rebalance in which it has partitions.
+
+    While no broker can be reached, ``poll`` raises LogError (retriable) after ``timeout_ms``, and goes on by itself later.
+    """
+
+    def __init__(self, config: Config, *, group: str, topics: Sequence[str], exclusive: bool) -> None:
+        self._kafka = config.kafka
+        self._group = group
+        self._topics = tuple(topics)
+        self._exclusive = exclusive
+        self._admin = KafkaAdmin(config)
+        self._consumer: Any = None
+        self._networks: list[Any] = []
+        self._membership = Membership(exclusive=exclusive)
+        self._generation: int | None = None
+        self._topic_ids: dict[str, uuid.UUID] = {}
+        self._absent: set[str] = set()
+        self._connected_s = 0.0
+        self._closed = False
+
+    def poll(self, timeout_ms: int, *, paused: bool = False) -> Polled:
+        """Waits up to ``timeout_ms`` for records; returns at once when the generation has changed.
+
+        Raises:
+            TopicsMissingError: before the member joined, or when a topic was deleted.
+            OffsetGapError: a position lies outside what the log holds; seek and go on.
+            LogError: the broker is away (retriable), or a topic was deleted and made again (not retriable).
+        """
+        deadline = time.monotonic() + timeout_ms / 1000
+        consumer = self._joined()
+        before = self._generation
+        while True:
+            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            self._pause(wanted=paused or not self._membership.positioned)
+            records = self._poll_slice(consumer, min(left_ms, SLICE_MS))
+            self._settle()
+            batches = self._batches(consumer, records) if self._membership.positioned and not paused else []
+            if batches or self._generation != before:
+                return Polled(batches, self._generation)
+            if left_ms <= SLICE_MS:
+                self._require_broker()
+                if self._absent:
+                    self._require_topics()
+                return Polled([], self._generation)
+
+    def seek(self, positions: Positions) -> None:
+        """Sets the next offset of partitions owned by this member; a sharing member leaves out those that others own.
+
+        Raises:
+            FencedError: this member owns nothing.
+            LogError: a partition that is not of this log's topics, or an owned one without a position.
+        """
+        if self._generation is None:
+            raise FencedError(
+                f"seek refused: this member of group {self._group} owns no partitions; poll until a generation is given"
+            )
+        owned = self._membership.owned
+        wanted = {self._physical(at): offset for at, offset in positions.items()}
+        unknown = [at for at in wanted if at not in owned and (self._exclusive or self._logical(at).topic not in self._topics)]
+        if unknown:
+            raise LogError(f"positions for {_names(unknown)}, which group {self._group} does not read", retriable=False)
+        without = owned - wanted.keys() - self._membership.positions.keys()
+        if without:
+            raise LogError(
+                f"no position for {_names(without)} of group {self._group}; expected one for every owned partition, "
+                "since nothing is read before all have one",
+                retriable=False,
+            )
+        for at, offset in wanted.items():
+            if at in owned:
+                self._consumer.seek(at, offset)
+                self._membership.positions[at] = offset
+
+    def committed(self) -> dict[TopicPartition, Committed]:
+        """What the group has committed, for every partition of ``topics`` that has a commit; a standby may ask too."""
+        return {at: found for at, found in self._admin.committed(self._group).items() if at.topic in self._topics}
+
+    def commit(self, positions: Positions, metadata: str) -> None:
+        """Commits all positions at once, synchronously, with the same metadata.
+
+        Raises:
+            FencedError: this member owns the partitions no more, or has not yet set the positions of its generation.
+            LogError: retriable while the group rebalances or the broker is away: whether the commit landed is then
+                unknown, and the same commit may be made again.
+        """
+        if self._generation is None or not self._membership.positioned:
+            raise self._fenced("it owns no partitions" if self._generation is None else "its positions are not set")
+        offsets = {self._physical(at): OffsetAndMetadata(offset, metadata, -1) for at, offset in positions.items()}
+        # half the poll interval: a commit that hangs must not cost the ownership
+        timeout_ms = min(self._kafka.request_timeout_ms, self._kafka.max_poll_interval_ms // 2)
+        try:
+            self._consumer.commit(offsets, timeout_ms=timeout_ms)
+        except KafkaError as error:
+            self._refused(error, metadata)
+
+    def close(self) -> None:
+        """Leaves the group, so that a standby takes over at once, and closes the connections."""
+        consumer, self._consumer, self._closed, self._generation = self._consumer, None, True, None
+        with contextlib.suppress(KafkaError, OSError):
+            if consumer is not None:
+                consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        with contextlib.suppress(KafkaError, OSError):
+            self._admin.close()
+
+    def _joined(self) -> Any:
+        if self._closed:
+            raise LogError(f"this member of group {self._group} is closed; make a new one", retriable=False)
+        if self._consumer is None:
+            self._require_topics()
+            self._consumer = self._connect()
+        return self._consumer
+
+    def _connect(self) -> Any:
+        kafka = self._kafka
+        assignor = OneOwnerAssignor() if self._exclusive else RangePartitionAssignor
+        networks: list[Any] = []
+        consumer = open_client(
+            KafkaConsumer,
+            kafka,
+            networks=networks,
+            group_id=self._group,
+            partition_assignment_strategy=[assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            max_poll_records=kafka.max_poll_records,
+            max_poll_interval_ms=kafka.max_poll_interval_ms,
+            session_timeout_ms=kafka.session_timeout_ms,
+            heartbeat_interval_ms=max(100, min(3_000, kafka.session_timeout_ms // 6)),
+            metadata_max_age_ms=METADATA_AGE_MS_MAX,
+        )
+        self._networks = networks
+        self._connected_s = time.monotonic()
+        self._membership.watch(consumer)
+        consumer.subscribe([self._kafka.topic_prefix + topic for topic in self._topics], listener=self._membership)
+        return consumer
+
+    def _pause(self, *, wanted: bool) -> None:
+        # all or none: a partition resumed beside others that were not paused can starve for ever in this client
+        if wanted != self._membership.paused:
+            change = self._consumer.pause if wanted else self._consumer.resume
+            change(*self._consumer.assignment())
+            self._membership.paused = wanted
+
+    def _poll_slice(self, consumer: Any, timeout_ms: int) -> dict[KafkaPartition, list[Any]]:
+        try:
+            records: dict[KafkaPartition, list[Any]] = consumer.poll(timeout_ms)
+        except OffsetOutOfRangeError as error:
+            self._gap(*next(iter(error.args[0].items())))
+        except LogTruncationError as error:
+            at = next(iter(error.divergent_offsets))
+            self._gap(at, self._membership.positions[at])
+        except KafkaError as error:
+            raise explained(self._kafka, error) from error
+        return records
+
+    def _settle(self) -> None:
+        """Takes over what the last slice's rebalance decided, if there was one."""
+        assignment = self._membership.take()
+        if assignment is not None:
+            self._adopt(assignment)
+        if self._generation is None:
+            return
+        for topic, topic_id in self._ids().items():
+            if self._topic_ids.setdefault(topic, topic_id) != topic_id:
+                raise LogError(
+                    f"topic {self._kafka.topic_prefix}{topic} was deleted and made again (id {self._topic_ids[topic]}, "
+                    f"now {topic_id}): positions of the old one mean nothing in the new one; restart the worker, "
+                    "which compares topic ids with those of its snapshot",
+                    retriable=False,
+                )
+
+    def _adopt(self, assignment: Assignment) -> None:
+        self._absent = set(self._topics) - {self._logical(at).topic for at in assignment.partitions}
+        if self._exclusive and assignment.partitions and self._absent:
+            # either this client does not know them yet, and a rebalance follows, or somebody deleted them
+            self._generation = None
+            self._membership.disown()
+            return
+        before = self._generation
+        self._generation = self._membership.adopt(assignment)
+        if self._generation != before:
+            self._topic_ids = {}
+            log.info("group %s: generation %s, %d partitions", self._group, self._generation, len(assignment.partitions))
+
+    def _ids(self) -> dict[str, uuid.UUID]:
+        """The ids of the topics as far as the client knows them now."""
+        cluster = self._networks[0].cluster
+        ids = {topic: cluster.topic_id(self._kafka.topic_prefix + topic) for topic in self._topics}
+        return {topic: topic_id for topic, topic_id in ids.items() if topic_id is not None and topic_id.int}
+
+    def _require_topics(self) -> None:
+        missing = self._admin.missing(self._topics)
+        if missing:
+            raise missing_topics(self._kafka, missing)
+
+    def _require_broker(self) -> None:
+        network = self._networks[0]
+        now = time.monotonic()
+        if any(network.connected(broker.node_id) for broker in network.cluster.brokers()):
+            self._connected_s = now
+        elif now - self._connected_s > AWAY_S:
+            raise LogError(
+                f"no broker of Kafka at {self._kafka.bootstrap_servers} (kafka.bootstrap_servers) has been reachable for "
+                f"{now - self._connected_s:.0f} s; waiting for one to come back",
+                retriable=True,
+            )
+
+    def _batches(self, consumer: Any, records: dict[KafkaPartition, list[Any]]) -> list[RecordBatch]:
+        positions = self._membership.positions
+        batches = []
+        # a poll without records may still have passed transaction markers: a position that moved is worth an empty batch
+        for at in records or self._membership.owned:
+            with explaining(self._kafka):
+                position = consumer.position(at)
+            if position is not None and (records or position != positions[at]):
+                positions[at] = position
+                batches.append(self._batch(at, position, records.get(at, [])))
+        return batches
+
+    def _batch(self, at: KafkaPartition, position: int, found: list[Any]) -> RecordBatch:
+        return RecordBatch(
+            topic=at.topic[len(self._kafka.topic_prefix) :],
+            partition=at.partition,
+            next_offset=position,
+            offsets=[record.offset for record in found],
+            append_ms=[record.timestamp for record in found],
+            keys=[record.key for record in found],
+            values=[record.value for record in found],
+        )
+
+    def _gap(self, at: KafkaPartition, position: int) -> NoReturn:
+        place = self._logical(at)
+        beginning, end = self._admin.bounds_of(place)
+        raise OffsetGapError(
+            f"{at.topic}-{at.partition}: position {position} lies outside what Kafka holds, offsets {beginning} to {end}; "
+            "seek to the beginning and count what is lost",
+            partition=place,
+            position=position,
+            beginning=beginning,
+            end=end,
+        )
+
+    def _refused(self, error: KafkaError, metadata: str) -> NoReturn:
+        cause = error.args[0] if isinstance(error, CommitFailedError) and error.args else error
+        if isinstance(cause, RebalanceInProgressError):
+            raise LogError(
+                f"commit of group {self._group} not made: the group is rebalancing; poll, and commit again if the generation stays",
+                retriable=True,
+            ) from error
+        gone = CommitFailedError | IllegalGenerationError | UnknownMemberIdError | FencedInstanceIdError
+        if isinstance(error, gone):
+            raise self._fenced(str(error)) from error
+        if isinstance(error, OffsetMetadataTooLargeError):
+            raise LogError(
+                f"commit of group {self._group} refused: its metadata has {len(metadata.encode())} bytes, "
+                "more than the broker's offset.metadata.max.bytes allows",
+                retriable=False,
+            ) from error
+        raise explained(self._kafka, error) from error
+
+    def _fenced(self, why: str) -> FencedError:
+        return FencedError(
+            f"commit of group {self._group} under generation {self._generation} refused: {why}; "
+            "discard the state and poll until a generation is given"
+        )
+
+    def _physical(self, at: TopicPartition) -> KafkaPartition:
+        return KafkaPartition(self._kafka.topic_prefix + at.topic, at.partition)
+
+    def _logical(self, at: KafkaPartition) -> TopicPartition:
+        return TopicPartition(at.topic[len(self._kafka.topic_prefix) :], at.partition)
+
+
+def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:
+    return ", ".join(sorted(f"{at.topic}-{at.partition}" for at in partitions))

@@ -1,0 +1,259 @@
+"""Appending records to Apache Kafka, so that each is acknowledged or refused with its reason, never lost in silence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RetriableError,
+    UnknownTopicOrPartitionError,
+)
+
+from producers.kafka_client import explained, missing_topics, open_client
+from producers.resend import Pending, Resend, close_producer
+from streamer.config.tree import Config
+from streamer.ports import Acknowledge, LogError, OutRecord
+
+log = logging.getLogger(__name__)
+
+LINGER_MS = 5
+BATCH_BYTES = 131_072
+RECORD_BYTES_MAX = 1_048_576
+"""A larger record is refused before it is sent; the broker's own limit (message.max.bytes) may be lower."""
+DELIVERY_TIMEOUT_S = 120.0
+"""How long a broker that is away is waited for before a record is refused."""
+METADATA_TIMEOUT_MS = 2_000
+"""How long the first record of a topic waits for the topic to be known."""
+FLUSH_LOOK_S = 0.05
+CLOSE_TIMEOUT_S = 130.0
+
+
+class KafkaWriter:
+    """LogWriter on Apache Kafka: acks=all, idempotent, in order per key, timestamps left to the log.
+
+    At least once: a record that was in flight when the producer failed may be on the log twice. At most
+    ``kafka.buffer_records_max`` records wait; ``send`` blocks beyond that. Callbacks run on the client's threads, so they
+    must be quick and must not call this writer. Thread-safe, and safe to use after a fork: a child process starts with
+    nothing pending and a connection of its own.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._kafka = config.kafka
+        self._producer: Any = None
+        self._inherited: list[Any] = []
+        self._reset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+        """Buffers one record; blocks while the buffer is full or a failed producer is being replaced.
+
+        Raises:
+            TopicsMissingError: the topic does not exist.
+            LogError: no broker answered yet (retriable), the writer is closed, or the record has neither key nor value.
+                The record was not taken, and ``on_done`` is not called.
+        """
+        if self._pid != os.getpid():
+            self._reset()
+        if record.key is None and record.value is None:
+            raise LogError(f"a record for {record.topic} has neither key nor value; expected at least one", retriable=False)
+        self._slots.acquire()
+        try:
+            with self._order:
+                producer = self._connected()
+                self._require_topic(producer, record.topic)
+                self._buffer(producer, record, on_done)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until every record sent before is acknowledged or refused; raises LogError (retriable) after ``timeout_s``."""
+        if self._pid != os.getpid():
+            self._reset()
+        deadline = time.monotonic() + timeout_s
+        with self._idle:
+            sent = self._next
+            while self._pending and next(iter(self._pending)) < sent:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise LogError(
+                        f"{len(self._pending)} records are neither acknowledged nor refused by Kafka at "
+                        f"{self._kafka.bootstrap_servers} after {timeout_s:g} s; they stay buffered, flush again",
+                        retriable=True,
+                    )
+                self._idle.wait(min(left_s, FLUSH_LOOK_S))
+
+    def close(self) -> None:
+        """Flushes and closes the connection; raises LogError where records were left over, which then are refused."""
+        try:
+            self.flush(CLOSE_TIMEOUT_S)
+        finally:
+            with self._order:
+                producer, self._producer, self._closed = self._producer, None, True
+                if producer is not None:
+                    close_producer(producer)
+
+    def _reset(self) -> None:
+        # In a child process the parent's producer has no thread, and its locks may be held by threads that are not here.
+        # It is kept, unused: letting go of it would close sockets that the parent still uses.
+        self._inherited.append(self._producer)
+        self._pid = os.getpid()
+        self._order = threading.RLock()
+        self._idle = threading.Condition()
+        self._slots = threading.BoundedSemaphore(self._kafka.buffer_records_max)
+        self._producer = None
+        self._topics: set[str] = set()
+        self._pending: dict[int, Pending] = {}
+        self._failed: list[Pending] = []
+        self._recovering = False
+        self._next = 0
+        self._closed = False
+
+    def _connected(self) -> Any:
+        if self._closed:
+            raise LogError("this writer is closed; make a new one", retriable=False)
+        if self._producer is None:
+            self._producer = self._connect()
+        return self._producer
+
+    def _connect(self) -> Any:
+        return open_client(
+            KafkaProducer,
+            self._kafka,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=LINGER_MS,
+            batch_size=BATCH_BYTES,
+            max_request_size=RECORD_BYTES_MAX,
+            max_block_ms=METADATA_TIMEOUT_MS,
+            delivery_timeout_ms=int(DELIVERY_TIMEOUT_S * 1000),
+            allow_auto_create_topics=False,
+        )
+
+    def _require_topic(self, producer: Any, topic: str) -> None:
+        if topic in self._topics:
+            return
+        name = self._kafka.topic_prefix + topic
+        try:
+            producer.partitions_for(name)
+        except KafkaTimeoutError as error:
+            with open_client(KafkaAdminClient, self._kafka) as admin:
+                [described] = admin.describe_topics([name])
+            if described["error_code"] == UnknownTopicOrPartitionError.errno:
+                raise missing_topics(self._kafka, [name]) from error
+            raise explained(self._kafka, error) from error
+        except KafkaError as error:
+            raise explained(self._kafka, error) from error
+        self._topics.add(topic)
+
+    def _buffer(self, producer: Any, record: OutRecord, on_done: Acknowledge | None) -> None:
+        one = Pending(self._next, record, on_done)
+        with self._idle:
+            self._next += 1
+            self._pending[one.sequence] = one
+        try:
+            future = self._append(producer, record)
+        except (KafkaError, ValueError) as error:
+            self._refuse(one, error)
+        else:
+            future.add_both(self._settle, one)
+
+    def _append(self, producer: Any, record: OutRecord) -> Any:
+        topic = self._kafka.topic_prefix + record.topic
+        return producer.send(topic, value=record.value, key=record.key, headers=list(record.headers))
+
+    def _settle(self, one: Pending, outcome: Any) -> None:
+        """Runs on the producer's thread, once a record."""
+        if not isinstance(outcome, Exception):
+            self._acknowledge(one)
+        elif self._closed or isinstance(outcome, RetriableError):  # the client's own retries ended: its time was up
+            self._refuse(one, outcome)
+        else:
+            with self._idle:
+                self._failed.append(one)
+                start, self._recovering = not self._recovering, True
+            if start:
+                log.warning("a producer failed (%s); replacing it, and sending what it held again", outcome)
+                threading.Thread(target=self._recover, name="streamer-sender-recovery", daemon=True).start()
+
+    def _recover(self) -> None:
+        """Replaces the failed producer while nobody sends; runs until no failed record is left."""
+        with self._order:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                close_producer(producer)
+            while suspects := self._take_failed():
+                resend = Resend(self._connect, self._append, self._acknowledge, self._refuse, give_up_s=DELIVERY_TIMEOUT_S)
+                resend.run(suspects)
+                if self._producer is not None:
+                    close_producer(self._producer)
+                self._producer = resend.producer
+
+    def _take_failed(self) -> list[Pending]:
+        with self._idle:
+            suspects, self._failed = sorted(self._failed, key=lambda one: one.sequence), []
+            self._recovering = bool(suspects)
+        return suspects
+
+    def _acknowledge(self, one: Pending) -> None:
+        self._tell(one, None)
+        self._forget(one)
+
+    def _refuse(self, one: Pending, error: Exception) -> None:
+        reason = error if isinstance(error, LogError) else self._reason(one.record, error)
+        self._tell(one, reason)
+        self._forget(one)
+
+    def _forget(self, one: Pending) -> None:
+        with self._idle:
+            del self._pending[one.sequence]
+            if not self._pending:
+                self._idle.notify_all()
+        self._slots.release()
+
+    def _tell(self, one: Pending, reason: Exception | None) -> None:
+        if one.on_done is None:
+            if reason is not None:
+                log.error("record refused, and nobody asked to be told: %s", reason)
+            return
+        try:
+            one.on_done(one.record, reason)
+        except Exception:
+            log.exception("the callback of a record for %s failed", one.record.topic)
+
+    def _reason(self, record: OutRecord, error: Exception) -> LogError:
+        name = self._kafka.topic_prefix + record.topic
+        size = len(record.key or b"") + len(record.value or b"") + sum(len(key) + len(value) for key, value in record.headers)
+        what = f"record for {name} with key {record.key!r} ({size} bytes)"
+        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+            return LogError(
+                f"{what} is too large: at most {RECORD_BYTES_MAX} bytes are sent, and the topic's max.message.bytes may be lower; "
+                "make the record smaller or raise the topic's limit",
+                retriable=False,
+            )
+        if isinstance(error, KafkaTimeoutError):
+            return LogError(
+                f"{what} was not acknowledged in {DELIVERY_TIMEOUT_S:.0f} s: {error}; send it again", retriable=True
+            )
+        if isinstance(error, AuthorizationError):
+            return LogError(
+                f"{what} is not allowed: {error}; check the ACLs of user {self._kafka.sasl_username!r}", retriable=False
+            )
+        return LogError(f"{what} was refused: {error}", retriable=isinstance(error, RetriableError))
