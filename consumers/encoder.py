@@ -9,14 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from consumers.vector_source import EncoderCounters, VectorSource
 from streamer.config.tree import Config
-from streamer.encoders import CacheError, TextEncoder, VectorCache
+from streamer.encoders import TextEncoder, VectorCache
 from streamer.events.dead_letters import encode_dead_letter
 from streamer.events.items import content_hash, decode_item, encode_vectors, text_of
 from streamer.events.model import (
@@ -52,34 +50,6 @@ BACKOFF_S_MIN = 0.2
 BACKOFF_S_MAX = 5.0
 """Below the group's poll interval: waiting must not cost the membership."""
 
-SLICE_DOCUMENTS_FIRST = 8
-SLICE_S_LOW = 0.25
-SLICE_S_HIGH = 1.0
-"""A slice of documents is encoded between two polls: it grows below the first time and shrinks above the second."""
-
-PROBE = "probe"
-"""A text that any encoder can encode; where it fails, the encoder is broken and not the document."""
-
-
-@dataclass(slots=True)
-class EncoderCounters:
-    """What a worker did since it was made; each grows only. Read by metrics from other threads."""
-
-    encoded: int = 0
-    """Texts that went through the encoder."""
-    cached: int = 0
-    """Texts whose vectors the cache had."""
-    written: int = 0
-    """Vector records acknowledged by the log, of documents and of deletions."""
-    rejected: int = 0
-    """Records of ``items`` that are no documents."""
-    failed: int = 0
-    """Documents that the encoder could not encode."""
-    refused: int = 0
-    """Records that the log will never take."""
-    cache_errors: int = 0
-    encode_seconds: float = 0.0
-
 
 class _Source(NamedTuple):
     """Where a record of ``items`` came from: a batch and the place in it."""
@@ -95,15 +65,12 @@ class _Entry(NamedTuple):
     source: _Source
 
 
-class _Text(NamedTuple):
-    """A text to encode, once for all items that share its content."""
-
-    content_hash: str
-    text: str
-
-
 class _LostGeneration(Exception):  # noqa: N818 - a signal between two methods, never seen outside
     """The partitions went to another member while documents were encoded."""
+
+
+class _Stopped(Exception):  # noqa: N818 - as above
+    """The worker was told to stop while documents were encoded."""
 
 
 class EncoderWorker:
@@ -130,13 +97,13 @@ class EncoderWorker:
         """Next offsets under the present generation, as far as committed; compare with the end offsets for the lag."""
         self._log = log
         self._writer = writer
-        self._encoder = encoder
-        self._cache = cache
+        self._fingerprint = encoder.fingerprint
+        self._source = VectorSource(encoder, cache, self.counters, texts_max=config.encoder.batch_items_max, clock=clock)
         self._admin = admin
-        self._clock = clock
-        self._slice_max = config.encoder.batch_items_max
-        self._slice = min(SLICE_DOCUMENTS_FIRST, self._slice_max)
+        self._stop = threading.Event()
         self._generation: int | None = None
+        self._astray = True
+        """Whether the log stands elsewhere than at the committed offsets, and must be sought back to them."""
         self._topic_id = ""
         self._failures: list[Exception] = []
 
@@ -146,6 +113,7 @@ class EncoderWorker:
         Raises:
             LogError: the log refused in a way that does not pass.
         """
+        self._stop = stop
         backoff_s = BACKOFF_S_MIN
         while not stop.is_set():
             try:
@@ -155,7 +123,6 @@ class EncoderWorker:
                 if not error.retriable:
                     raise
                 logger.warning("encoder worker waits %.1f s and reads again from the committed offsets: %s", backoff_s, error)
-                self._generation = None
                 stop.wait(backoff_s)
                 backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
 
@@ -166,31 +133,35 @@ class EncoderWorker:
             LogError: ``retriable`` ones leave the offsets where they were; the next step reads from there.
         """
         try:
+            if self._generation is not None and self._astray:
+                self._take_up(self._generation)
             polled = self._log.poll(timeout_ms)
             if polled.generation != self._generation:
-                self._start(polled.generation)
-                return 0  # positions were just set, whatever this poll brought is read again
+                self._change_generation(polled.generation)
+                return 0  # whatever this poll brought is read again
             if polled.batches:
                 self._apply(polled.batches)
             return sum(len(batch.offsets) for batch in polled.batches)
         except OffsetGapError as gap:
-            logger.warning("encoder worker takes up its partitions again, records were removed before it read them: %s", gap)
-            self._generation = None
+            self._astray = True
+            logger.warning("encoder worker goes on where the log begins, records were removed before it read them: %s", gap)
         except (FencedError, _LostGeneration) as lost:
+            self._generation = None
             logger.warning("encoder worker lost its partitions, another member does the rest: %s", lost)
-            self._generation = None
-        except LogError:
-            self._generation = None
-            raise
+        except _Stopped:
+            logger.info("encoder worker stops before the end of a poll; the cache keeps what it encoded")
         return 0
 
-    def _start(self, generation: int | None) -> None:
-        """Takes up the partitions of a new generation where the group has committed, or at the beginning."""
-        self._generation = None  # until the seek has succeeded
+    def _change_generation(self, generation: int | None) -> None:
+        self._generation, self._astray = generation, True
         self.positions = {}
         if generation is None:
             logger.info("encoder worker has no partitions and stands by")
-            return
+        else:
+            self._take_up(generation)
+
+    def _take_up(self, generation: int) -> None:
+        """Seeks to where the group has committed, or to the beginning."""
         topic = self._admin.topics().get(ITEMS)
         if topic is None:
             message = f"the topic {ITEMS!r} was removed: run `streamer topics create`"
@@ -203,7 +174,7 @@ class EncoderWorker:
             if where.topic == ITEMS
         }
         self._log.seek(positions)
-        self._generation = generation
+        self._astray = False
         logger.info("encoder worker reads under generation %d from %s", generation, positions)
 
     def _first_offset(self, where: TopicPartition, committed: Committed | None, bounds: tuple[int, int]) -> int:
@@ -221,15 +192,17 @@ class EncoderWorker:
         return committed.next_offset
 
     def _metadata(self) -> str:
-        return f"encoder/1 {self._topic_id} {self._encoder.fingerprint}"
+        return f"encoder/1 {self._topic_id} {self._fingerprint}"
 
     def _apply(self, batches: Sequence[RecordBatch]) -> None:
         """1. Keep the last document of each item. 2. Send vectors: cached ones, then encoded ones. 3. Flush. 4. Commit."""
+        self._astray = True  # until the commit: whatever ends this method early, the records are read again
         entries = self._latest(batches)
         self._send_vectors(entries)
         self._flush()
         positions = {TopicPartition(batch.topic, batch.partition): batch.next_offset for batch in batches}
         self._log.commit(positions, self._metadata())
+        self._astray = False
         self.positions.update(positions)
 
     def _latest(self, batches: Sequence[RecordBatch]) -> dict[str, _Entry]:
@@ -262,95 +235,31 @@ class EncoderWorker:
                 continue
             waiting.setdefault(content, []).append(entry)
             texts[content] = text
-        for content, vector in self._vectors(texts, waiting):
+        for content, vector in self._source.vectors(texts, self._between_slices):
             for entry in waiting[content]:
-                assert entry.document is not None  # only documents wait
-                self._send_vector(entry.document, content, vector)
+                if isinstance(vector, Exception):
+                    self._send_failed(entry, vector)
+                else:
+                    assert entry.document is not None  # only documents wait
+                    self._send_vector(entry.document, content, vector)
 
-    def _vectors(self, texts: dict[str, str], waiting: dict[str, list[_Entry]]) -> Iterator[tuple[str, bytes]]:
-        """Pairs of content hash and vector: first those in the cache, then the others as they are encoded."""
-        known = self._cached(list(texts))
-        self.counters.cached += len(known)
-        yield from known.items()
-        unknown = sorted((_Text(content, text) for content, text in texts.items() if content not in known), key=_length)
-        while unknown:
-            now, unknown = unknown[: self._slice], unknown[self._slice :]
-            vectors, guilty = self._encode(now)
-            self._keep(vectors)
-            yield from vectors.items()
-            for content, error in guilty.items():
-                self._send_failed(waiting[content], error)
-            if unknown:
-                self._keep_membership()
-
-    def _encode(self, texts: Sequence[_Text]) -> tuple[dict[str, bytes], dict[str, Exception]]:
-        """Vectors of a slice, and the texts that no encoder call could take; raises where the encoder itself is broken."""
-        started_s = self._clock()
-        try:
-            rows = self._encoder.encode([text.text for text in texts])
-            if not np.isfinite(rows).all():
-                message = "it gave numbers that are not finite"
-                raise ValueError(message)  # noqa: TRY301 - handled as any other failure of the model
-            vectors = {text.content_hash: row.astype("<f2").tobytes() for text, row in zip(texts, rows, strict=True)}
-        except Exception as error:  # noqa: BLE001 - a model raises what it likes
-            if len(texts) > 1:
-                return self._encode_singly(texts)
-            self._encoder.encode([PROBE])
-            return {}, {texts[0].content_hash: error}
-        self.counters.encoded += len(vectors)
-        self._pace(self._clock() - started_s)
-        return vectors, {}
-
-    def _encode_singly(self, texts: Sequence[_Text]) -> tuple[dict[str, bytes], dict[str, Exception]]:
-        vectors: dict[str, bytes] = {}
-        guilty: dict[str, Exception] = {}
-        for text in texts:
-            good, bad = self._encode([text])
-            vectors.update(good)
-            guilty.update(bad)
-        return vectors, guilty
-
-    def _pace(self, took_s: float) -> None:
-        """Keeps the time between two polls short on any machine and for any model."""
-        self.counters.encode_seconds += took_s
-        if took_s > SLICE_S_HIGH:
-            self._slice = max(1, self._slice // 2)
-        elif took_s < SLICE_S_LOW:
-            self._slice = min(2 * self._slice, self._slice_max)
-
-    def _keep_membership(self) -> None:
+    def _between_slices(self) -> None:
+        """Keeps the membership, and ends work that nobody waits for any more."""
+        if self._stop.is_set():
+            raise _Stopped
         if self._log.poll(0, paused=True).generation != self._generation:
             message = f"generation {self._generation} ended while documents were encoded"
             raise _LostGeneration(message)
 
-    def _cached(self, hashes: Sequence[str]) -> dict[str, bytes]:
-        try:
-            return self._cache.get_many(self._encoder.fingerprint, hashes)
-        except CacheError as error:
-            self._note_cache_error(error)
-            return {}
-
-    def _keep(self, vectors: dict[str, bytes]) -> None:
-        try:
-            self._cache.put_many(self._encoder.fingerprint, vectors)
-        except CacheError as error:
-            self._note_cache_error(error)
-
-    def _note_cache_error(self, error: CacheError) -> None:
-        """The cache saves time and holds nothing else: work goes on without it."""
-        self.counters.cache_errors += 1
-        logger.warning("encoder worker goes on without its cache: %s", error)
-
     def _send_vector(self, document: ItemDocument, content: str, text: bytes | None) -> None:
-        vectors = ItemVectors(item_id=document.item_id, fingerprint=self._encoder.fingerprint, content_hash=content, text=text)
+        vectors = ItemVectors(item_id=document.item_id, fingerprint=self._fingerprint, content_hash=content, text=text)
         self._send(OutRecord(VECTORS, document.item_id.encode(), encode_vectors(vectors)))
 
-    def _send_failed(self, entries: Sequence[_Entry], error: Exception) -> None:
-        """Documents that break the encoder: their items keep the vectors they had."""
-        for entry in entries:
-            self.counters.failed += 1
-            found = f"the text encoder failed: {type(error).__name__}: {error}"
-            self._send_dead(Reject(RejectReason.ENGINE_ERROR, found), entry.source)
+    def _send_failed(self, entry: _Entry, error: Exception) -> None:
+        """A document that breaks the encoder: its item keeps the vectors that it had."""
+        self.counters.failed += 1
+        found = f"the text encoder failed: {type(error).__name__}: {error}"
+        self._send_dead(Reject(RejectReason.ENGINE_ERROR, found), entry.source)
 
     def _send_dead(self, reject: Reject, source: _Source) -> None:
         batch, row = source
@@ -380,7 +289,3 @@ class EncoderWorker:
         if len(failures) > len(hopeless):
             message = f"{len(failures) - len(hopeless)} records were not acknowledged, the first because: {failures[0]}"
             raise LogError(message, retriable=True)
-
-
-def _length(text: _Text) -> int:
-    return len(text.text)

@@ -7,11 +7,13 @@ number of processes of one machine may share it. It must lie on a local disk. It
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 FILE_NAME = "vectors.sqlite"
+LOCK_NAME = "opening.lock"
 BUSY_TIMEOUT_S = 10.0
 PARAMETERS_MAX = 500
 """Hashes asked for in one statement; SQLite allows at least 999."""
@@ -41,12 +43,8 @@ class VectorCache:
         self._vectors_max = vectors_max
         with self._explained("opened"):
             root.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last vectors, never tear the file
-            self._connection.execute(SCHEMA)
+            with _alone(root / LOCK_NAME):  # the change to write-ahead mode does not wait for others by itself
+                self._connection = _open(self._path)
 
     def get_many(self, fingerprint: str, content_hashes: Sequence[str]) -> dict[str, bytes]:
         """The vectors that are known, by content hash; raises CacheError."""
@@ -85,3 +83,19 @@ class VectorCache:
                 "folder with free space on a local disk; a damaged file may be deleted, its vectors are computed again"
             )
             raise CacheError(message) from error
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process at a time; the kernel frees the lock of one that dies."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last vectors, never tear the file
+    connection.execute(SCHEMA)
+    return connection

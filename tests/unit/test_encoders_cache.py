@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,11 @@ for n in range(int(sys.argv[3])):
 
 def start_writer(root: Path, name: str, puts: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(root), name, str(puts)], stdout=subprocess.PIPE)
+
+
+def make_cache(root: Path, barrier: threading.Barrier, n: int) -> None:
+    barrier.wait(60)
+    VectorCache(root, vectors_max=100).put_many("f", {str(n): b"v"})
 
 
 def test_what_was_put_is_found_under_its_fingerprint_only(tmp_path: Path) -> None:
@@ -74,6 +81,19 @@ def test_processes_share_one_cache_while_all_write(tmp_path: Path) -> None:
         "y-7": b"\x07" * 768,
         "both-0": b"same" * 192,
     }
+
+
+def test_a_cache_may_be_made_by_several_processes_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for turn in range(10):
+        barrier = context.Barrier(4)
+        makers = [context.Process(target=make_cache, args=(tmp_path / str(turn), barrier, n)) for n in range(4)]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join(60)
+        assert [maker.exitcode for maker in makers] == [0, 0, 0, 0]
+        assert len(VectorCache(tmp_path / str(turn), vectors_max=100)) == 4
 
 
 def test_a_writer_killed_at_work_leaves_a_cache_with_all_it_had_put(tmp_path: Path) -> None:
