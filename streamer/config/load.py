@@ -176,7 +176,7 @@ def _check_range(found: _Given, value: object) -> None:
     if not math.isfinite(value):
         raise ConfigError(_wrong(found, "expected a finite number"))
     lowest = _LOWEST.get(name, 0)
-    if value < lowest or (value == 0 and lowest != 0) or (value == 0 and name not in _LOWEST):
+    if value < lowest or (value == 0 and _LOWEST.get(name) != 0):
         at_least = f"at least {lowest}" if name in _LOWEST else "more than 0"
         raise ConfigError(_wrong(found, f"expected {at_least}" + (" and not 0" if lowest < 0 else "")))
     if value > _HIGHEST.get(name, math.inf):
