@@ -1,1 +1,1 @@
-"""."""
+"""Items: id <-> row, what is known of them, their frozen content vectors."""

@@ -1,0 +1,145 @@
+"""The engine: applies micro-batches, closes blocks, ranks users. Deterministic; takes time and identity from its caller."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN
+from streamer.catalog.vectors import ContentVectors
+from streamer.config.tree import Config
+from streamer.engine.columns import Columns
+from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules
+from streamer.engine.state import COUNTER_NAMES, TYPES, State, new_state, places_for_a_group, reserved, state_in, state_out
+from streamer.engine.step import BLOCK_DUE, DONE, Touched, step
+from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
+from streamer.head.bilinear import DIMENSIONS, admit_item, with_text_width
+from streamer.head.gate import PHI
+from streamer.head.learner import Learner
+from streamer.ranking.scratch import new_scratch
+from streamer.tables.arrays import Array, grown
+from streamer.tables.ids import find_or_add_id, hash_bytes
+from streamer.windows.dedup import rotate_dedup
+
+
+def rules_of(config: Config) -> Rules:
+    """The configuration as the numbers that kernels read."""
+    history_places, pair_places = places_for_a_group(config)
+    signals = config.signals
+    weights = (0.0, signals.weight_view, signals.weight_click, signals.weight_cart, signals.weight_purchase)
+    return Rules(
+        seed=config.seed,
+        clock_ahead_ms_max=config.windows.clock_ahead_ms_max,
+        lateness_ms_max=config.windows.lateness_ms_max,
+        block_records=config.head.block_records,
+        block_ms_max=config.head.block_ms_max,
+        contributions_per_hour_max=signals.user_contributions_per_hour_max,
+        history_items_max=config.windows.history_items_max,
+        neighbours_max=signals.neighbours_max,
+        history_places=history_places,
+        pair_places=pair_places,
+        exclude_seen={"auto": EXCLUDE_AUTO, "true": EXCLUDE_ALWAYS, "false": EXCLUDE_NEVER}[config.ranking.exclude_seen],
+        weight_K=np.array(weights, np.float32),
+    )
+
+
+class Engine:
+    """A fold over records. Not thread-safe: one thread applies and ranks; what it returns are copies."""
+
+    def __init__(self, config: Config, fold: dict[str, Array] | None = None) -> None:
+        """Starts empty, or from the fold tables of a snapshot."""
+        self._config = config
+        self.rules = rules_of(config)
+        self.state: State = new_state(config) if fold is None else state_in(fold, config)
+        self.content = ContentVectors(None if fold is None else fold["items.vectors"])
+        self.scratch = new_scratch(DIMENSIONS, PHI)
+        self.touched = _new_touched(len(self.state.users.pushed_U))
+        self._learner = Learner(
+            learning_rate=config.head.learning_rate, negatives=config.head.negatives, seed=config.seed, gradient=_gradient(config)
+        )
+
+    def apply(self, columns: Columns) -> None:
+        """Folds a micro-batch of events."""
+        if not len(columns.type_N):
+            return
+        self._reserve(
+            events=len(columns.type_N),
+            users=len(columns.type_N),
+            items=len(columns.item_M),
+            partitions=int(columns.partition_N.max()) + 1,
+            text_bytes=len(columns.user_text) + len(columns.item_text),
+        )
+        code, at = step(self.state, self.rules, columns, 0, self.touched, self.scratch)
+        while code != DONE:
+            if code == BLOCK_DUE:
+                self._close_block()
+            else:
+                self._reserve()
+            code, at = step(self.state, self.rules, columns, at, self.touched, self.scratch)
+
+    def apply_item(self, document: ItemDocument) -> None:
+        """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
+        row = self._item_row(document.item_id)
+        flags = HAS_DOCUMENT if document.available else HAS_DOCUMENT | WITHDRAWN
+        self.state.items.flags_I[row] = flags
+
+    def apply_item_deleted(self, item_id: str) -> None:
+        """Withdraws an item; what was learned of it stays until its row is freed."""
+        self.state.items.flags_I[self._item_row(item_id)] = WITHDRAWN
+
+    def apply_vector(self, item_id: str, vector_E: Array) -> None:
+        """Keeps an item's content vector; raises ValueError where its width is not that of the others."""
+        row = self._item_row(item_id)
+        self.content.set(self.state.items, row, vector_E)
+        head = with_text_width(self.state.head, self.content.width, self.rules.seed)
+        self.state = self.state._replace(head=head)
+        vector = self.content.of_rows(self.state.items, np.array([row]))
+        head.fused_ID[row] = head.free_ID[row] + (vector @ head.text_ED)[0]
+
+    def count(self, counter: int, number: int) -> None:
+        """Adds to a counter of the fold that the caller found out: REJECTED, LOST."""
+        self.state.counter_C[counter] += number
+
+    def counters(self) -> dict[str, object]:
+        """``applied`` by type, and what was not applied by reason."""
+        values = [int(value) for value in self.state.counter_C]
+        applied = dict(zip(EVENT_TYPE_NAMES, values[:TYPES], strict=True))
+        return {"applied": applied, **dict(zip(COUNTER_NAMES, values[TYPES:], strict=True))}
+
+    def fold_tables(self) -> dict[str, Array]:
+        """All fold tables: views, to be copied before the next micro-batch."""
+        return state_out(self.state) | {"items.vectors": self.content.live_VE}
+
+    def _reserve(self, *, events: int = 0, users: int = 0, items: int = 0, partitions: int = 1, text_bytes: int = 0) -> None:
+        self.state = reserved(
+            self.state, self._config, events=events, users=users, items=items, partitions=partitions, text_bytes=text_bytes
+        )
+        rows = len(self.state.users.pushed_U)
+        if rows > len(self.touched.mark_U):
+            columns = (self.touched.mark_U, self.touched.user_T, self.touched.append_ms_U)
+            mark_U, user_T, append_ms_U = (grown(column, rows) for column in columns)
+            self.touched = Touched(mark_U, user_T, self.touched.count, append_ms_U)
+
+    def _close_block(self) -> None:
+        self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
+        rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
+
+    def _item_row(self, item_id: str) -> int:
+        raw = np.frombuffer(item_id.encode(), np.uint8)
+        self._reserve(items=1, text_bytes=len(raw))
+        known = int(self.state.items.ids.used[0])
+        row = int(find_or_add_id(self.state.items.ids, hash_bytes(raw, 0, len(raw)), raw, 0, len(raw)))
+        if row == known:
+            admit_item(self.state.head, row, self.rules.seed)
+        return row
+
+
+def _new_touched(rows: int) -> Touched:
+    return Touched(np.zeros(rows, np.uint8), np.zeros(rows, np.int32), np.zeros(1, np.int64), np.zeros(rows, np.int64))
+
+
+def _gradient(config: Config):
+    if config.head.device == "cpu":
+        return None
+    from streamer.head.torch_gradient import gradient_torch
+
+    return gradient_torch(config.head.device)

@@ -1,0 +1,175 @@
+"""What closing a group does: score it from the context it opened with, note how good that was, then learn it, target by target."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.engine.state import (
+    FIXED,
+    HITS,
+    INTERACTIONS,
+    JUDGED,
+    LIVE,
+    MRR,
+    NDCG,
+    POPULARITY,
+    RECENT_NDCG,
+    REPEATS,
+    State,
+)
+from streamer.head.bilinear import note_example
+from streamer.head.gate import learn_gate, softmax_in_place, weigh
+from streamer.ranking.candidates import Signals
+from streamer.ranking.score import Asker, Model, rank_of, score
+from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate
+from streamer.signals.pairs import count_pairs
+from streamer.signals.trends import FOR_EVER, count_trend
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel
+from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TARGETS, TURN, USER
+from streamer.windows.history import touch_history
+from streamer.windows.users import WINDOW
+
+EXCLUDE_NEVER, EXCLUDE_ALWAYS, EXCLUDE_AUTO = range(3)
+REPEAT_SHARE_MIN = 0.01
+"""With ``exclude_seen = auto``: below this share of repeats in the stream so far, lists leave out what was seen."""
+TOP = 10
+RECENT_DECAY = 0.999
+REPEATS_DECAY = 0.9
+
+
+class Rules(NamedTuple):
+    """The configuration as numbers."""
+
+    seed: int
+    clock_ahead_ms_max: int
+    lateness_ms_max: int
+    block_records: int
+    block_ms_max: int
+    contributions_per_hour_max: int
+    history_items_max: int
+    neighbours_max: int
+    history_places: int
+    pair_places: int
+    exclude_seen: int
+    weight_K: Array
+    """By event type."""
+
+
+@kernel
+def model_of(state: State) -> Model:
+    """What scoring reads of the state."""
+    signals = Signals(state.forward, state.reverse, state.trends, state.history, state.items.flags_I)
+    return Model(signals, state.gate, state.head)
+
+
+@kernel
+def leaves_out_seen(state: State, rules: Rules) -> bool:
+    """Whether lists leave out what the user has had: as configured, or as the stream so far teaches."""
+    if rules.exclude_seen == EXCLUDE_AUTO:
+        return state.stream[REPEATS] < REPEAT_SHARE_MIN * state.stream[INTERACTIONS]
+    return rules.exclude_seen == EXCLUDE_ALWAYS
+
+
+@kernel
+def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
+    """Judges and learns the open group, then none is open."""
+    group = state.group
+    user = group.state[USER]
+    asker = Asker(user, group.state[TURN], group.state[ELAPSED_MS], state.users.repeats_U[user])
+    count = score(
+        model_of(state), group.context_W, group.state[LENGTH], asker, leaves_out_seen(state, rules), False, scratch
+    )
+    judge(state, count, scratch)
+    learn_gate_of_group(state, count, scratch)
+    learn_targets(state, rules)
+    group.state[USER] = NOBODY
+    group.state[COUNT] = 0
+
+
+@kernel
+def judge(state: State, count: int, scratch: Scratch) -> None:
+    """Adds the ranks of the group's targets to the prequential sums of every method."""
+    group = state.group
+    weigh(scratch.feature_FC, state.gate.fixed_F, count, scratch.fixed_C)
+    for g in range(group.state[COUNT]):
+        place = find_candidate(scratch, group.target_G[g])
+        if place >= 0:
+            state.candidates[0] += 1
+            note_rank(state.quality_MQ[LIVE], rank_of(scratch.logit_C, count, place))
+            note_rank(state.quality_MQ[FIXED], rank_of(scratch.fixed_C, count, place))
+        else:
+            note_rank(state.quality_MQ[LIVE], np.inf)
+            note_rank(state.quality_MQ[FIXED], np.inf)
+        note_rank(state.quality_MQ[POPULARITY], popularity_rank(state, group.target_G[g], scratch))
+
+
+@kernel
+def popularity_rank(state: State, target: int, scratch: Scratch) -> float:
+    """The target's place in the list of popularity for ever, less what the user must not get again."""
+    trends = state.trends
+    rank = 0.0
+    for n in range(trends.length_H[FOR_EVER]):
+        item = trends.top_HT[FOR_EVER, n]
+        if item == target:
+            return rank + 1.0 if find_candidate(scratch, item) != EXCLUDED else np.inf
+        if find_candidate(scratch, item) != EXCLUDED:
+            rank += 1.0
+    return np.inf
+
+
+@kernel
+def note_rank(sum_Q: Array, rank: float) -> None:
+    """Adds one judged target."""
+    ndcg = 1.0 / np.log2(1.0 + rank) if rank <= TOP else 0.0
+    sum_Q[JUDGED] += 1.0
+    sum_Q[HITS] += 1.0 if rank <= TOP else 0.0
+    sum_Q[NDCG] += ndcg
+    sum_Q[MRR] += 1.0 / rank
+    sum_Q[RECENT_NDCG] = RECENT_DECAY * sum_Q[RECENT_NDCG] + (1.0 - RECENT_DECAY) * ndcg
+
+
+@kernel
+def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
+    """Moves the gate toward the targets that are among the candidates and may move global state."""
+    group = state.group
+    wanted_G = np.zeros(TARGETS, np.int64)
+    wanted = 0
+    for g in range(group.state[COUNT]):
+        place = find_candidate(scratch, group.target_G[g])
+        if place >= 0 and group.moves_G[g]:
+            wanted_G[wanted] = place
+            wanted += 1
+    if wanted > 0:
+        softmax_in_place(scratch.logit_C, count)
+        learn_gate(state.gate, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted)
+
+
+@kernel
+def learn_targets(state: State, rules: Rules) -> None:
+    """Counts and notes the group's targets one by one, each with those before it in the context."""
+    group = state.group
+    user = group.state[USER]
+    context_W = group.context_W
+    length = group.state[LENGTH]
+    for g in range(group.state[COUNT]):
+        target = group.target_G[g]
+        turn = group.state[TURN] + g + 1
+        repeat = touch_history(state.history, user, target, turn, rules.history_items_max)
+        state.users.repeats_U[user] = REPEATS_DECAY * state.users.repeats_U[user] + (1.0 - REPEATS_DECAY) * (1.0 if repeat else 0.0)
+        state.stream[INTERACTIONS] += 1
+        state.stream[REPEATS] += 1 if repeat else 0
+        if group.moves_G[g]:
+            weight = rules.weight_K[group.type_G[g]]
+            count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
+            count_trend(state.trends, target, weight)
+            note_example(state.head, state.block, context_W, length, target, weight)
+        length = min(length + 1, WINDOW)
+        for n in range(length - 1, 0, -1):
+            context_W[n] = context_W[n - 1]
+        context_W[0] = target
+    group.state[LENGTH] = 0
+
+

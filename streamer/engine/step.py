@@ -1,0 +1,139 @@
+"""The compiled step: folds a micro-batch of columns into the state, record by record and group by group.
+
+It stops where a block of the head is due (the learner runs, then the step goes on at the same record) and where a pool needs room.
+Both points are functions of the records alone, so however a log is cut into micro-batches the state is the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.engine.columns import Columns
+from streamer.engine.learn import Rules, close_group
+from streamer.engine.state import CAPPED, CLAMPED, DUPLICATE, LATE, State
+from streamer.events.model import EventType
+from streamer.head.bilinear import BLOCK_EXAMPLES, BLOCK_FIRST_MS, BLOCK_RECORDS, admit_item
+from streamer.ranking.scratch import Scratch
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel
+from streamer.tables.ids import ROWS_USED, find_or_add_id, mix
+from streamer.windows.dedup import is_late, remember_id, seen_before
+from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
+from streamer.windows.users import push_window, take_contribution
+
+DONE, BLOCK_DUE, NEEDS_ROOM = range(3)
+IMPRESSION = int(EventType.IMPRESSION)
+
+
+class Touched(NamedTuple):
+    """Effects: users whose list is to be rendered. ``mark_U`` is 1 for a user in ``user_T[:count[0]]``; ``append_ms_U`` is the log's time."""
+
+    mark_U: Array
+    user_T: Array
+    count: Array
+    append_ms_U: Array
+
+
+@kernel
+def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touched, scratch: Scratch) -> tuple[int, int]:
+    """Applies records from ``start`` on; returns (DONE, BLOCK_DUE or NEEDS_ROOM, the record to go on with)."""
+    for n in range(start, len(columns.type_N)):
+        time_ms = columns.time_N[n]
+        clamped = time_ms > columns.append_N[n] + rules.clock_ahead_ms_max
+        if clamped:
+            time_ms = columns.append_N[n]
+        has_id = columns.event_N[n] != np.uint64(0)
+        event = mix(columns.user_N[n] ^ mix(columns.event_N[n]))
+        partition = columns.partition_N[n]
+        if has_id and seen_before(state.dedup, event):
+            state.counter_C[DUPLICATE] += 1
+            continue
+        if is_late(state.dedup, partition, time_ms, has_id, rules.lateness_ms_max):
+            state.counter_C[LATE] += 1
+            continue
+        if block_is_due(state, rules, time_ms):
+            return BLOCK_DUE, n
+        if not pools_have_room(state, rules):
+            return NEEDS_ROOM, n
+        if clamped:
+            state.counter_C[CLAMPED] += 1
+        if has_id:
+            remember_id(state.dedup, event)
+        state.dedup.watermark_P[partition] = max(state.dedup.watermark_P[partition], time_ms)
+        apply_event(state, rules, columns, n, time_ms, touched, scratch)
+    return DONE, len(columns.type_N)
+
+
+@kernel
+def block_is_due(state: State, rules: Rules, time_ms: int) -> bool:
+    """Whether the open block closes before a record of that time."""
+    block = state.block.state
+    if block[BLOCK_RECORDS] == 0:
+        return False
+    full = block[BLOCK_RECORDS] >= rules.block_records or block[BLOCK_EXAMPLES] >= rules.block_records
+    return full or time_ms > block[BLOCK_FIRST_MS] + rules.block_ms_max
+
+
+@kernel
+def pools_have_room(state: State, rules: Rules) -> bool:
+    """Whether closing a group fits whatever it does."""
+    return (
+        state.history.rows.top[0] + rules.history_places <= len(state.history.item_P)
+        and state.forward.rows.top[0] + rules.pair_places <= len(state.forward.item_P)
+        and state.reverse.rows.top[0] + rules.pair_places <= len(state.reverse.item_P)
+    )
+
+
+@kernel
+def apply_event(
+    state: State, rules: Rules, columns: Columns, n: int, time_ms: int, touched: Touched, scratch: Scratch
+) -> None:
+    """Applies one event that passed all checks: window now, everything else when its group closes."""
+    kind = columns.type_N[n]
+    state.counter_C[kind] += 1
+    block = state.block.state
+    if block[BLOCK_RECORDS] == 0:
+        block[BLOCK_FIRST_MS] = time_ms
+    block[BLOCK_RECORDS] += 1
+    if kind == IMPRESSION:
+        return
+    user = find_or_add_id(
+        state.users.ids, columns.user_N[n], columns.user_text, columns.user_start_N1[n], columns.user_start_N1[n + 1] - 1
+    )
+    touch_user(touched, user, columns.append_N[n])
+    for m in range(columns.item_first_N1[n], columns.item_first_N1[n + 1]):
+        item = item_of(state, rules, columns, m)
+        group = state.group
+        if must_close(group, user, time_ms) or group.state[COUNT] == TARGETS:
+            close_group(state, rules, scratch)
+        if group.state[USER] == NOBODY:
+            open_group(group, state.users, user, time_ms)
+        moves = take_contribution(state.users, user, time_ms, rules.contributions_per_hour_max)
+        if not moves:
+            state.counter_C[CAPPED] += 1
+        add_target(group, item, kind, moves)
+        push_window(state.users, user, item, kind, time_ms)
+
+
+@kernel
+def item_of(state: State, rules: Rules, columns: Columns, m: int) -> int:
+    """The row of an item reference; a new item is admitted."""
+    rows = state.items.ids.used[ROWS_USED]
+    item = find_or_add_id(
+        state.items.ids, columns.item_M[m], columns.item_text, columns.item_start_M1[m], columns.item_start_M1[m + 1] - 1
+    )
+    if item == rows:
+        admit_item(state.head, item, rules.seed)
+    return item
+
+
+@kernel
+def touch_user(touched: Touched, user: int, append_ms: int) -> None:
+    """Notes that the user's list is to be rendered."""
+    touched.append_ms_U[user] = append_ms
+    if touched.mark_U[user] == 0:
+        touched.mark_U[user] = 1
+        touched.user_T[touched.count[0]] = user
+        touched.count[0] += 1

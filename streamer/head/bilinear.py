@@ -1,0 +1,228 @@
+"""The fusion head in its bilinear form, its block of examples, and its learner on the CPU.
+
+    fused(v) = E(v) W + e_v            frozen content vector through a learned matrix, plus a free vector per item
+    fused(u) = M sum_p a_p fused(w_p)  the window's items, newest first, a_p proportional to RECENCY ** p
+    s(u, v)  = fused(u) . fused(v) + b_v
+
+Learned by blocks of examples by maximum likelihood (binomial): each example's target against negatives shared by the block, drawn
+half evenly from the catalog and half from recent targets, with the log-odds correction for their sampling,
+``sigmoid(s(u, v) - log(N q(v)))`` (Gutmann and Hyvarinen 2010). One optimizer float a row: Adagrad with decaying accumulators.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.signals.pairs import CONTEXT
+from streamer.tables.arrays import Array, grown, resized
+from streamer.tables.compile import inner_kernel, kernel
+from streamer.tables.random import INIT, NEGATIVES, random_below, random_u64
+
+DIMENSIONS = 32
+RECENCY = 0.8
+RECENT_TARGETS = 4_096
+EXTRA_TARGETS = 64
+"""A group may overfill a block by so many examples; what comes beyond is not learned by the head."""
+SQUARE_DECAY = 0.99
+INIT_SCALE = 0.1
+REFRESHED = 256
+"""Rows of ``fused_ID`` computed anew after each block, in turn, beside the rows that it touched."""
+
+BLOCK_EXAMPLES, BLOCK_RECORDS, BLOCK_FIRST_MS = 0, 1, 2
+STEP, SKIPPED, CURSOR = 0, 1, 2
+
+
+class Head(NamedTuple):
+    """Parameters of the head and their accumulators; ``fused_ID`` caches fused(v); ``steps`` = [blocks, skipped, cursor]."""
+
+    free_ID: Array
+    bias_I: Array
+    square_I: Array
+    fused_ID: Array
+    text_ED: Array
+    text_square_E: Array
+    turn_DD: Array
+    turn_square: Array
+    steps: Array
+    recent_T: Array
+    recent_count_I: Array
+    recent: Array
+    """[targets ever noted]."""
+
+
+class Block(NamedTuple):
+    """The open block: contexts (items newest first), targets, weights; ``state`` = [examples, records, first event time]."""
+
+    context_BN: Array
+    length_B: Array
+    target_B: Array
+    weight_B: Array
+    state: Array
+
+
+def new_head(items: int) -> Head:
+    """An untrained head without content."""
+    return Head(
+        free_ID=np.zeros((items, DIMENSIONS), np.float32),
+        bias_I=np.zeros(items, np.float32),
+        square_I=np.zeros(items, np.float32),
+        fused_ID=np.zeros((items, DIMENSIONS), np.float32),
+        text_ED=np.zeros((0, DIMENSIONS), np.float32),
+        text_square_E=np.zeros(0, np.float32),
+        turn_DD=np.eye(DIMENSIONS, dtype=np.float32),
+        turn_square=np.zeros(1, np.float32),
+        steps=np.zeros(3, np.int64),
+        recent_T=np.zeros(RECENT_TARGETS, np.int32),
+        recent_count_I=np.zeros(items, np.int32),
+        recent=np.zeros(1, np.int64),
+    )
+
+
+_BY_ITEM = ("free_ID", "bias_I", "square_I", "fused_ID", "recent_count_I")
+
+
+def reserve_head(head: Head, items: int) -> Head:
+    """Room for ``items`` rows in all; the same object where there is room already."""
+    if items <= len(head.bias_I):
+        return head
+    return head._replace(**{name: grown(getattr(head, name), items) for name in _BY_ITEM})
+
+
+def with_text_width(head: Head, width: int, seed: int) -> Head:
+    """The head with a text matrix of ``width`` rows, drawn once when the first content vector arrives."""
+    if len(head.text_ED) == width:
+        return head
+    text_ED = np.zeros((width, DIMENSIONS), np.float32)
+    draw_rows(text_ED, 0, width, seed, 1 << 40, INIT_SCALE * 2.0)
+    return head._replace(text_ED=text_ED, text_square_E=np.zeros(width, np.float32))
+
+
+def head_out(head: Head, items: int) -> dict[str, Array]:
+    """For a snapshot."""
+    return {
+        f"head.{name}": getattr(head, name)[:items] if name in _BY_ITEM else getattr(head, name) for name in Head._fields
+    }
+
+
+def head_in(tables: dict[str, Array], items: int) -> Head:
+    """From a snapshot, with room for ``items`` rows."""
+    return Head(*(resized(tables[f"head.{name}"], items if name in _BY_ITEM else 0) for name in Head._fields))
+
+
+def new_block(records: int) -> Block:
+    """An empty block for ``records`` examples and those by which a group may overfill it."""
+    size = records + EXTRA_TARGETS
+    return Block(
+        context_BN=np.zeros((size, CONTEXT), np.int32),
+        length_B=np.zeros(size, np.int32),
+        target_B=np.zeros(size, np.int32),
+        weight_B=np.zeros(size, np.float32),
+        state=np.zeros(3, np.int64),
+    )
+
+
+def block_out(block: Block) -> dict[str, Array]:
+    """For a snapshot: the open block as it is."""
+    used = int(block.state[BLOCK_EXAMPLES])
+    return {f"block.{name}": array if name == "state" else array[:used] for name, array in zip(Block._fields, block, strict=True)}
+
+
+def block_in(tables: dict[str, Array], records: int) -> Block:
+    """From a snapshot."""
+    size = records + EXTRA_TARGETS
+    return Block(*(resized(tables[f"block.{name}"], 0 if name == "state" else size) for name in Block._fields))
+
+
+@kernel
+def draw_rows(row_RD: Array, first: int, stop: int, seed: int, occasion: int, scale: float) -> None:
+    """Fills rows with even draws from [-scale, scale), a function of (seed, occasion + row)."""
+    for row in range(first, stop):
+        for d in range(row_RD.shape[1]):
+            bits = random_u64(seed, INIT, occasion + row, d)
+            row_RD[row, d] = np.float32((np.float64(bits >> np.uint64(11)) / 9007199254740992.0 * 2.0 - 1.0) * scale)
+
+
+@kernel
+def admit_item(head: Head, row: int, seed: int) -> None:
+    """Gives a new item its free vector, at random so that items differ."""
+    draw_rows(head.free_ID, row, row + 1, seed, 0, INIT_SCALE)
+    head.bias_I[row] = 0.0
+    head.square_I[row] = 0.0
+    head.fused_ID[row, :] = head.free_ID[row, :]
+
+
+@kernel
+def note_example(head: Head, block: Block, context_W: Array, length: int, target: int, weight: float) -> None:
+    """Adds an example to the open block, and its target to the recent ones."""
+    at = head.recent[0] % RECENT_TARGETS
+    if head.recent[0] >= RECENT_TARGETS:
+        head.recent_count_I[head.recent_T[at]] -= 1
+    head.recent_T[at] = target
+    head.recent_count_I[target] += 1
+    head.recent[0] += 1
+    n = block.state[BLOCK_EXAMPLES]
+    if length == 0 or n == len(block.target_B):
+        return
+    used = min(length, CONTEXT)
+    block.context_BN[n, :used] = context_W[:used]
+    block.length_B[n] = used
+    block.target_B[n] = target
+    block.weight_B[n] = weight
+    block.state[BLOCK_EXAMPLES] = n + 1
+
+
+@inner_kernel
+def fill_query(head: Head, context_W: Array, length: int, query_D: Array) -> None:
+    """fused(u) of a context."""
+    mean_D = np.zeros(DIMENSIONS, np.float32)
+    decay = np.float32(1.0)
+    total = np.float32(0.0)
+    for n in range(min(length, CONTEXT)):
+        row_D = head.fused_ID[context_W[n]]
+        for d in range(DIMENSIONS):
+            mean_D[d] += decay * row_D[d]
+        total += decay
+        decay *= np.float32(RECENCY)
+    query_D[:] = 0.0
+    if total > 0:
+        for d in range(DIMENSIONS):
+            row_D = head.turn_DD[d]
+            dot = np.float32(0.0)
+            for e in range(DIMENSIONS):
+                dot += row_D[e] * mean_D[e]
+            query_D[d] = dot / total
+
+
+@inner_kernel
+def affinity(head: Head, query_D: Array, item_C: Array, count: int, out_C: Array) -> None:
+    """s(u, v) of candidates."""
+    for n in range(count):
+        row_D = head.fused_ID[item_C[n]]
+        dot = np.float32(0.0)
+        for d in range(DIMENSIONS):
+            dot += query_D[d] * row_D[d]
+        out_C[n] = dot + head.bias_I[item_C[n]]
+
+
+@kernel
+def draw_negatives(head: Head, items: int, seed: int, negative_N: Array, log_odds_N: Array) -> None:
+    """Negatives of the block at hand, with log(N q(v)) of each; even numbers from the catalog, odd ones from recent targets."""
+    count = len(negative_N)
+    noted = min(head.recent[0], RECENT_TARGETS)
+    for n in range(count):
+        bits = random_u64(seed, NEGATIVES, head.steps[STEP], n)
+        if n % 2 == 1 and noted > 0:
+            negative_N[n] = head.recent_T[random_below(bits, noted)]
+        else:
+            negative_N[n] = random_below(bits, items)
+    for n in range(count):
+        log_odds_N[n] = sampling_log_odds(head, items, noted, negative_N[n], count)
+
+
+@kernel
+def sampling_log_odds(head: Head, items: int, noted: int, item: int, count: int) -> np.float32:
+    """log(N q(v)) under the mixture of ``draw_negatives``."""
+    chance = 0.5 / items + 0.5 * head.recent_count_I[item] / max(noted, 1)
+    return np.float32(np.log(count * chance))

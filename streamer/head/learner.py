@@ -1,0 +1,174 @@
+"""The head's learner: one step of the bilinear head from a closed block.
+
+The gradient has two forms that a test holds against each other: by hand in numpy (the CPU's), and by automatic differentiation in
+torch (``gradient_torch``: readable, and the one that runs on CUDA). The update is the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.catalog.items import Items
+from streamer.catalog.vectors import ContentVectors
+from streamer.head.bilinear import (
+    BLOCK_EXAMPLES,
+    CURSOR,
+    RECENCY,
+    RECENT_TARGETS,
+    REFRESHED,
+    SKIPPED,
+    SQUARE_DECAY,
+    STEP,
+    Block,
+    Head,
+    draw_negatives,
+    sampling_log_odds,
+)
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel
+
+GRADIENT_MAX = 5.0
+"""Largest norm of a row's gradient."""
+
+
+class Batch(NamedTuple):
+    """A closed block over its T distinct items: places into T of contexts [B, C] (with their weights), targets [B], negatives [N]."""
+
+    item_T: Array
+    content_TE: Array
+    context_BC: Array
+    recency_BC: Array
+    target_B: Array
+    negative_N: Array
+    target_odds_B: Array
+    negative_odds_N: Array
+    weight_B: Array
+
+
+class Parameters(NamedTuple):
+    """The head's values that a batch reads."""
+
+    free_TD: Array
+    bias_T: Array
+    text_ED: Array
+    turn_DD: Array
+
+
+Gradient = Callable[[Parameters, Batch], Parameters]
+"""Ascent direction of the batch's log-likelihood, shaped like the parameters."""
+
+
+class Learner:
+    """Closes blocks: draws negatives, takes one step, refreshes the cached fused vectors. Holds scratch, no state."""
+
+    def __init__(self, *, learning_rate: float, negatives: int, seed: int, gradient: Gradient | None = None) -> None:
+        self._learning_rate = learning_rate
+        self._negatives = negatives
+        self._seed = seed
+        self._gradient = gradient or gradient_by_hand
+
+    def learn(self, head: Head, block: Block, items: Items, content: ContentVectors) -> None:
+        """One step from the block's examples; a non-finite gradient skips it and is counted."""
+        if block.state[BLOCK_EXAMPLES] > 0:
+            batch = self._batch(head, block, items, content)
+            values = Parameters(head.free_ID[batch.item_T], head.bias_I[batch.item_T], head.text_ED, head.turn_DD)
+            slopes = self._gradient(values, batch)
+            if all(np.isfinite(slope).all() for slope in slopes):
+                self._step(head, batch, slopes)
+                _refresh(head, items, content, batch.item_T)
+            else:
+                head.steps[SKIPPED] += 1
+        live = int(items.ids.used[0])
+        cursor = int(head.steps[CURSOR])
+        _refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
+        head.steps[CURSOR] = cursor + REFRESHED if cursor + REFRESHED < live else 0
+        head.steps[STEP] += 1
+        block.state[:] = 0
+
+    def _batch(self, head: Head, block: Block, items: Items, content: ContentVectors) -> Batch:
+        examples = int(block.state[BLOCK_EXAMPLES])
+        live = int(items.ids.used[0])
+        negative_N, negative_odds_N = np.zeros(self._negatives, np.int32), np.zeros(self._negatives, np.float32)
+        draw_negatives(head, live, self._seed, negative_N, negative_odds_N)
+        context_BC, target_B = block.context_BN[:examples], block.target_B[:examples]
+        used_BC = np.arange(context_BC.shape[1]) < block.length_B[:examples, None]
+        recency_BC = np.where(used_BC, np.float32(RECENCY) ** np.arange(context_BC.shape[1], dtype=np.float32), np.float32(0.0))
+        everything = np.concatenate([np.where(used_BC, context_BC, target_B[:, None]).ravel(), target_B, negative_N])
+        item_T, place = np.unique(everything, return_inverse=True)
+        cut = context_BC.size
+        noted = min(int(head.recent[0]), RECENT_TARGETS)
+        target_odds_B = np.array([sampling_log_odds(head, live, noted, item, self._negatives) for item in target_B], np.float32)
+        return Batch(
+            item_T=item_T,
+            content_TE=content.of_rows(items, item_T) if content.width else np.zeros((len(item_T), 0), np.float32),
+            context_BC=place[:cut].reshape(context_BC.shape),
+            recency_BC=(recency_BC / recency_BC.sum(axis=1, keepdims=True)).astype(np.float32),
+            target_B=place[cut : cut + examples],
+            negative_N=place[cut + examples :],
+            target_odds_B=target_odds_B,
+            negative_odds_N=negative_odds_N,
+            weight_B=block.weight_B[:examples],
+        )
+
+    def _step(self, head: Head, batch: Batch, slopes: Parameters) -> None:
+        rate = np.float32(self._learning_rate)
+        row_T = batch.item_T
+        size_T = np.sqrt((slopes.free_TD**2).sum(axis=1))
+        clip_T = np.minimum(np.float32(1.0), np.float32(GRADIENT_MAX) / np.maximum(size_T, np.float32(1e-12)))
+        free_TD = slopes.free_TD * clip_T[:, None]
+        square_T = np.float32(SQUARE_DECAY) * head.square_I[row_T] + (free_TD**2).mean(axis=1)
+        head.square_I[row_T] = square_T
+        step_T = rate / (np.sqrt(square_T) + np.float32(1e-6))
+        head.free_ID[row_T] += step_T[:, None] * free_TD
+        head.bias_I[row_T] += rate * np.clip(slopes.bias_T, -GRADIENT_MAX, GRADIENT_MAX)
+        if head.text_ED.shape[0]:
+            head.text_square_E[:] = np.float32(SQUARE_DECAY) * head.text_square_E + (slopes.text_ED**2).mean(axis=1)
+            head.text_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.text_square_E) + np.float32(1e-6)))[:, None] * slopes.text_ED
+        head.turn_square[0] = np.float32(SQUARE_DECAY) * head.turn_square[0] + (slopes.turn_DD**2).mean()
+        head.turn_DD[:] += rate * np.float32(0.1) / (np.sqrt(head.turn_square[0]) + np.float32(1e-6)) * slopes.turn_DD
+
+
+def _refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
+    fused_TD = head.free_ID[row_T]
+    if content.width:
+        fused_TD = fused_TD + content.of_rows(items, row_T) @ head.text_ED
+    head.fused_ID[row_T] = fused_TD
+
+
+def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
+    """The gradient in numpy; see ``gradient_torch`` for what it is the gradient of."""
+    fused_TD = values.free_TD + batch.content_TE @ values.text_ED
+    context_BD = np.einsum("bc,bcd->bd", batch.recency_BC, fused_TD[batch.context_BC])
+    query_BD = context_BD @ values.turn_DD.T
+    target_BD, negative_ND = fused_TD[batch.target_B], fused_TD[batch.negative_N]
+    logit_B = (query_BD * target_BD).sum(axis=1) + values.bias_T[batch.target_B] - batch.target_odds_B
+    logit_BN = query_BD @ negative_ND.T + (values.bias_T[batch.negative_N] - batch.negative_odds_N)
+    slope_B = batch.weight_B * (1.0 - _sigmoid(logit_B))
+    slope_BN = -batch.weight_B[:, None] * _sigmoid(logit_BN)
+    slope_BN[batch.negative_N[None, :] == batch.target_B[:, None]] = 0.0
+    slope_query_BD = slope_B[:, None] * target_BD + slope_BN @ negative_ND
+    slope_TD = np.zeros_like(fused_TD)
+    add_rows(slope_TD, batch.target_B, slope_B[:, None] * query_BD)
+    add_rows(slope_TD, batch.negative_N, slope_BN.T @ query_BD)
+    slope_context_BD = slope_query_BD @ values.turn_DD
+    spread_BCD = batch.recency_BC[:, :, None] * slope_context_BD[:, None, :]
+    add_rows(slope_TD, batch.context_BC.ravel(), spread_BCD.reshape(-1, slope_TD.shape[1]))
+    slope_T1 = np.zeros((len(slope_TD), 1), np.float32)
+    add_rows(slope_T1, batch.target_B, slope_B[:, None])
+    add_rows(slope_T1, batch.negative_N, slope_BN.sum(axis=0)[:, None])
+    return Parameters(slope_TD, slope_T1[:, 0], batch.content_TE.T @ slope_TD, slope_query_BD.T @ context_BD)
+
+
+def _sigmoid(logit: Array) -> Array:
+    return (1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0)))).astype(np.float32)
+
+
+@kernel
+def add_rows(into_TD: Array, place_M: Array, row_MD: Array) -> None:
+    """``into[place[m]] += row[m]``, in order."""
+    for m in range(len(place_M)):
+        for d in range(into_TD.shape[1]):
+            into_TD[place_M[m], d] += row_MD[m, d]

@@ -1,0 +1,32 @@
+"""The head's gradient by automatic differentiation: the readable reference of the one by hand, and the one that runs on CUDA."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from streamer.head.learner import Batch, Gradient, Parameters
+
+
+def log_likelihood(values: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The weighted binomial log-likelihood of a batch: targets are hits, negatives (but for the target itself) are not."""
+    free_TD, bias_T, text_ED, turn_DD = values
+    _, content_TE, context_BC, recency_BC, target_B, negative_N, target_odds_B, negative_odds_N, weight_B = batch
+    fused_TD = free_TD + content_TE @ text_ED
+    context_BD = (recency_BC[:, :, None] * fused_TD[context_BC]).sum(dim=1)
+    query_BD = context_BD @ turn_DD.T
+    hit_B = (query_BD * fused_TD[target_B]).sum(dim=1) + bias_T[target_B] - target_odds_B
+    miss_BN = query_BD @ fused_TD[negative_N].T + bias_T[negative_N] - negative_odds_N
+    other_BN = (negative_N[None, :] != target_B[:, None]).float()
+    return (weight_B * logsigmoid(hit_B)).sum() + (weight_B[:, None] * other_BN * logsigmoid(-miss_BN)).sum()
+
+
+def gradient_torch(device: str) -> Gradient:
+    """The gradient on a torch device: arrays in, arrays out."""
+
+    def gradient(values: Parameters, batch: Batch) -> Parameters:
+        leaves = tuple(torch.from_numpy(value).to(device).requires_grad_() for value in values)
+        log_likelihood(leaves, tuple(torch.from_numpy(part).to(device) for part in batch)).backward()
+        return Parameters(*(leaf.grad.cpu().numpy() for leaf in leaves))
+
+    return gradient

@@ -1,0 +1,204 @@
+"""Candidates of a context and their counting features.
+
+Candidates are the strongest neighbours of the window's items, the window and the history themselves where repeats are allowed, and
+the strongest trends. Then completion: the rest of every row is added to candidates that are already there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.catalog.items import WITHDRAWN
+from streamer.ranking.scratch import (
+    LAST,
+    NEAR,
+    NEAR_BACK,
+    RECENT,
+    REPEAT,
+    TREND,
+    WIDE,
+    WIDE_BACK,
+    Scratch,
+    add_candidate,
+    exclude_item,
+    find_candidate,
+    start_candidates,
+)
+from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
+from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel
+from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
+from streamer.windows.history import COUNT_HALF_LIFE, History
+
+FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 64, 32, 16, 8
+"""Entries of a row that become candidates: of the last item, and of the nine before it."""
+TREND_CANDIDATES = 50
+HISTORY_TURNS = 200
+PRIOR = 2.0
+"""Counts of nothing added to a row's total: a row seen twice is trusted half as much as one seen often."""
+PAIR_SCALE, REPEAT_SCALE, TREND_SCALE = 500.0, 8.0, 5_000.0
+"""A feature is log2(1 + scale * probability): the scale is where evidence begins to count."""
+LN2 = 0.6931472
+SHARE = np.array([LN2 / half_life if np.isfinite(half_life) else 0.0 for half_life in HALF_LIVES])
+
+
+class Signals(NamedTuple):
+    """The counting state that scoring reads."""
+
+    forward: Pairs
+    reverse: Pairs
+    trends: Trends
+    history: History
+    flags_I: Array
+
+
+@kernel
+def gather(
+    signals: Signals, context_W: Array, length: int, user: int, turn: int, exclude_seen: bool, exclude_context: bool, scratch: Scratch
+) -> None:
+    """Fills ``scratch`` with the candidates of a context (items newest first) and their counting features.
+
+    ``user`` is -1 for one who is unknown; ``turn`` is his number of interactions. ``exclude_seen`` takes out what is in his
+    history; ``exclude_context`` takes out the context too (a list for him now, rather than a test of what he did next).
+    """
+    start_candidates(scratch)
+    if exclude_seen:
+        _exclude_seen(signals.history, context_W, length, user, exclude_context, scratch)
+    pairs_used = min(length, CONTEXT)
+    decay = 1.0
+    for n in range(pairs_used):
+        item = context_W[n]
+        forward_top = FORWARD_LAST if n == 0 else FORWARD_OTHER
+        back_top = BACK_LAST if n == 0 else BACK_OTHER
+        _add_row(signals, signals.forward, item, n == 0, decay, NEAR, WIDE, 0, forward_top, scratch)
+        _add_row(signals, signals.reverse, item, n == 0, decay, NEAR_BACK, WIDE_BACK, 0, back_top, scratch)
+        decay *= WIDE_DECAY
+    if not exclude_seen:
+        _add_repeats(signals, context_W, length, user, turn, scratch)
+    _add_trends(signals, scratch)
+    decay = 1.0
+    for n in range(pairs_used):
+        item = context_W[n]
+        forward_top = FORWARD_LAST if n == 0 else FORWARD_OTHER
+        back_top = BACK_LAST if n == 0 else BACK_OTHER
+        _complete_row(signals.forward, item, n == 0, decay, NEAR, WIDE, forward_top, scratch)
+        _complete_row(signals.reverse, item, n == 0, decay, NEAR_BACK, WIDE_BACK, back_top, scratch)
+        decay *= WIDE_DECAY
+    _finish_features(signals.trends, scratch)
+
+
+@kernel
+def _exclude_seen(history: History, context_W: Array, length: int, user: int, exclude_context: bool, scratch: Scratch) -> None:
+    if user >= 0:
+        start = history.rows.start_R[user]
+        for at in range(start, start + history.rows.length_R[user]):
+            exclude_item(scratch, history.item_P[at])
+    if exclude_context:
+        for n in range(length):
+            exclude_item(scratch, context_W[n])
+
+
+@kernel
+def _add_row(
+    signals: Signals,
+    pairs: Pairs,
+    item: int,
+    is_last: bool,
+    decay: float,
+    near: int,
+    wide: int,
+    first: int,
+    stop: int,
+    scratch: Scratch,
+) -> None:
+    scale = pairs.scale_I[item]
+    near_factor = np.float32(1.0) / (pairs.near_total_I[item] + np.float32(PRIOR) * scale)
+    wide_factor = np.float32(decay) / (pairs.wide_total_I[item] + np.float32(PRIOR) * scale)
+    start = pairs.rows.start_R[item]
+    for at in range(start + first, start + min(stop, pairs.rows.length_R[item])):
+        other = pairs.item_P[at]
+        if signals.flags_I[other] & WITHDRAWN:
+            continue
+        place = add_candidate(scratch, other)
+        if place >= 0:
+            scratch.feature_FC[wide, place] += pairs.wide_P[at] * wide_factor
+            if is_last:
+                scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
+
+
+@kernel
+def _complete_row(
+    pairs: Pairs, item: int, is_last: bool, decay: float, near: int, wide: int, first: int, scratch: Scratch
+) -> None:
+    scale = pairs.scale_I[item]
+    near_factor = np.float32(1.0) / (pairs.near_total_I[item] + np.float32(PRIOR) * scale)
+    wide_factor = np.float32(decay) / (pairs.wide_total_I[item] + np.float32(PRIOR) * scale)
+    start = pairs.rows.start_R[item]
+    for at in range(start + first, start + pairs.rows.length_R[item]):
+        place = find_candidate(scratch, pairs.item_P[at])
+        if place >= 0:
+            scratch.feature_FC[wide, place] += pairs.wide_P[at] * wide_factor
+            if is_last:
+                scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
+
+
+@kernel
+def _add_repeats(signals: Signals, context_W: Array, length: int, user: int, turn: int, scratch: Scratch) -> None:
+    history = signals.history
+    if user >= 0:
+        start = history.rows.start_R[user]
+        for at in range(start, start + history.rows.length_R[user]):
+            item = history.item_P[at]
+            age = turn - history.turn_P[at]
+            if age > HISTORY_TURNS or signals.flags_I[item] & WITHDRAWN:
+                continue
+            place = add_candidate(scratch, item)
+            if place >= 0:
+                scratch.feature_FC[RECENT, place] = np.float32(1.0 / (1.0 + age))
+                scratch.feature_FC[REPEAT, place] = np.float32(history.count_P[at] * 2.0 ** (-age / COUNT_HALF_LIFE))
+    for n in range(length):
+        if not signals.flags_I[context_W[n]] & WITHDRAWN:
+            place = add_candidate(scratch, context_W[n])
+            if place >= 0:
+                scratch.feature_FC[RECENT, place] = max(scratch.feature_FC[RECENT, place], np.float32(1.0 / (1.0 + n)))
+    if length > 0:
+        place = find_candidate(scratch, context_W[0])
+        if place >= 0:
+            scratch.feature_FC[LAST, place] = 1.0
+
+
+@kernel
+def _add_trends(signals: Signals, scratch: Scratch) -> None:
+    trends = signals.trends
+    for half in range(len(RATES)):
+        taken = 0
+        for n in range(trends.length_H[half]):
+            item = trends.top_HT[half, n]
+            if signals.flags_I[item] & WITHDRAWN:
+                continue
+            if add_candidate(scratch, item) >= 0:
+                taken += 1
+                if taken == TREND_CANDIDATES:
+                    break
+
+
+@kernel
+def _finish_features(trends: Trends, scratch: Scratch) -> None:
+    count = scratch.count[0]
+    now = trends.tick[0]
+    for half in range(len(RATES)):
+        aged_C = scratch.feature_FC[TREND + half, :count]
+        for n in range(count):
+            aged_C[n] = np.float32((trends.tick_I[scratch.item_C[n]] - now) * RATES[half])
+        exp2_in_place(aged_C)
+        share = SHARE[half] if half != FOR_EVER else 1.0 / max(now, 1)
+        for n in range(count):
+            aged_C[n] *= np.float32(trends.value_IH[scratch.item_C[n], half] * share)
+        log2_1p_scaled(aged_C, TREND_SCALE)
+    for feature in range(NEAR, RECENT):
+        log2_1p_scaled(scratch.feature_FC[feature, :count], PAIR_SCALE)
+    for feature in range(RECENT, LAST):
+        log2_1p_scaled(scratch.feature_FC[feature, :count], REPEAT_SCALE)

@@ -1,0 +1,83 @@
+"""The additive logit of every candidate of a context."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.head.bilinear import Head, affinity, fill_query
+from streamer.head.gate import Gate, fill_phi, fill_weights, weigh
+from streamer.ranking.candidates import Signals, gather
+from streamer.ranking.scratch import FEATURES, LAST, NEAR, NEAR_BACK, NEURAL, RECENT, REPEAT, TREND, WIDE, WIDE_BACK, Scratch
+from streamer.signals.trends import FOR_EVER
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel
+from streamer.windows.users import WINDOW
+
+FIXED_F = np.zeros(FEATURES, np.float32)
+"""Weights at the start, and the yardstick for what is learned."""
+FIXED_F[[NEAR, NEAR_BACK, WIDE, WIDE_BACK]] = 0.3, 0.1, 0.5, 0.2
+FIXED_F[[RECENT, REPEAT, LAST]] = 0.3, 0.3, -1.0
+FIXED_F[TREND : TREND + FOR_EVER] = 0.1
+FIXED_F[TREND + FOR_EVER] = 0.1
+NEURAL_MAX = 10.0
+
+
+class Model(NamedTuple):
+    """All that scoring reads."""
+
+    signals: Signals
+    gate: Gate
+    head: Head
+
+
+class Asker(NamedTuple):
+    """For whom: the user's row (-1: unknown), his turn, ms since his last event, his share of repeats."""
+
+    user: int
+    turn: int
+    elapsed_ms: int
+    repeats: float
+
+
+@kernel
+def score(
+    model: Model, context_W: Array, length: int, asker: Asker, exclude_seen: bool, exclude_context: bool, scratch: Scratch
+) -> int:
+    """Fills ``scratch`` with candidates, features, weights and logits; returns how many candidates there are."""
+    gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, scratch)
+    count = scratch.count[0]
+    if length > 0:
+        fill_query(model.head, context_W, length, scratch.query_D)
+        neural_C = scratch.feature_FC[NEURAL]
+        affinity(model.head, scratch.query_D, scratch.item_C, count, neural_C)
+        center(neural_C, count)
+    fill_phi(scratch.phi_K, length, WINDOW, asker.elapsed_ms, asker.repeats)
+    fill_weights(model.gate, scratch.phi_K, scratch.weight_F)
+    weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
+    return count
+
+
+@kernel
+def center(value_C: Array, count: int) -> None:
+    """Takes out the mean, which says nothing about order, and bounds what is left."""
+    total = np.float32(0.0)
+    for n in range(count):
+        total += value_C[n]
+    mean = total / np.float32(max(count, 1))
+    for n in range(count):
+        value_C[n] = min(max(value_C[n] - mean, np.float32(-NEURAL_MAX)), np.float32(NEURAL_MAX))
+
+
+@kernel
+def rank_of(logit_C: Array, count: int, place: int) -> float:
+    """1-based rank of a candidate, ties at their middle."""
+    wanted = logit_C[place]
+    better, equal = 0, 0
+    for n in range(count):
+        if logit_C[n] > wanted:
+            better += 1
+        elif logit_C[n] == wanted:
+            equal += 1
+    return 1.0 + better + (equal - 1) / 2.0

@@ -1,0 +1,51 @@
+"""How kernels are compiled: without the GIL, cached on disk, the cache keyed by the sources.
+
+Numba does not recompile a caller when a callee in another file changes, so the folder of the cache carries a hash of every
+source file: after any change all kernels are compiled anew, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config as numba_config
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_ROOMS = ("tables", "windows", "catalog", "signals", "head", "ranking", "engine")
+
+
+def cache_folder() -> Path:
+    """The folder of compiled kernels that belong to the sources as they are; under the temporary folder if ours is read-only."""
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((_PACKAGE / room).glob("*.py")):
+            digest.update(path.read_bytes())
+    name = f"numba-{digest.hexdigest()[:16]}"
+    ours = _PACKAGE / "__pycache__"
+    try:
+        (ours / name).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir()) / "streamer" / name
+    return ours / name
+
+
+numba_config.CACHE_DIR = str(cache_folder())
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compiles a function of arrays and numbers: no Python objects, no GIL, IEEE arithmetic in the order written."""
+    compiled: Kernel = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return compiled
+
+
+def inner_kernel(function: Kernel) -> Kernel:
+    """As ``kernel``, for sums whose order may be regrouped so that they vectorize (the same way on every run of one CPU kind)."""
+    compiled: Kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})(function)
+    return compiled

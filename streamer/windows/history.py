@@ -1,0 +1,126 @@
+"""Histories: the distinct items of each user with how often and how recently, for repeats and for what was seen.
+
+A pool row a user, bounded by ``windows.history_items_max``; a full row gives up its least recent item.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.tables.arrays import Array, capacity_for, grown, resized
+from streamer.tables.compile import kernel
+from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
+
+COUNT_HALF_LIFE = 64.0
+"""In the user's own interactions: how fast an item's count fades."""
+
+
+class History(NamedTuple):
+    """``item_P``, ``count_P`` (decayed, as of ``turn_P``), ``turn_P`` (the user's interaction number of the last touch)."""
+
+    rows: Rows
+    item_P: Array
+    count_P: Array
+    turn_P: Array
+
+
+def new_history(users: int) -> History:
+    """Empty histories."""
+    return _with_places(new_rows(users, 4 * users), users)
+
+
+def _with_places(rows: Rows, users: int) -> History:
+    places = 4 * users
+    return History(rows, np.zeros(places, np.int32), np.zeros(places, np.float32), np.zeros(places, np.int32))
+
+
+def reserve_history(history: History, users: int, places: int) -> History:
+    """Room for ``users`` rows in all and ``places`` more entries; the same object where there is room already."""
+    needed = int(history.rows.top[0]) + places
+    if users <= len(history.rows.start_R) and needed <= len(history.item_P):
+        return history
+    capacity = capacity_for(needed, len(history.item_P))
+    return History(
+        grown_rows(history.rows, max(users, len(history.rows.start_R)), capacity),
+        grown(history.item_P, capacity),
+        grown(history.count_P, capacity),
+        grown(history.turn_P, capacity),
+    )
+
+
+def places_for_one(items_max: int) -> int:
+    """Entries that one interaction can take at its dearest: a move to the largest class."""
+    return CLASS_SIZE_MIN << max(0, (items_max - 1).bit_length() - 1)
+
+
+def history_out(history: History, users: int) -> dict[str, Array]:
+    """For a snapshot."""
+    top = int(history.rows.top[0])
+    return rows_out(history.rows, "history", users) | {
+        "history.item": history.item_P[:top],
+        "history.count": history.count_P[:top],
+        "history.turn": history.turn_P[:top],
+    }
+
+
+def history_in(tables: dict[str, Array], users: int) -> History:
+    """From a snapshot, with room for ``users`` rows."""
+    places = max(len(tables["history.item"]), 4 * users)
+    return History(
+        rows_in(tables, "history", users, places),
+        resized(tables["history.item"], places),
+        resized(tables["history.count"], places),
+        resized(tables["history.turn"], places),
+    )
+
+
+@kernel
+def touch_history(history: History, user: int, item: int, turn: int, items_max: int) -> bool:
+    """Notes one interaction as the user's ``turn``-th; returns whether the item was there already."""
+    rows = history.rows
+    start = rows.start_R[user]
+    oldest = start
+    for at in range(start, start + rows.length_R[user]):
+        if history.item_P[at] == item:
+            faded = history.count_P[at] * 2.0 ** (-(turn - history.turn_P[at]) / COUNT_HALF_LIFE)
+            history.count_P[at] = np.float32(faded + 1.0)
+            history.turn_P[at] = turn
+            return True
+        if history.turn_P[at] < history.turn_P[oldest]:
+            oldest = at
+    place = oldest if rows.length_R[user] >= items_max else _append_place(history, user)
+    history.item_P[place] = item
+    history.count_P[place] = 1.0
+    history.turn_P[place] = turn
+    return False
+
+
+@kernel
+def _append_place(history: History, user: int) -> int:
+    rows = history.rows
+    length = rows.length_R[user]
+    if length == room_of(rows, user):
+        size_class = rows.class_R[user] + 1
+        piece = take_piece(rows, size_class)
+        old = rows.start_R[user]
+        for n in range(length):
+            history.item_P[piece + n] = history.item_P[old + n]
+            history.count_P[piece + n] = history.count_P[old + n]
+            history.turn_P[piece + n] = history.turn_P[old + n]
+        give_piece(rows, user)
+        rows.start_R[user] = piece
+        rows.class_R[user] = size_class
+    rows.length_R[user] = length + 1
+    return rows.start_R[user] + length
+
+
+@kernel
+def knows_item(history: History, user: int, item: int) -> bool:
+    """Whether the item is in the user's history; stores nothing."""
+    start = history.rows.start_R[user]
+    for at in range(start, start + history.rows.length_R[user]):
+        if history.item_P[at] == item:
+            return True
+    return False
