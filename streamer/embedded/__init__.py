@@ -1,5 +1,6 @@
 """An event log on SQLite behind the EventLog port, and a Valkey child process: first runs and single machines, not a broker."""
 
 from streamer.embedded.log import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter
+from streamer.embedded.valkey import ValkeyError, ValkeyProcess
 
-__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedWriter"]
+__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedWriter", "ValkeyError", "ValkeyProcess"]

@@ -13,11 +13,12 @@ import json
 import logging
 import operator
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from streamer.config.tree import Config
+from streamer.events.model import DEAD, INPUT_TOPICS
 from streamer.ports import LogError, TopicPartition, TopicsMissingError
 
 log = logging.getLogger(__name__)
@@ -58,13 +59,17 @@ class PartitionRow(NamedTuple):
 class Database:
     """One connection to the log's file. Used by one thread at a time."""
 
-    def __init__(self, config: Config, *, synchronous: Literal["NORMAL", "FULL"]) -> None:
+    def __init__(
+        self, config: Config, *, synchronous: Literal["NORMAL", "FULL"], topics: tuple[str, ...] = (*INPUT_TOPICS, DEAD)
+    ) -> None:
         self.path = Path(config.log.root) / "log.sqlite"
         self._prefix = config.kafka.topic_prefix
         self._busy_ms = config.kafka.request_timeout_ms
         self._synchronous = synchronous
         self._open: sqlite3.Connection | None = None
         self._inode = 0
+        self._topics = topics
+        """What whoever opens this means to use, to be named where nobody made the log."""
 
     def create(self) -> None:
         """Makes the folder and the file with its tables where they are missing."""
@@ -131,13 +136,16 @@ class Database:
         found = self.partitions(topics)
         missing = [topic for topic in topics if TopicPartition(topic, 0) not in found]
         if missing:
-            raise self.missing(f"topics missing: {', '.join(self._prefix + topic for topic in missing)}")
+            raise self.missing(missing)
         self._require_same_file()
         return found
 
-    def missing(self, what: str) -> TopicsMissingError:
+    def missing(self, topics: Sequence[str]) -> TopicsMissingError:
         """The error for topics that are not there, with the command that makes them."""
-        return TopicsMissingError(f"{what} in the embedded log {self.path}; run `streamer topics create` with this log.root")
+        names = ", ".join(self._prefix + topic for topic in topics)
+        return TopicsMissingError(
+            f"missing from the embedded log {self.path}: {names}; run `streamer topics create` with this log.root"
+        )
 
     def close(self) -> None:
         """Closes the connection; a later call opens it again."""
@@ -160,7 +168,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.exists():
-            raise self.missing("no file")
+            raise self.missing(self._topics)
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
             uri=True,
@@ -197,7 +205,7 @@ class Database:
 
     def _wrong_format(self, found: int) -> LogError:
         if found == 0:
-            return self.missing("no topics")
+            return self.missing(self._topics)
         message = f"embedded log {self.path} has format {found}, this version reads format {FORMAT}; use the version that wrote it, or another log.root"
         return LogError(message, retriable=False)
 

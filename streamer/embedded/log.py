@@ -62,7 +62,7 @@ class EmbeddedLog:
         self._group = group
         self._topics = tuple(topics)
         self._records_max = config.kafka.max_poll_records
-        self._database = Database(config, synchronous="FULL")
+        self._database = Database(config, synchronous="FULL", topics=self._topics)
         self._lock = _GroupLock(Path(config.log.root) / "groups" / f"{group}.lock")
         self._generation: int | None = None
         self._positions: dict[TopicPartition, int] = {}

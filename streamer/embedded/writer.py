@@ -167,7 +167,7 @@ class _Appender:
 
     def _refusal(self, record: OutRecord, rows: dict[TopicPartition, PartitionRow]) -> LogError | None:
         if TopicPartition(record.topic, 0) not in rows:
-            return self._database.missing(f"no topic {record.topic}")
+            return self._database.missing([record.topic])
         size = len(record.key or b"") + len(record.value or b"")
         if size > RECORD_BYTES_MAX:
             message = f"record for topic {record.topic} has {size} bytes, the log takes at most {RECORD_BYTES_MAX}"
