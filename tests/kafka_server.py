@@ -105,11 +105,14 @@ class KafkaServer:
         self._process.send_signal(signal.SIGCONT)
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        # a first byte of zero, since an id that begins with a dash would be read as an option
+        cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
         tool = [*_java("-Xmx128m"), "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
         done = subprocess.run([*tool, "-c", str(self._properties)], capture_output=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"Kafka's storage tool failed on {self._properties}:\n{done.stdout.decode()}{done.stderr.decode()}")
+            raise RuntimeError(
+                f"Kafka's storage tool failed on {self._properties}:\n{done.stdout.decode()}{done.stderr.decode()}"
+            )
 
     def _wait_ready(self) -> None:
         from kafka import KafkaAdminClient
@@ -128,7 +131,9 @@ class KafkaServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
         tail = (self.root / "broker.log").read_text(errors="replace")[-4000:]
-        raise RuntimeError(f"Kafka did not answer on {self.bootstrap} within {START_TIMEOUT_S:.0f} s; the end of its log:\n{tail}")
+        raise RuntimeError(
+            f"Kafka did not answer on {self.bootstrap} within {START_TIMEOUT_S:.0f} s; the end of its log:\n{tail}"
+        )
 
 
 def _java(*options: str) -> list[str]:
@@ -139,7 +144,9 @@ def _java(*options: str) -> list[str]:
 
 def _require_kafka() -> None:
     if shutil.which("java") is None:
-        raise RuntimeError("tests on Apache Kafka need Java 17 or later on PATH, and found none: apt-get install openjdk-17-jre-headless")
+        raise RuntimeError(
+            "tests on Apache Kafka need Java 17 or later on PATH, and found none: apt-get install openjdk-17-jre-headless"
+        )
     if not list(LIBS.glob("kafka_2.13-*.jar")):
         raise RuntimeError(
             f"tests on Apache Kafka need its jars in {LIBS}, and found none; fetch them with: "

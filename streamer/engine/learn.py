@@ -27,7 +27,7 @@ from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate
 from streamer.signals.pairs import count_pairs
 from streamer.signals.trends import FOR_EVER, count_trend
 from streamer.tables.arrays import Array
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TARGETS, TURN, USER
 from streamer.windows.history import touch_history
 from streamer.windows.users import WINDOW
@@ -120,7 +120,7 @@ def popularity_rank(state: State, target: int, scratch: Scratch) -> float:
     return np.inf
 
 
-@kernel
+@leaf_kernel
 def note_rank(sum_Q: Array, rank: float) -> None:
     """Adds one judged target."""
     ndcg = 1.0 / np.log2(1.0 + rank) if rank <= TOP else 0.0

@@ -1,1 +1,1 @@
-"""."""
+"""Prequential quality."""

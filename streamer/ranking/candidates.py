@@ -29,7 +29,7 @@ from streamer.ranking.scratch import (
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
 from streamer.tables.arrays import Array
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
 from streamer.windows.history import COUNT_HALF_LIFE, History
 
@@ -101,7 +101,7 @@ def _exclude_seen(history: History, context_W: Array, length: int, user: int, ex
             exclude_item(scratch, context_W[n])
 
 
-@kernel
+@leaf_kernel
 def _add_row(
     signals: Signals,
     pairs: Pairs,
@@ -129,7 +129,7 @@ def _add_row(
                 scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
 
 
-@kernel
+@leaf_kernel
 def _complete_row(
     pairs: Pairs, item: int, is_last: bool, decay: float, near: int, wide: int, first: int, scratch: Scratch
 ) -> None:

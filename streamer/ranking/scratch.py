@@ -8,9 +8,11 @@ import numpy as np
 
 from streamer.signals.trends import HALF_LIVES
 from streamer.tables.arrays import Array
-from streamer.tables.compile import kernel
+from streamer.tables.compile import leaf_kernel
 
 CANDIDATES = 1_024
+STRIDE = CANDIDATES + 16
+"""Of a feature's row: rows a power of two apart would share cache sets."""
 SLOTS = 8_192
 
 TERMS = (
@@ -55,7 +57,7 @@ def new_scratch(dimensions: int, context_features: int) -> Scratch:
     """Memory for one thread."""
     return Scratch(
         item_C=np.zeros(CANDIDATES, np.int32),
-        feature_FC=np.zeros((FEATURES, CANDIDATES), np.float32),
+        feature_FC=np.zeros((FEATURES, STRIDE), np.float32),
         logit_C=np.zeros(CANDIDATES, np.float32),
         fixed_C=np.zeros(CANDIDATES, np.float32),
         weight_F=np.zeros(FEATURES, np.float32),
@@ -69,7 +71,7 @@ def new_scratch(dimensions: int, context_features: int) -> Scratch:
     )
 
 
-@kernel
+@leaf_kernel
 def _slot_of(scratch: Scratch, item: int) -> int:
     mask = np.uint64(SLOTS - 1)
     slot = ((np.uint64(item) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
@@ -78,21 +80,22 @@ def _slot_of(scratch: Scratch, item: int) -> int:
     return np.int64(slot)
 
 
-@kernel
+@leaf_kernel
 def start_candidates(scratch: Scratch) -> None:
     """Forgets the candidates of the scoring before."""
     scratch.stamp[0] += 1
+    scratch.feature_FC[:, : scratch.count[0]] = 0.0
     scratch.count[0] = 0
 
 
-@kernel
+@leaf_kernel
 def find_candidate(scratch: Scratch, item: int) -> int:
     """The place of a candidate, ABSENT or EXCLUDED."""
     slot = _slot_of(scratch, item)
     return scratch.slot_place_S[slot] if scratch.slot_stamp_S[slot] == scratch.stamp[0] else ABSENT
 
 
-@kernel
+@leaf_kernel
 def exclude_item(scratch: Scratch, item: int) -> None:
     """The item can be no candidate of this scoring."""
     slot = _slot_of(scratch, item)
@@ -101,7 +104,7 @@ def exclude_item(scratch: Scratch, item: int) -> None:
     scratch.slot_place_S[slot] = EXCLUDED
 
 
-@kernel
+@leaf_kernel
 def add_candidate(scratch: Scratch, item: int) -> int:
     """The place of the item among the candidates, where it may be one; EXCLUDED or FULL else."""
     slot = _slot_of(scratch, item)
@@ -115,5 +118,4 @@ def add_candidate(scratch: Scratch, item: int) -> int:
     scratch.slot_stamp_S[slot] = scratch.stamp[0]
     scratch.slot_place_S[slot] = place
     scratch.item_C[place] = item
-    scratch.feature_FC[:, place] = 0.0
     return place

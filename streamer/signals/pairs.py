@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, capacity_for, grown, resized
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
 
 CONTEXT = 10
@@ -95,7 +95,7 @@ def pairs_in(tables: dict[str, Array], prefix: str, items: int) -> Pairs:
     )
 
 
-@kernel
+@leaf_kernel
 def add_pair(pairs: Pairs, row: int, item: int, near: float, wide: float, neighbours_max: int) -> None:
     """Counts ``item`` as a neighbour of ``row``'s item; the caller has reserved room."""
     growth = np.float32(2.0 ** (1.0 / FADE_HALF_LIFE))
@@ -121,7 +121,7 @@ def add_pair(pairs: Pairs, row: int, item: int, near: float, wide: float, neighb
     _bubble_up(pairs, start, at)
 
 
-@kernel
+@leaf_kernel
 def _place_for_new(pairs: Pairs, row: int, item: int, neighbours_max: int) -> int:
     rows = pairs.rows
     length = rows.length_R[row]
@@ -150,7 +150,7 @@ def _place_for_new(pairs: Pairs, row: int, item: int, neighbours_max: int) -> in
     return at
 
 
-@kernel
+@leaf_kernel
 def _bubble_up(pairs: Pairs, start: int, at: int) -> None:
     while at > start and pairs.wide_P[at] > pairs.wide_P[at - 1]:
         item, near, wide = pairs.item_P[at], pairs.near_P[at], pairs.wide_P[at]

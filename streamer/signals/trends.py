@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, grown, resized
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 
 HALF_LIVES = (3.0, 10.0, 30.0, 100.0, 1_000.0, 10_000.0, np.inf)
 """In interactions of the whole stream (H of them); the last is popularity for ever."""
@@ -86,7 +86,7 @@ def count_trend(trends: Trends, item: int, weight: float) -> None:
         _raise_in_top(trends, half, item, np.log2(value) + now * RATES[half])
 
 
-@kernel
+@leaf_kernel
 def _raise_in_top(trends: Trends, half: int, item: int, key: float) -> None:
     length = trends.length_H[half]
     if length == TOP and key <= trends.key_HT[half, TOP - 1]:

@@ -45,6 +45,12 @@ def kernel(function: Kernel) -> Kernel:
     return compiled
 
 
+def leaf_kernel(function: Kernel) -> Kernel:
+    """As ``kernel``, for small functions called in loops: their bodies are put in the callers', tuples of arrays are not passed."""
+    compiled: Kernel = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
+    return compiled
+
+
 def inner_kernel(function: Kernel) -> Kernel:
     """As ``kernel``, for sums whose order may be regrouped so that they vectorize (the same way on every run of one CPU kind)."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})(function)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, capacity_for, grown, resized
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 
 SEPARATOR = 0xFF
 """Between ids joined into one buffer: a byte that UTF-8 never contains."""
@@ -119,7 +119,7 @@ def live_rows(table: IdTable) -> int:
     return int(table.used[ROWS_USED] - table.used[FREE_USED])
 
 
-@kernel
+@leaf_kernel
 def mix(x: np.uint64) -> np.uint64:
     """Finalizer of splitmix64 (Steele, Lea, Flood 2014)."""
     x ^= x >> np.uint64(30)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, grown, resized
-from streamer.tables.compile import kernel
+from streamer.tables.compile import leaf_kernel
 
 CLASSES = 16
 CLASS_SIZE_MIN = 4
@@ -77,7 +77,7 @@ def rows_in(tables: dict[str, Array], prefix: str, count: int, places: int) -> R
     )
 
 
-@kernel
+@leaf_kernel
 def take_piece(rows: Rows, size_class: int) -> int:
     """The first place of a piece of that class; the caller has reserved room."""
     piece = rows.free_C[size_class]
@@ -89,7 +89,7 @@ def take_piece(rows: Rows, size_class: int) -> int:
     return piece
 
 
-@kernel
+@leaf_kernel
 def give_piece(rows: Rows, row: int) -> None:
     """Puts the row's piece on the free list; the row is then empty and has no place."""
     size_class = rows.class_R[row]
@@ -101,7 +101,7 @@ def give_piece(rows: Rows, row: int) -> None:
         rows.start_R[row] = 0
 
 
-@kernel
+@leaf_kernel
 def room_of(rows: Rows, row: int) -> int:
     """Entries that the row's piece can hold."""
     return 0 if rows.class_R[row] < 0 else CLASS_SIZE_MIN << rows.class_R[row]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, capacity_for, grown, resized
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 
 NEVER_MS = -(1 << 62)
 CURRENT, ROTATIONS = 0, 1
@@ -125,7 +125,7 @@ def index_ids(id_R: Array, slot_S: Array) -> None:
         slot_S[slot] = n
 
 
-@kernel
+@leaf_kernel
 def seen_before(dedup: Dedup, hashed: np.uint64) -> bool:
     """Whether either generation holds the id."""
     mask = np.uint64(dedup.slot_GS.shape[1] - 1)
@@ -141,7 +141,7 @@ def seen_before(dedup: Dedup, hashed: np.uint64) -> bool:
     return False
 
 
-@kernel
+@leaf_kernel
 def remember_id(dedup: Dedup, hashed: np.uint64) -> None:
     """Adds an id that is not there to the current generation; the caller has reserved room."""
     current = dedup.turn[CURRENT]
@@ -155,7 +155,7 @@ def remember_id(dedup: Dedup, hashed: np.uint64) -> None:
     dedup.slot_GS[current, slot] = at
 
 
-@kernel
+@leaf_kernel
 def is_late(dedup: Dedup, partition: int, time_ms: int, has_id: bool, lateness_ms_max: int) -> bool:
     """Whether the event is later than allowed against its own partition, or older than the dedup table can still know."""
     if time_ms < dedup.watermark_P[partition] - lateness_ms_max:

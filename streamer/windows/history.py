@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, capacity_for, grown, resized
-from streamer.tables.compile import kernel
+from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
 
 COUNT_HALF_LIFE = 64.0
@@ -97,7 +97,7 @@ def touch_history(history: History, user: int, item: int, turn: int, items_max: 
     return False
 
 
-@kernel
+@leaf_kernel
 def _append_place(history: History, user: int) -> int:
     rows = history.rows
     length = rows.length_R[user]
