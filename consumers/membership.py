@@ -53,6 +53,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Nothing is decided yet: the partitions may all come back."""
+        del revoked
         # A rebalance that new metadata brought about is forgotten by the client when the poll that began it ends before
         # the group has answered: the member then sends no heartbeats and waits for nothing, for ever. This keeps it joining.
         self._consumer._coordinator.request_rejoin()  # noqa: SLF001

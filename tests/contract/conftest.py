@@ -1,0 +1,54 @@
+"""The worlds that the EventLog contract suite runs in: one a log adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from embedded_world import EmbeddedWorld
+from kafka_world import KafkaWorld
+from memory_world import MemoryWorld
+
+from streamer.events.model import INPUT_TOPICS
+from streamer.ports import EventLog, LogAdmin, LogWriter, TopicPartition
+
+
+class LogWorld(Protocol):
+    """A log without topics, and the hands to work it; what it makes is closed when the test is over."""
+
+    name: str
+
+    def admin(self) -> LogAdmin: ...
+
+    def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> EventLog: ...
+
+    def writer(self) -> LogWriter: ...
+
+    def trim(self, place: TopicPartition, before_offset: int) -> None: ...
+
+    def expel(self, group: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(params=["kafka", "embedded", "memory"])
+def empty_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogWorld]:
+    """A log on which the topics were not made yet; they will have two partitions."""
+    world: LogWorld
+    if request.param == "kafka":
+        world = KafkaWorld(request.getfixturevalue("kafka_config"))
+    elif request.param == "embedded":
+        world = EmbeddedWorld(tmp_path)
+    else:
+        world = MemoryWorld()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(empty_world: LogWorld) -> LogWorld:
+    """A log whose topics exist."""
+    empty_world.admin().create_topics()
+    return empty_world
