@@ -98,7 +98,7 @@ class EncoderWorker:
         self._log = log
         self._writer = writer
         self._fingerprint = encoder.fingerprint
-        self._source = VectorSource(encoder, cache, self.counters, texts_max=config.encoder.batch_items_max, clock=clock)
+        self._source = VectorSource(encoder, cache, self.counters, config.encoder, clock)
         self._admin = admin
         self._stop = threading.Event()
         self._generation: int | None = None

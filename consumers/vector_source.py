@@ -9,14 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.config.tree import Encoder
 from streamer.encoders import CacheError, TextEncoder, VectorCache
 
 logger = logging.getLogger(__name__)
 
-SLICE_TEXTS_FIRST = 8
-SLICE_S_LOW = 0.25
-SLICE_S_HIGH = 1.0
+SLICE_CHARACTERS_FIRST = 2_000
+SLICE_S_LOW = 0.4
+SLICE_S_HIGH = 1.5
 """The next slice is larger after one that took less than the first time, and smaller after one that took more than the second."""
+
+SLICE_BATCHES_MAX = 16
+"""Batches of the encoder in a slice: it sorts their texts by length, and equal lengths need no padding."""
+CHARACTERS_PER_TOKEN = 5
+"""Beyond so many for each token allowed, a text costs no more."""
+CHARACTERS_LEAST = 10
+"""What a text costs at least, in characters."""
 
 PROBE = "probe"
 """A text that any encoder can encode; where it fails, the encoder is broken and not the text."""
@@ -48,17 +56,18 @@ class _Text(NamedTuple):
 
 
 class VectorSource:
-    """Encodes each content once. ``texts_max`` bounds a slice, ``clock`` gives seconds that never go back."""
+    """Encodes each content once. ``clock`` gives seconds that never go back."""
 
     def __init__(
-        self, encoder: TextEncoder, cache: VectorCache, counters: EncoderCounters, *, texts_max: int, clock: Callable[[], float]
+        self, encoder: TextEncoder, cache: VectorCache, counters: EncoderCounters, config: Encoder, clock: Callable[[], float]
     ) -> None:
         self._encoder = encoder
         self._cache = cache
         self._counters = counters
-        self._texts_max = texts_max
         self._clock = clock
-        self._slice = min(SLICE_TEXTS_FIRST, texts_max)
+        self._texts_max = SLICE_BATCHES_MAX * config.batch_items_max
+        self._characters_max = CHARACTERS_PER_TOKEN * config.text_tokens_max
+        self._slice_characters = SLICE_CHARACTERS_FIRST
 
     def vectors(self, texts: Mapping[str, str], between: Callable[[], None]) -> Iterator[tuple[str, bytes | Exception]]:
         """A pair for each content hash, as soon as it is known: float16 bytes, or why the encoder cannot read that text.
@@ -74,9 +83,10 @@ class VectorSource:
         self._counters.cached += len(known)
         yield from known.items()
         waiting = [_Text(content, text) for content, text in texts.items() if content not in known]
-        waiting.sort(key=lambda text: len(text.text))  # texts of one length share a slice: less padding
+        waiting.sort(key=lambda text: len(text.text), reverse=True)  # texts of one length share a slice: less padding
         while waiting:
-            now, waiting = waiting[: self._slice], waiting[self._slice :]
+            size = self._slice_size(waiting)
+            now, waiting = waiting[:size], waiting[size:]
             found = self._encode(now)
             self._keep({content: vector for content, vector in found.items() if isinstance(vector, bytes)})
             yield from found.items()
@@ -100,13 +110,22 @@ class VectorSource:
         self._pace(self._clock() - started_s)
         return {text.content_hash: row.astype("<f2").tobytes() for text, row in zip(texts, rows, strict=True)}
 
+    def _slice_size(self, waiting: Sequence[_Text]) -> int:
+        """How many of the texts fit in a slice, one at least: time follows characters, whatever their number of texts."""
+        characters = 0
+        for size, text in enumerate(waiting[: self._texts_max]):
+            characters += max(CHARACTERS_LEAST, min(len(text.text), self._characters_max))
+            if characters > self._slice_characters:
+                return max(1, size)
+        return min(len(waiting), self._texts_max)
+
     def _pace(self, took_s: float) -> None:
         """Keeps a slice short on any machine and for any model."""
         self._counters.encode_seconds += took_s
         if took_s > SLICE_S_HIGH:
-            self._slice = max(1, self._slice // 2)
+            self._slice_characters = max(1, self._slice_characters // 2)
         elif took_s < SLICE_S_LOW:
-            self._slice = min(2 * self._slice, self._texts_max)
+            self._slice_characters = min(2 * self._slice_characters, self._texts_max * self._characters_max)
 
     def _cached(self, hashes: Sequence[str]) -> dict[str, bytes]:
         try:

@@ -21,6 +21,7 @@ from streamer.ports import LogError, OutRecord, TopicPartition
 
 DEADLINE_S = 60
 STEPS_MAX = 50
+LONG_TITLE = "Number {} of those titles of which a few fill a slice " + "and " * 100
 
 
 class Counted:
@@ -296,7 +297,7 @@ def test_a_record_that_the_log_never_takes_is_counted_and_given_up(
 def test_a_member_expelled_while_it_encodes_commits_nothing_and_the_work_is_done_under_the_next_generation(
     broker: MemoryBroker, encoder: Counted, make_worker: Callable[[], EncoderWorker], config: Config
 ) -> None:
-    put(broker, *(document(f"i{n}", f"title {n}") for n in range(20)))
+    put(broker, *(document(f"i{n}", LONG_TITLE.format(n)) for n in range(20)))
     worker, other = make_worker(), make_worker()
     worker.step(0)
     encoder.between = lambda: broker.expel(worker._log)
@@ -310,7 +311,7 @@ def test_a_member_expelled_while_it_encodes_commits_nothing_and_the_work_is_done
 def test_a_worker_told_to_stop_while_it_encodes_ends_before_its_poll_is_done_and_commits_nothing(
     broker: MemoryBroker, encoder: Counted, make_worker: Callable[[], EncoderWorker], config: Config
 ) -> None:
-    put(broker, *(document(f"i{n}", f"title {n}") for n in range(40)))
+    put(broker, *(document(f"i{n}", LONG_TITLE.format(n)) for n in range(40)))
     stop = threading.Event()
     encoder.between = stop.set
     worker = make_worker()
