@@ -8,17 +8,37 @@ from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
-from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules
-from streamer.engine.state import COUNTER_NAMES, TYPES, State, new_state, places_for_a_group, reserved, state_in, state_out
+from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, leaves_out_seen, model_of
+from streamer.engine.state import (
+    COUNTER_NAMES,
+    FIXED,
+    JUDGED,
+    LIVE,
+    RECENT_NDCG,
+    TYPES,
+    State,
+    new_state,
+    places_for_a_group,
+    reserved,
+    state_in,
+    state_out,
+)
 from streamer.engine.step import BLOCK_DUE, DONE, Touched, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
-from streamer.head.bilinear import DIMENSIONS, admit_item, with_text_width
+from streamer.head.bilinear import DIMENSIONS, STEP, admit_item, with_text_width
 from streamer.head.gate import PHI
 from streamer.head.learner import Learner
+from streamer.ranking.lists import Lists, empty_lists, rank_users
+from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch
 from streamer.tables.arrays import Array, grown
 from streamer.tables.ids import find_or_add_id, hash_bytes
 from streamer.windows.dedup import rotate_dedup
+
+FALL_BACK_AFTER = 2_000
+"""Judged interactions before the learned weights can be found wanting."""
+FALL_BACK_BELOW = 0.95
+"""Of the fixed weights' recent NDCG@10."""
 
 
 def rules_of(config: Config) -> Rules:
@@ -94,6 +114,36 @@ class Engine:
         self.state = self.state._replace(head=head)
         vector = self.content.of_rows(self.state.items, np.array([row]))
         head.fused_ID[row] = head.free_ID[row] + (vector @ head.text_ED)[0]
+
+    def rank(self, user_U: Array, *, entries: int) -> Lists:
+        """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing."""
+        lists = empty_lists(np.ascontiguousarray(user_U, np.int32), entries)
+        state = self.state
+        seen = bool(leaves_out_seen(state, self.rules))
+        rank_users(model_of(state), state.users, self.event_ms, seen, self.falls_back, self.scratch, lists)
+        return lists
+
+    def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:
+        """The lists as JSON, with their version."""
+        stamp = stamp_of(version, self.head_step, self.event_ms, written_ms)
+        return render(lists, self.state.users.ids, self.state.items.ids, stamp)
+
+    @property
+    def event_ms(self) -> int:
+        """Largest event time applied, 0 before the first."""
+        return max(0, int(self.state.dedup.watermark_P.max()))
+
+    @property
+    def head_step(self) -> int:
+        """Blocks that the head has closed."""
+        return int(self.state.head.steps[STEP])
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the learned weights have lately been worse than the fixed ones by a margin, so that lists come from those."""
+        quality = self.state.quality_MQ
+        enough = quality[LIVE, JUDGED] >= FALL_BACK_AFTER
+        return bool(enough and quality[LIVE, RECENT_NDCG] < FALL_BACK_BELOW * quality[FIXED, RECENT_NDCG])
 
     def count(self, counter: int, number: int) -> None:
         """Adds to a counter of the fold that the caller found out: REJECTED, LOST."""

@@ -28,7 +28,7 @@ IMPRESSION = int(EventType.IMPRESSION)
 
 
 class Touched(NamedTuple):
-    """Effects: users whose list is to be rendered. ``mark_U`` is 1 for a user in ``user_T[:count[0]]``; ``append_ms_U`` is the log's time."""
+    """Effects: users whose list is to be rendered. ``mark_U`` is 1 for a user in ``user_T[:count[0]]``, 2 while his list is on its way, 0 once confirmed; ``append_ms_U`` is the log's time."""
 
     mark_U: Array
     user_T: Array
@@ -133,7 +133,7 @@ def item_of(state: State, rules: Rules, columns: Columns, m: int) -> int:
 def touch_user(touched: Touched, user: int, append_ms: int) -> None:
     """Notes that the user's list is to be rendered."""
     touched.append_ms_U[user] = append_ms
-    if touched.mark_U[user] == 0:
+    if touched.mark_U[user] != 1:
         touched.mark_U[user] = 1
         touched.user_T[touched.count[0]] = user
         touched.count[0] += 1

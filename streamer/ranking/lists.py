@@ -1,0 +1,130 @@
+"""The best candidates of users, with the terms that put them there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.head.gate import weigh
+from streamer.ranking.score import Asker, Model, score
+from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, WIDE, WIDE_BACK, Scratch
+from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel
+from streamer.windows.users import WINDOW, Users, read_window
+
+REASONS = 3
+"""Terms given an entry, the largest first."""
+NOBODY = -1
+
+
+class Lists(NamedTuple):
+    """Lists of U users, K entries at most: rows of items (``count_U`` of them are used), scores, terms with value and item (-1: none)."""
+
+    user_U: Array
+    count_U: Array
+    item_UK: Array
+    score_UK: Array
+    term_UKR: Array
+    value_UKR: Array
+    about_UKR: Array
+
+
+def empty_lists(user_U: Array, entries: int) -> Lists:
+    """Memory for the lists of those users (row NOBODY: someone of whom nothing is known)."""
+    users = len(user_U)
+    return Lists(
+        user_U=user_U,
+        count_U=np.zeros(users, np.int32),
+        item_UK=np.zeros((users, entries), np.int32),
+        score_UK=np.zeros((users, entries), np.float32),
+        term_UKR=np.zeros((users, entries, REASONS), np.int8),
+        value_UKR=np.zeros((users, entries, REASONS), np.float32),
+        about_UKR=np.zeros((users, entries, REASONS), np.int32),
+    )
+
+
+@kernel
+def rank_users(model: Model, users: Users, now_ms: int, exclude_seen: bool, fixed: bool, scratch: Scratch, lists: Lists) -> None:
+    """Fills the lists of ``lists.user_U`` from the state as it is; ``fixed`` ranks by the weights of the start."""
+    context_W = np.zeros(WINDOW, np.int32)
+    for n in range(len(lists.user_U)):
+        user = lists.user_U[n]
+        length = 0
+        asker = Asker(np.int64(-1), np.int64(0), np.int64(0), np.float32(0.0))
+        if user != NOBODY:
+            length = read_window(users, user, context_W)
+            elapsed_ms = max(np.int64(0), now_ms - users.last_ms_U[user])
+            asker = Asker(np.int64(user), users.pushed_U[user], elapsed_ms, users.repeats_U[user])
+        count = score(model, context_W, length, asker, exclude_seen, exclude_seen, scratch)
+        if fixed:
+            scratch.weight_F[:] = model.gate.fixed_F
+            weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
+        place_K = np.zeros(lists.item_UK.shape[1], np.int64)
+        lists.count_U[n] = best_places(scratch.logit_C, count, place_K)
+        for k in range(lists.count_U[n]):
+            lists.item_UK[n, k] = scratch.item_C[place_K[k]]
+            lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
+            explain(model, context_W, length, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k])
+
+
+@kernel
+def best_places(logit_C: Array, count: int, place_K: Array) -> int:
+    """Writes the places of the best candidates, best first, ties by place; returns how many there are."""
+    used = 0
+    for n in range(count):
+        if used == len(place_K) and logit_C[n] <= logit_C[place_K[used - 1]]:
+            continue
+        at = used if used < len(place_K) else used - 1
+        while at > 0 and logit_C[place_K[at - 1]] < logit_C[n]:
+            place_K[at] = place_K[at - 1]
+            at -= 1
+        place_K[at] = n
+        used = min(used + 1, len(place_K))
+    return used
+
+
+@kernel
+def explain(
+    model: Model, context_W: Array, length: int, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array
+) -> None:
+    """The largest terms of a candidate's logit: which, how much, and the item of the context that it speaks of."""
+    used = 0
+    for f in range(len(scratch.weight_F)):
+        value = scratch.weight_F[f] * scratch.feature_FC[f, place]
+        if value == 0.0 or (used == REASONS and value <= value_R[used - 1]):
+            continue
+        at = used if used < REASONS else used - 1
+        while at > 0 and value_R[at - 1] < value:
+            value_R[at], term_R[at] = value_R[at - 1], term_R[at - 1]
+            at -= 1
+        value_R[at], term_R[at] = value, f
+        used = min(used + 1, REASONS)
+    for r in range(REASONS):
+        about_R[r] = NOBODY
+        if r >= used:
+            term_R[r] = NOBODY
+        elif term_R[r] in (NEAR, NEAR_BACK, LAST):
+            about_R[r] = context_W[0]
+        elif term_R[r] == WIDE:
+            about_R[r] = strongest_source(model.signals.forward, context_W, length, scratch.item_C[place])
+        elif term_R[r] == WIDE_BACK:
+            about_R[r] = strongest_source(model.signals.reverse, context_W, length, scratch.item_C[place])
+
+
+@kernel
+def strongest_source(pairs: Pairs, context_W: Array, length: int, item: int) -> int:
+    """The item of the context whose row gives most to ``item``."""
+    best, source, decay = 0.0, NOBODY, 1.0
+    for n in range(min(length, CONTEXT)):
+        row = context_W[n]
+        start = pairs.rows.start_R[row]
+        for at in range(start, start + pairs.rows.length_R[row]):
+            if pairs.item_P[at] == item:
+                given = decay * pairs.wide_P[at] / max(pairs.wide_total_I[row], np.float32(1e-6))
+                if given > best:
+                    best, source = given, row
+                break
+        decay *= WIDE_DECAY
+    return source

@@ -1,0 +1,186 @@
+"""Lists as the JSON that readers get, written into one buffer. The version stands first, so that a store can compare it as text."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.ranking.lists import NOBODY, REASONS, Lists
+from streamer.ranking.scratch import TERMS
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.ids import IdTable
+
+
+def _bytes(text: str) -> Array:
+    return np.frombuffer(text.encode(), np.uint8).copy()
+
+
+_TERM_TEXT = _bytes("".join(TERMS))
+_TERM_START = np.cumsum([0, *(len(term) for term in TERMS)])
+_OPEN = _bytes('{"version":"')
+_USER = _bytes('","user_id":"')
+_ITEMS = _bytes('","items":[')
+_ITEM = _bytes('{"item_id":"')
+_SCORE = _bytes('","score":')
+_WHY = _bytes(',"why":[')
+_NULL = _bytes("null")
+_END_ITEM = _bytes("]}")
+_HEX = _bytes("0123456789abcdef")
+_DECIMALS = 4
+_FIXED_BYTES_MAX = 512
+"""Of a list, beside its entries."""
+_ENTRY_BYTES_MAX = 64 + REASONS * 64
+"""Of an entry, beside its ids."""
+
+
+class Stamp(NamedTuple):
+    """What all lists of one rendering say: the version's text, and the tail from ``],"head_step"`` on."""
+
+    version: Array
+    tail: Array
+
+
+def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int) -> Stamp:
+    """The stamp of lists ranked at one moment."""
+    return Stamp(_bytes(version), _bytes(f'],"head_step":{head_step},"event_ms":{event_ms},"written_ms":{written_ms}}}'))
+
+
+def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[bytes]:
+    """The JSON of each list."""
+    count = len(lists.user_U)
+    start_U1 = np.zeros(count + 1, np.int64)
+    buffer = np.zeros(4_096 + 2_048 * count, np.uint8)
+    done = 0
+    while (done := int(write_lists(lists, users, items, stamp, buffer, start_U1, done))) < count:
+        bigger = np.zeros(2 * len(buffer) + 262_144, np.uint8)
+        bigger[: len(buffer)] = buffer
+        buffer = bigger
+    whole = buffer.tobytes()
+    edges = start_U1.tolist()
+    return [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@leaf_kernel
+def _put(buffer: Array, at: int, text: Array) -> int:
+    for n in range(len(text)):
+        buffer[at + n] = text[n]
+    return at + len(text)
+
+
+@kernel
+def _put_id(buffer: Array, at: int, table: IdTable, row: int) -> int:
+    start = table.start_R[row]
+    for place in range(start, start + table.size_R[row]):
+        byte = table.text_B[place]
+        if byte in (0x22, 0x5C):
+            buffer[at] = 0x5C
+            buffer[at + 1] = byte
+            at += 2
+        elif byte < 0x20:
+            buffer[at] = 0x5C
+            buffer[at + 1] = 0x75
+            buffer[at + 2] = buffer[at + 3] = 0x30
+            buffer[at + 4] = _HEX[byte >> 4]
+            buffer[at + 5] = _HEX[byte & 15]
+            at += 6
+        else:
+            buffer[at] = byte
+            at += 1
+    return at
+
+
+@kernel
+def _put_number(buffer: Array, at: int, value: float) -> int:
+    scaled = np.int64(np.floor(abs(value) * 10**_DECIMALS + 0.5))
+    if value < 0 and scaled > 0:
+        buffer[at] = 0x2D
+        at += 1
+    whole, part = scaled // 10**_DECIMALS, scaled % 10**_DECIMALS
+    digits = 1
+    while whole >= 10**digits:
+        digits += 1
+    for n in range(digits):
+        buffer[at + digits - 1 - n] = 0x30 + whole % 10
+        whole //= 10
+    at += digits
+    buffer[at] = 0x2E
+    for n in range(_DECIMALS):
+        buffer[at + _DECIMALS - n] = 0x30 + part % 10
+        part //= 10
+    return at + 1 + _DECIMALS
+
+
+@kernel
+def _bytes_at_most(lists: Lists, users: IdTable, items: IdTable, n: int) -> int:
+    total = _FIXED_BYTES_MAX
+    if lists.user_U[n] != NOBODY:
+        total += 6 * users.size_R[lists.user_U[n]]
+    for k in range(lists.count_U[n]):
+        total += _ENTRY_BYTES_MAX + 6 * items.size_R[lists.item_UK[n, k]]
+        for r in range(REASONS):
+            if lists.about_UKR[n, k, r] != NOBODY:
+                total += 6 * items.size_R[lists.about_UKR[n, k, r]]
+    return total
+
+
+@kernel
+def write_lists(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp, buffer: Array, start_U1: Array, first: int) -> int:
+    """Writes lists from ``first`` on while the buffer has room for their longest form; returns the next one."""
+    for n in range(first, len(lists.user_U)):
+        at = start_U1[n]
+        if at + _bytes_at_most(lists, users, items, n) > len(buffer):
+            return n
+        at = _put(buffer, at, _OPEN)
+        at = _put(buffer, at, stamp.version)
+        at = _put(buffer, at, _USER)
+        if lists.user_U[n] != NOBODY:
+            at = _put_id(buffer, at, users, lists.user_U[n])
+        at = _put(buffer, at, _ITEMS)
+        for k in range(lists.count_U[n]):
+            if k > 0:
+                buffer[at] = 0x2C
+                at += 1
+            at = _put_entry(buffer, at, lists, items, n, k)
+        start_U1[n + 1] = _put(buffer, at, stamp.tail)
+    return len(lists.user_U)
+
+
+@kernel
+def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: int) -> int:
+    at = _put(buffer, at, _ITEM)
+    at = _put_id(buffer, at, items, lists.item_UK[n, k])
+    at = _put(buffer, at, _SCORE)
+    at = _put_number(buffer, at, lists.score_UK[n, k])
+    at = _put(buffer, at, _WHY)
+    for r in range(REASONS):
+        term = lists.term_UKR[n, k, r]
+        if term == NOBODY:
+            break
+        at = _put_reason(buffer, at, items, r, term, lists.value_UKR[n, k, r], lists.about_UKR[n, k, r])
+    return _put(buffer, at, _END_ITEM)
+
+
+@kernel
+def _put_reason(buffer: Array, at: int, items: IdTable, r: int, term: int, value: float, about: int) -> int:
+    if r > 0:
+        buffer[at] = 0x2C
+        at += 1
+    buffer[at] = 0x5B
+    buffer[at + 1] = 0x22
+    at = _put(buffer, at + 2, _TERM_TEXT[_TERM_START[term] : _TERM_START[term + 1]])
+    buffer[at] = 0x22
+    buffer[at + 1] = 0x2C
+    at = _put_number(buffer, at + 2, value)
+    buffer[at] = 0x2C
+    at += 1
+    if about == NOBODY:
+        at = _put(buffer, at, _NULL)
+    else:
+        buffer[at] = 0x22
+        at = _put_id(buffer, at + 1, items, about)
+        buffer[at] = 0x22
+        at += 1
+    buffer[at] = 0x5D
+    return at + 1
