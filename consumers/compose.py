@@ -1,0 +1,107 @@
+"""Adapters made from the configuration: which log, which store, which folder. The one place that chooses between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.config.tree import Config
+from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter, ValkeyProcess
+from streamer.embedded.valkey import running_url
+from streamer.events.model import INPUT_TOPICS
+from streamer.ports import Committed, EventLog, LogAdmin, LogWriter, StoreError, TopicPartition
+from streamer.snapshots.folder import FolderStore
+
+if TYPE_CHECKING:
+    from consumers.redis_store import RedisStore
+
+# Clients are imported where they are used: an embedded run loads no Kafka client, and a command that reads a list only Redis.
+# ruff: noqa: PLC0415
+
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+
+def open_log(config: Config, *, group: str, topics: Sequence[str] = INPUT_TOPICS, exclusive: bool = True) -> EventLog:
+    """A member of ``group`` on the configured log; it joins at its first poll."""
+    if config.log.kind == "embedded":
+        return EmbeddedLog(config, group=group, topics=topics, exclusive=exclusive)
+    from consumers.kafka_log import KafkaLog
+
+    return KafkaLog(config, group=group, topics=topics, exclusive=exclusive)
+
+
+def open_admin(config: Config) -> LogAdmin:
+    """What makes and inspects the topics; it connects at its first call."""
+    if config.log.kind == "embedded":
+        return EmbeddedAdmin(config)
+    from consumers.kafka_admin import KafkaAdmin
+
+    return KafkaAdmin(config)
+
+
+def open_writer(config: Config) -> LogWriter:
+    """What appends records; it connects at its first record."""
+    if config.log.kind == "embedded":
+        return EmbeddedWriter(config)
+    from producers.sender import KafkaWriter
+
+    return KafkaWriter(config)
+
+
+def open_snapshots(config: Config) -> FolderStore:
+    """The snapshots of this namespace."""
+    return FolderStore(Path(config.snapshots.root) / config.namespace)
+
+
+def committed_offsets(config: Config, group: str) -> dict[TopicPartition, Committed]:
+    """What ``group`` has committed, asked from outside the group. Raises LogError where the log is away."""
+    if config.log.kind == "embedded":
+        with contextlib.closing(EmbeddedLog(config, group=group, topics=INPUT_TOPICS, exclusive=True)) as log:
+            return log.committed()  # never polled, so it takes no lock
+    from consumers.kafka_admin import KafkaAdmin
+
+    with contextlib.closing(KafkaAdmin(config)) as admin:
+        return admin.committed(group)
+
+
+def redis_url(config: Config) -> str:
+    """Where lists are served from: ``redis.url``, else the worker's Valkey with the embedded log, else the default.
+
+    Raises StoreError where that Valkey does not run.
+    """
+    if config.redis.url is not None:
+        return config.redis.url
+    if config.log.kind == "kafka":
+        return DEFAULT_REDIS_URL
+    found = running_url(Path(config.redis.root))
+    if found is None:
+        raise StoreError(
+            f"no Valkey server runs in {config.redis.root} (redis.root), where the worker on this embedded log keeps its lists: "
+            "start `streamer worker`, or set redis.url (STREAMER_REDIS__URL)"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def serving_url(config: Config) -> Iterator[str]:
+    """As ``redis_url``; where an embedded worker has ended and left its lists, they are served meanwhile.
+
+    Raises StoreError where there are none.
+    """
+    root = Path(config.redis.root)
+    embedded = config.redis.url is None and config.log.kind == "embedded"
+    if embedded and running_url(root) is None and (root / "appendonlydir").is_dir():
+        with contextlib.closing(ValkeyProcess(root)) as server:
+            yield server.url
+    else:
+        yield redis_url(config)
+
+
+def open_store(config: Config, url: str) -> RedisStore:
+    """The lists of this namespace at ``url``; it connects at its first call. Raises StoreError where the URL is none."""
+    from consumers.redis_store import RedisStore as Store
+
+    redis = config.redis
+    return Store(url, config.namespace, ttl_s=redis.ttl_s, timeout_ms=redis.timeout_ms, batch_lists_max=redis.batch_lists_max)
