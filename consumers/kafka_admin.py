@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ from kafka import KafkaAdminClient
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     InvalidReplicationFactorError,
     KafkaError,
     NoError,
+    NotCoordinatorError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -25,6 +29,8 @@ from streamer.ports import Committed, LogError, TopicInfo, TopicPartition
 
 COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
 ALL_TOPICS = (*INPUT_TOPICS, DEAD)
+COORDINATOR_WAIT_S = 5.0
+COORDINATOR_LOOK_S = 0.1
 CHECKED = ("message.timestamp.type", "cleanup.policy")
 
 
@@ -88,13 +94,19 @@ class KafkaAdmin:
     def committed(self, group: str) -> dict[TopicPartition, Committed]:
         """What ``group`` has committed in our topics, from its coordinator in one answer; no membership needed."""
         with self._asking():
-            offsets = self._admin().list_group_offsets([group])[group]
+            offsets = self._group_offsets(group)
         logical = {self._full(topic): topic for topic in ALL_TOPICS}
         return {
             TopicPartition(logical[at.topic], at.partition): Committed(found.offset, found.metadata or "")
             for at, found in offsets.items()
             if at.topic in logical and found.offset >= 0
         }
+
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """The ids of those of the logical ``topics`` that exist."""
+        with self._asking():
+            described = {str(topic["name"]): str(topic["topic_id"]) for topic in self._describe(topics)}
+        return {topic: described[self._full(topic)] for topic in topics if self._full(topic) in described}
 
     def missing(self, topics: Sequence[str]) -> set[str]:
         """Which of the logical ``topics`` do not exist, by the name they have on the broker."""
@@ -107,6 +119,19 @@ class KafkaAdmin:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _group_offsets(self, group: str) -> dict[KafkaPartition, Any]:
+        deadline = time.monotonic() + COORDINATOR_WAIT_S
+        while True:
+            try:
+                found: dict[KafkaPartition, Any] = self._admin().list_group_offsets([group])[group]
+            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+                # a broker that just started, or that makes its offsets topic for the first group of all
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(COORDINATOR_LOOK_S)
+            else:
+                return found
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -23,7 +22,7 @@ from kafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from consumers.assignor import OneOwnerAssignor
 from consumers.kafka_admin import KafkaAdmin
@@ -78,7 +77,7 @@ class KafkaLog:
         self._networks: list[Any] = []
         self._membership = Membership(exclusive=exclusive)
         self._generation: int | None = None
-        self._topic_ids: dict[str, uuid.UUID] = {}
+        self._topic_ids: dict[str, str] = {}
         self._absent: set[str] = set()
         self._connected_s = 0.0
         self._closed = False
@@ -86,23 +85,30 @@ class KafkaLog:
     def poll(self, timeout_ms: int, *, paused: bool = False) -> Polled:
         """Waits up to ``timeout_ms`` for records; returns at once when the generation has changed.
 
+        It takes longer while it connects, and while the group rebalances: up to half of ``kafka.max_poll_interval_ms``.
+
         Raises:
             TopicsMissingError: before the member joined, or when a topic was deleted.
             OffsetGapError: a position lies outside what the log holds; seek and go on.
             LogError: the broker is away (retriable), or a topic was deleted and made again (not retriable).
         """
-        deadline = time.monotonic() + timeout_ms / 1000
         consumer = self._joined()
+        deadline = time.monotonic() + timeout_ms / 1000
+        # The client forgets a join that is answered between two polls, and begins another one, which the whole group must
+        # answer: so a poll that finds the group rebalancing stays until that is over, within half the poll interval.
+        patience = deadline + self._kafka.max_poll_interval_ms / 2000
         before = self._generation
         while True:
-            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            left_ms = int((deadline - time.monotonic()) * 1000)
             self._pause(wanted=paused or not self._membership.positioned)
-            records = self._poll_slice(consumer, min(left_ms, SLICE_MS))
+            joining = consumer.group_metadata().state is MemberState.REBALANCING
+            records = self._poll_slice(consumer, SLICE_MS if joining else min(max(left_ms, 0), SLICE_MS))
             self._settle()
             batches = self._batches(consumer, records) if self._membership.positioned and not paused else []
             if batches or self._generation != before:
                 return Polled(batches, self._generation)
-            if left_ms <= SLICE_MS:
+            joining = consumer.group_metadata().state is MemberState.REBALANCING
+            if time.monotonic() >= (patience if joining else deadline):
                 self._require_broker()
                 if self._absent:
                     self._require_topics()
@@ -145,11 +151,13 @@ class KafkaLog:
 
         Raises:
             FencedError: this member owns the partitions no more, or has not yet set the positions of its generation.
-            LogError: retriable while the group rebalances or the broker is away: whether the commit landed is then
+            LogError: not retriable when a topic was deleted and made again; retriable while the group rebalances or the broker is away: whether the commit landed is then
                 unknown, and the same commit may be made again.
         """
         if self._generation is None or not self._membership.positioned:
             raise self._fenced("it owns no partitions" if self._generation is None else "its positions are not set")
+        # the client sees new metadata now and then only; no snapshot may be made the valid one across a topic made again
+        self._require_same(self._admin.ids(self._topics))
         offsets = {self._physical(at): OffsetAndMetadata(offset, metadata, -1) for at, offset in positions.items()}
         # half the poll interval: a commit that hangs must not cost the ownership
         timeout_ms = min(self._kafka.request_timeout_ms, self._kafka.max_poll_interval_ms // 2)
@@ -227,7 +235,10 @@ class KafkaLog:
             self._adopt(assignment)
         if self._generation is None:
             return
-        for topic, topic_id in self._ids().items():
+        self._require_same(self._ids())
+
+    def _require_same(self, ids: dict[str, str]) -> None:
+        for topic, topic_id in ids.items():
             if self._topic_ids.setdefault(topic, topic_id) != topic_id:
                 raise LogError(
                     f"topic {self._kafka.topic_prefix}{topic} was deleted and made again (id {self._topic_ids[topic]}, "
@@ -249,11 +260,11 @@ class KafkaLog:
             self._topic_ids = {}
             log.info("group %s: generation %s, %d partitions", self._group, self._generation, len(assignment.partitions))
 
-    def _ids(self) -> dict[str, uuid.UUID]:
+    def _ids(self) -> dict[str, str]:
         """The ids of the topics as far as the client knows them now."""
         cluster = self._networks[0].cluster
         ids = {topic: cluster.topic_id(self._kafka.topic_prefix + topic) for topic in self._topics}
-        return {topic: topic_id for topic, topic_id in ids.items() if topic_id is not None and topic_id.int}
+        return {topic: str(topic_id) for topic, topic_id in ids.items() if topic_id is not None and topic_id.int}
 
     def _require_topics(self) -> None:
         missing = self._admin.missing(self._topics)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kafka.errors import (
     AuthorizationError,
+    BrokerResponseError,
     IllegalStateError,
     KafkaConfigurationError,
     KafkaError,
@@ -105,6 +106,8 @@ def explained(kafka: Kafka, error: Exception) -> LogError:
         return LogError(
             f"{where} does not allow this: {error}; check the ACLs of user {kafka.sasl_username!r}", retriable=False
         )
+    if isinstance(error, BrokerResponseError):
+        return LogError(f"{where} refused: {error}", retriable=isinstance(error, RetriableError))
     return LogError(
         f"{where} does not answer: {error}; check that the broker runs, that the address and port are right, "
         f"and that kafka.security_protocol (now {kafka.security_protocol}) is what its listener speaks",

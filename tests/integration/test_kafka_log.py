@@ -1,0 +1,283 @@
+"""What Apache Kafka alone can do to a member: stalls, transactions, brokers that die, topics that are made again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka_server import KafkaServer
+
+from consumers import kafka_log
+from consumers.kafka_admin import KafkaAdmin
+from consumers.kafka_log import KafkaLog
+from producers.sender import KafkaWriter
+from streamer.config.tree import Config, Kafka
+from streamer.events.model import CONTROL, EVENTS, ITEMS
+from streamer.ports import FencedError, LogError, OutRecord, Polled, RecordBatch, TopicPartition
+
+DEADLINE_S = 30.0
+TOPICS = (EVENTS, CONTROL)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[KafkaLog]]:
+    """Members to close at the end, in the order in which they were made."""
+    members: list[KafkaLog] = []
+    yield members
+    for member in members:
+        member.close()
+
+
+@pytest.fixture
+def config(kafka_config: Callable[..., Config]) -> Config:
+    config = kafka_config()
+    KafkaAdmin(config).create_topics()
+    return config
+
+
+@pytest.fixture
+def member(config: Config, opened: list[KafkaLog]) -> Callable[..., KafkaLog]:
+    def make(exclusive: bool = True, config: Config = config) -> KafkaLog:
+        opened.append(KafkaLog(config, group=config.group, topics=TOPICS, exclusive=exclusive))
+        return opened[-1]
+
+    return make
+
+
+def until(member: KafkaLog, condition: Callable[[Polled], bool]) -> Polled:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            polled = member.poll(100)
+        except LogError as error:
+            if not error.retriable:
+                raise
+            continue
+        if condition(polled):
+            return polled
+    raise AssertionError(f"not within {DEADLINE_S} s")
+
+
+def start(config: Config, member: KafkaLog) -> int:
+    generation = until(member, lambda polled: polled.generation is not None).generation
+    assert generation is not None
+    ours = {place: first for place, (first, _) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
+    member.seek(ours)
+    return generation
+
+
+def take(member: KafkaLog, count: int) -> list[RecordBatch]:
+    batches: list[RecordBatch] = []
+
+    def enough(polled: Polled) -> bool:
+        batches.extend(polled.batches)
+        return sum(len(batch.offsets) for batch in batches) >= count
+
+    until(member, enough)
+    return batches
+
+
+def write(config: Config, count: int) -> None:
+    with KafkaWriter(config) as writer:
+        for n in range(count):
+            writer.send(OutRecord(EVENTS, b"user-%d" % n, b"value-%d" % n))
+
+
+def test_an_owner_that_stalls_loses_the_log_and_cannot_commit(kafka_config, opened):
+    config = kafka_config(session_timeout_ms=1_500, max_poll_interval_ms=1_000)
+    KafkaAdmin(config).create_topics()
+    owner, standby = (KafkaLog(config, group="stall-" + config.group, topics=TOPICS, exclusive=True) for _ in range(2))
+    opened += [owner, standby]
+    generation = start(config, owner)
+    owner.commit({TopicPartition(EVENTS, 0): 0}, "before")
+    assert start(config, standby) > generation  # the owner does not poll meanwhile
+    with pytest.raises(FencedError):
+        owner.commit({TopicPartition(EVENTS, 0): 0}, "zombie")
+    standby.commit({TopicPartition(EVENTS, 0): 0}, "after")
+    assert owner.committed()[TopicPartition(EVENTS, 0)].metadata == "after"
+
+
+def test_members_that_share_have_each_partition_once(config, member):
+    write(config, 40)
+    bounds = {place: first for place, (first, _) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
+    members = member(exclusive=False), member(exclusive=False)
+    seen: list[tuple[int | None, dict[int, int]]] = [(None, {}), (None, {})]
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        while not stop.is_set():
+            polled = members[number].poll(50)
+            if polled.generation != seen[number][0]:
+                seen[number] = (polled.generation, {})
+                if polled.generation is not None:
+                    members[number].seek(bounds)
+            for batch in polled.batches:
+                counts = seen[number][1]
+                counts[batch.partition] = counts.get(batch.partition, 0) + len(batch.offsets)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        (_, first), (_, second) = seen
+        if first and second and sum(first.values()) + sum(second.values()) == 40:
+            break
+        threads[0].join(0.02)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    (first_generation, first), (second_generation, second) = seen
+    assert first_generation == second_generation
+    assert sorted([*first, *second]) == [0, 1]
+
+
+def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(config, member):
+    producer = KafkaProducer(bootstrap_servers=config.kafka.bootstrap_servers, transactional_id=config.namespace)
+    producer.init_transactions()
+    for value, end in ((b"kept", producer.commit_transaction), (b"dropped", producer.abort_transaction)):
+        producer.begin_transaction()
+        for _ in range(3):
+            producer.send(config.kafka.topic_prefix + EVENTS, key=b"u", value=value, partition=0)
+        producer.flush()
+        end()
+    producer.close()
+    owner = member()
+    start(config, owner)
+    batches = take(owner, 3)
+    assert [value for batch in batches for value in batch.values] == [b"kept"] * 3
+    end = KafkaAdmin(config).bounds()[TopicPartition(EVENTS, 0)][1]
+    assert end == 8  # six records and two markers
+    if batches[-1].next_offset < end:
+        last = until(owner, lambda polled: any(batch.next_offset == end for batch in polled.batches))
+        assert [batch.offsets for batch in last.batches] == [[]]
+
+
+def test_one_poll_returns_no_more_records_than_configured(kafka_config, opened):
+    config = kafka_config(max_poll_records=7)
+    KafkaAdmin(config).create_topics()
+    write(config, 50)
+    owner = KafkaLog(config, group=config.group, topics=TOPICS, exclusive=True)
+    opened.append(owner)
+    start(config, owner)
+    sizes = [len(batch.offsets) for batch in take(owner, 50)]
+    assert max(sizes) <= 7
+    assert sum(sizes) == 50
+
+
+def test_a_seek_that_leaves_a_partition_out_is_refused(member):
+    owner = member()
+    until(owner, lambda polled: polled.generation is not None)
+    with pytest.raises(LogError, match=r"no position for .*control-0"):
+        owner.seek({TopicPartition(EVENTS, 0): 0, TopicPartition(EVENTS, 1): 0})
+    with pytest.raises(LogError, match=r"items-0, which .* does not read"):
+        owner.seek({TopicPartition(ITEMS, 0): 0})
+
+
+def test_a_commit_needs_positions_and_its_metadata_has_a_limit(config, member):
+    owner = member()
+    until(owner, lambda polled: polled.generation is not None)
+    with pytest.raises(FencedError, match="positions are not set"):
+        owner.commit({TopicPartition(EVENTS, 0): 0}, "")
+    start(config, owner)
+    with pytest.raises(LogError, match="5000 bytes") as caught:
+        owner.commit({TopicPartition(EVENTS, 0): 0}, "x" * 5_000)
+    assert not caught.value.retriable
+
+
+def test_a_topic_that_was_deleted_and_made_again_is_not_read_as_if_nothing_had_happened(config, member, monkeypatch):
+    monkeypatch.setattr(kafka_log, "METADATA_AGE_MS_MAX", 1_000)
+    write(config, 30)
+    owner = member()
+    start(config, owner)
+    take(owner, 30)
+    with KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers) as client:
+        client.delete_topics([config.kafka.topic_prefix + EVENTS])
+    KafkaAdmin(config).create_topics()
+    write(config, 60)
+    for call in (lambda: owner.commit({TopicPartition(EVENTS, 0): 1}, "x"), lambda: until(owner, lambda _: False)):
+        with pytest.raises(LogError, match="deleted and made again") as caught:
+            call()
+        assert not caught.value.retriable
+
+
+def test_settings_that_break_a_promise_are_warned_of(config):
+    with KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers) as client:
+        prefix = config.kafka.topic_prefix
+        changes = {
+            EVENTS: {"message.timestamp.type": "CreateTime", "cleanup.policy": "compact"},
+            ITEMS: {"cleanup.policy": "delete"},
+        }
+        client.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, prefix + topic, found) for topic, found in changes.items()]
+        )
+        client.create_partitions({prefix + CONTROL: 3})
+        deadline = time.monotonic() + DEADLINE_S
+        while (topics := KafkaAdmin(config).topics())[CONTROL].partitions != 3 or not topics[ITEMS].warnings:
+            assert time.monotonic() < deadline
+    assert [warning.split(" has ")[1].split(",")[0] for warning in topics[EVENTS].warnings] == [
+        "message.timestamp.type=CreateTime",
+        "cleanup.policy=compact",
+    ]
+    assert "expected compact" in topics[ITEMS].warnings[0]
+    assert "3 partitions, expected 1" in topics[CONTROL].warnings[0]
+
+
+def test_a_replication_factor_beyond_the_brokers_is_explained(kafka_config):
+    admin = KafkaAdmin(kafka_config(replication_factor=3))
+    with pytest.raises(LogError, match=r"kafka.replication_factor = 3") as caught:
+        admin.create_topics()
+    assert not caught.value.retriable
+
+
+def test_a_server_that_does_not_answer_is_named_with_its_setting():
+    config = Config(kafka=Kafka(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1_000))
+    calls: list[Callable[[], object]] = [
+        lambda: KafkaLog(config, group="g", topics=TOPICS, exclusive=True).poll(10),
+        KafkaAdmin(config).topics,
+    ]
+    for call in calls:
+        with pytest.raises(
+            LogError, match=r"127.0.0.1:1 \(kafka.bootstrap_servers, STREAMER_KAFKA__BOOTSTRAP_SERVERS\)"
+        ) as caught:
+            call()
+        assert caught.value.retriable
+
+
+def test_a_member_outlives_a_broker_that_is_killed_and_comes_back(tmp_path):
+    server = KafkaServer(tmp_path / "kafka")
+    server.start()
+    kafka = Kafka(bootstrap_servers=server.bootstrap, partitions=2, session_timeout_ms=6_000, request_timeout_ms=4_000)
+    config = Config(kafka=kafka)
+    KafkaAdmin(config).create_topics()
+    write(config, 10)
+    owner = KafkaLog(config, group="g", topics=TOPICS, exclusive=True)
+    generation = start(config, owner)
+    take(owner, 10)
+    ends = {place: end for place, (_, end) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
+    owner.commit(ends, "durable")
+    server.kill()
+    with pytest.raises(LogError, match="no broker of Kafka") as caught:
+        until_error(owner)
+    assert caught.value.retriable
+    with pytest.raises(LogError):
+        owner.commit(ends, "into the void")
+    server.start()
+    write(config, 5)
+    polled = until(owner, lambda polled: bool(polled.batches) or polled.generation not in (generation, None))
+    if polled.generation != generation:  # the group forgot its members with the broker's memory
+        assert {found.metadata for found in owner.committed().values()} == {"durable"}
+        owner.seek(ends)
+        take(owner, 5)
+    owner.close()
+    server.stop()
+
+
+def until_error(member: KafkaLog) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        member.poll(200)
