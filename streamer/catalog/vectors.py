@@ -29,7 +29,9 @@ class ContentVectors:
         """Keeps the vector of an item; raises ValueError where its width is not that of the others."""
         if self.width != len(vector_E):
             if self._used:
-                msg = f"a content vector has {len(vector_E)} dimensions, those before it have {self.width}: one encoder at a time"
+                msg = (
+                    f"a content vector has {len(vector_E)} dimensions, those before it have {self.width}: one encoder at a time"
+                )
                 raise ValueError(msg)
             self._rows_VE = np.zeros((64, len(vector_E)), np.float16)
         place = int(items.vector_I[row])

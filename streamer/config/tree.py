@@ -43,7 +43,7 @@ class Kafka(Section, frozen=True):
     """A worker that does not poll for so long loses ownership."""
     request_timeout_ms: int = 15_000
     """For one request to a broker."""
-    max_poll_records: int = 2_000
+    max_poll_records: int = 500
     """Records that one poll returns at most, from either log."""
     buffer_records_max: int = 10_000
     """Records that a sender holds before ``send`` blocks."""

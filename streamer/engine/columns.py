@@ -36,7 +36,7 @@ class Columns(NamedTuple):
     item_text: Array
 
 
-def columns_of(events: DecodedEvents, append_ms: Sequence[int], partitions: Sequence[int] | int) -> Columns:
+def columns_of(events: DecodedEvents, append_ms: Sequence[int], partitions: Sequence[int] | Array | int) -> Columns:
     """The arrays of a decoded micro-batch.
 
     ``append_ms`` are the log's times and ``partitions`` the partitions of all values that were decoded (or the one partition
@@ -49,7 +49,9 @@ def columns_of(events: DecodedEvents, append_ms: Sequence[int], partitions: Sequ
     item_start_M1, item_M, item_text = _hashed(events.item_ids)
     item_first_N1 = np.zeros(count + 1, np.int64)
     np.cumsum(np.array(events.item_counts, np.int64), out=item_first_N1[1:])
-    partition_N = np.full(count, partitions, np.int64) if isinstance(partitions, int) else np.array(partitions, np.int64)[position_N]
+    partition_N = (
+        np.full(count, partitions, np.int64) if isinstance(partitions, int) else np.array(partitions, np.int64)[position_N]
+    )
     return Columns(
         type_N=np.array(events.types, np.int8),
         time_N=np.array(events.timestamps_ms, np.int64),

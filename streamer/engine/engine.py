@@ -9,11 +9,13 @@ from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, leaves_out_seen, model_of
+from streamer.engine.published import Published
 from streamer.engine.state import (
     COUNTER_NAMES,
     FIXED,
     JUDGED,
     LIVE,
+    METHODS,
     RECENT_NDCG,
     TYPES,
     State,
@@ -23,17 +25,21 @@ from streamer.engine.state import (
     state_in,
     state_out,
 )
-from streamer.engine.step import BLOCK_DUE, DONE, Touched, step
+from streamer.engine.step import BLOCK_DUE, DONE, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
-from streamer.head.bilinear import DIMENSIONS, STEP, admit_item, with_text_width
+from streamer.head.bilinear import DIMENSIONS, SKIPPED, STEP, admit_item, with_text_width
 from streamer.head.gate import PHI
-from streamer.head.learner import Learner
+from streamer.head.learner import Gradient, Learner
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch
-from streamer.tables.arrays import Array, grown
-from streamer.tables.ids import find_or_add_id, hash_bytes
+from streamer.tables.arrays import Array
+from streamer.tables.ids import ROWS_USED, find_id, find_or_add_id, hash_bytes, live_rows, text_of_row
+from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
+from streamer.windows.forgotten import with_forgotten
+from streamer.windows.group import COUNT, NOBODY, USER
+from streamer.windows.users import clear_user
 
 FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting."""
@@ -65,16 +71,20 @@ def rules_of(config: Config) -> Rules:
 class Engine:
     """A fold over records. Not thread-safe: one thread applies and ranks; what it returns are copies."""
 
-    def __init__(self, config: Config, fold: dict[str, Array] | None = None) -> None:
-        """Starts empty, or from the fold tables of a snapshot."""
+    def __init__(self, config: Config, fold: dict[str, Array] | None = None, publisher: dict[str, Array] | None = None) -> None:
+        """Starts empty, or from the fold tables and the publisher tables of a snapshot."""
         self._config = config
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(None if fold is None else fold["items.vectors"])
         self.scratch = new_scratch(DIMENSIONS, PHI)
-        self.touched = _new_touched(len(self.state.users.pushed_U))
+        self.published = Published(publisher)
+        self.published.reserve(len(self.state.users.pushed_U))
         self._learner = Learner(
-            learning_rate=config.head.learning_rate, negatives=config.head.negatives, seed=config.seed, gradient=_gradient(config)
+            learning_rate=config.head.learning_rate,
+            negatives=config.head.negatives,
+            seed=config.seed,
+            gradient=_gradient(config),
         )
 
     def apply(self, columns: Columns) -> None:
@@ -88,13 +98,14 @@ class Engine:
             partitions=int(columns.partition_N.max()) + 1,
             text_bytes=len(columns.user_text) + len(columns.item_text),
         )
-        code, at = step(self.state, self.rules, columns, 0, self.touched, self.scratch)
+        self.published.judge(columns, self.state.users.ids, self.state.items.ids, self.state.dedup)
+        code, at = step(self.state, self.rules, columns, 0, self.published.touched, self.scratch)
         while code != DONE:
             if code == BLOCK_DUE:
                 self._close_block()
             else:
                 self._reserve()
-            code, at = step(self.state, self.rules, columns, at, self.touched, self.scratch)
+            code, at = step(self.state, self.rules, columns, at, self.published.touched, self.scratch)
 
     def apply_item(self, document: ItemDocument) -> None:
         """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
@@ -114,6 +125,21 @@ class Engine:
         self.state = self.state._replace(head=head)
         vector = self.content.of_rows(self.state.items, np.array([row]))
         head.fused_ID[row] = head.free_ID[row] + (vector @ head.text_ED)[0]
+
+    def apply_forget(self, user_id: str, until_ms: int) -> None:
+        """Clears a user's rows and drops his events up to that time from now on; his list becomes an empty one."""
+        raw = np.frombuffer(user_id.encode(), np.uint8)
+        hashed = hash_bytes(raw, 0, len(raw))
+        self.state = self.state._replace(forgotten=with_forgotten(self.state.forgotten, hashed, until_ms))
+        user = int(find_id(self.state.users.ids, hashed, raw, 0, len(raw)))
+        if user < 0:
+            return
+        clear_user(self.state.users, user)
+        give_piece(self.state.history.rows, user)
+        if self.state.group.state[USER] == user:
+            self.state.group.state[USER] = NOBODY
+            self.state.group.state[COUNT] = 0
+        self.published.touch(np.array([user], np.int32))
 
     def rank(self, user_U: Array, *, entries: int) -> Lists:
         """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing."""
@@ -139,11 +165,47 @@ class Engine:
         return int(self.state.head.steps[STEP])
 
     @property
+    def head_skipped(self) -> int:
+        """Blocks that taught nothing, for a gradient that was not finite."""
+        return int(self.state.head.steps[SKIPPED])
+
+    @property
     def falls_back(self) -> bool:
         """Whether the learned weights have lately been worse than the fixed ones by a margin, so that lists come from those."""
         quality = self.state.quality_MQ
         enough = quality[LIVE, JUDGED] >= FALL_BACK_AFTER
         return bool(enough and quality[LIVE, RECENT_NDCG] < FALL_BACK_BELOW * quality[FIXED, RECENT_NDCG])
+
+    def structure(self) -> dict[str, object]:
+        """The configuration that shapes the state: a snapshot made under another one is refused."""
+        config = self._config
+        return {
+            "seed": config.seed,
+            "head.kind": config.head.kind,
+            "head.block_records": config.head.block_records,
+            "windows.history_items_max": config.windows.history_items_max,
+            "signals.neighbours_max": config.signals.neighbours_max,
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """Live rows: users, items."""
+        return {"users": live_rows(self.state.users.ids), "items": live_rows(self.state.items.ids)}
+
+    def quality(self) -> dict[str, dict[str, float]]:
+        """Prequential sums by method: interactions judged just before they were learned."""
+        names = ("judged", "hits", "ndcg", "mrr", "recent_ndcg")
+        return {m: dict(zip(names, row.tolist(), strict=True)) for m, row in zip(METHODS, self.state.quality_MQ, strict=True)}
+
+    def withdrawn(self, items_max: int) -> list[str]:
+        """Ids of items that must not be listed, at most so many."""
+        flags_I = self.state.items.flags_I[: int(self.state.items.ids.used[ROWS_USED])]
+        return [text_of_row(self.state.items.ids, int(row)) for row in np.flatnonzero(flags_I & WITHDRAWN)[:items_max]]
+
+    def user_ids(self, user_U: Array) -> list[bytes]:
+        """Ids of user rows as UTF-8."""
+        ids = self.state.users.ids
+        starts, sizes = ids.start_R[user_U].tolist(), ids.size_R[user_U].tolist()
+        return [ids.text_B[start : start + size].tobytes() for start, size in zip(starts, sizes, strict=True)]
 
     def count(self, counter: int, number: int) -> None:
         """Adds to a counter of the fold that the caller found out: REJECTED, LOST."""
@@ -159,15 +221,15 @@ class Engine:
         """All fold tables: views, to be copied before the next micro-batch."""
         return state_out(self.state) | {"items.vectors": self.content.live_VE}
 
+    def publisher_tables(self) -> dict[str, Array]:
+        """What is known of lists in the store: views, to be copied before the next micro-batch."""
+        return self.published.tables(int(self.state.users.ids.used[ROWS_USED]))
+
     def _reserve(self, *, events: int = 0, users: int = 0, items: int = 0, partitions: int = 1, text_bytes: int = 0) -> None:
         self.state = reserved(
             self.state, self._config, events=events, users=users, items=items, partitions=partitions, text_bytes=text_bytes
         )
-        rows = len(self.state.users.pushed_U)
-        if rows > len(self.touched.mark_U):
-            columns = (self.touched.mark_U, self.touched.user_T, self.touched.append_ms_U)
-            mark_U, user_T, append_ms_U = (grown(column, rows) for column in columns)
-            self.touched = Touched(mark_U, user_T, self.touched.count, append_ms_U)
+        self.published.reserve(len(self.state.users.pushed_U))
 
     def _close_block(self) -> None:
         self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
@@ -183,13 +245,9 @@ class Engine:
         return row
 
 
-def _new_touched(rows: int) -> Touched:
-    return Touched(np.zeros(rows, np.uint8), np.zeros(rows, np.int32), np.zeros(1, np.int64), np.zeros(rows, np.int64))
-
-
-def _gradient(config: Config):
+def _gradient(config: Config) -> Gradient | None:
     if config.head.device == "cpu":
         return None
-    from streamer.head.torch_gradient import gradient_torch
+    from streamer.head.torch_gradient import gradient_torch  # noqa: PLC0415  torch takes seconds to import, and only this needs it
 
     return gradient_torch(config.head.device)

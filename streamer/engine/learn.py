@@ -79,9 +79,7 @@ def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
     group = state.group
     user = group.state[USER]
     asker = Asker(user, group.state[TURN], group.state[ELAPSED_MS], state.users.repeats_U[user])
-    count = score(
-        model_of(state), group.context_W, group.state[LENGTH], asker, leaves_out_seen(state, rules), False, scratch
-    )
+    count = score(model_of(state), group.context_W, group.state[LENGTH], asker, leaves_out_seen(state, rules), False, scratch)
     judge(state, count, scratch)
     learn_gate_of_group(state, count, scratch)
     learn_targets(state, rules)
@@ -158,7 +156,9 @@ def learn_targets(state: State, rules: Rules) -> None:
         target = group.target_G[g]
         turn = group.state[TURN] + g + 1
         repeat = touch_history(state.history, user, target, turn, rules.history_items_max)
-        state.users.repeats_U[user] = REPEATS_DECAY * state.users.repeats_U[user] + (1.0 - REPEATS_DECAY) * (1.0 if repeat else 0.0)
+        state.users.repeats_U[user] = REPEATS_DECAY * state.users.repeats_U[user] + (1.0 - REPEATS_DECAY) * (
+            1.0 if repeat else 0.0
+        )
         state.stream[INTERACTIONS] += 1
         state.stream[REPEATS] += 1 if repeat else 0
         if group.moves_G[g]:
@@ -171,5 +171,3 @@ def learn_targets(state: State, rules: Rules) -> None:
             context_W[n] = context_W[n - 1]
         context_W[0] = target
     group.state[LENGTH] = 0
-
-

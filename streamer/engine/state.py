@@ -17,6 +17,7 @@ from streamer.signals.pairs import places_for_one as pair_places_for_one
 from streamer.signals.trends import Trends, new_trends, reserve_trends, trends_in, trends_out
 from streamer.tables.arrays import Array
 from streamer.windows.dedup import Dedup, dedup_in, dedup_out, new_dedup, reserve_dedup
+from streamer.windows.forgotten import Forgotten, forgotten_in, forgotten_out, new_forgotten
 from streamer.windows.group import TARGETS, Group, group_in, group_out, new_group
 from streamer.windows.history import History, history_in, history_out, new_history, reserve_history
 from streamer.windows.history import places_for_one as history_places_for_one
@@ -40,6 +41,7 @@ class State(NamedTuple):
     users: Users
     history: History
     dedup: Dedup
+    forgotten: Forgotten
     items: Items
     forward: Pairs
     reverse: Pairs
@@ -62,6 +64,7 @@ def new_state(config: Config) -> State:
         users=new_users(rows),
         history=new_history(rows),
         dedup=new_dedup(rows, 1),
+        forgotten=new_forgotten(),
         items=new_items(rows),
         forward=new_pairs(rows),
         reverse=new_pairs(rows),
@@ -113,6 +116,7 @@ def state_out(state: State) -> dict[str, Array]:
         users_out(state.users)
         | history_out(state.history, users)
         | dedup_out(state.dedup)
+        | forgotten_out(state.forgotten)
         | items_out(state.items)
         | pairs_out(state.forward, "forward", items)
         | pairs_out(state.reverse, "reverse", items)
@@ -138,6 +142,7 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
         users=users,
         history=history_in(tables, user_rows),
         dedup=dedup_in(tables),
+        forgotten=forgotten_in(tables),
         items=items,
         forward=pairs_in(tables, "forward", item_rows),
         reverse=pairs_in(tables, "reverse", item_rows),
@@ -151,5 +156,3 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
         candidates=np.array(tables["candidates"], copy=True),
         stream=np.array(tables["stream"], copy=True),
     )
-
-

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamer.engine.columns import Columns
 from streamer.engine.learn import Rules, close_group
-from streamer.engine.state import CAPPED, CLAMPED, DUPLICATE, LATE, State
+from streamer.engine.state import CAPPED, CLAMPED, DUPLICATE, FORGOTTEN, LATE, State
 from streamer.events.model import EventType
 from streamer.head.bilinear import BLOCK_EXAMPLES, BLOCK_FIRST_MS, BLOCK_RECORDS, admit_item
 from streamer.ranking.scratch import Scratch
@@ -20,6 +20,7 @@ from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
 from streamer.tables.ids import ROWS_USED, find_or_add_id, mix
 from streamer.windows.dedup import is_late, remember_id, seen_before
+from streamer.windows.forgotten import is_forgotten
 from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
 from streamer.windows.users import push_window, take_contribution
 
@@ -28,11 +29,11 @@ IMPRESSION = int(EventType.IMPRESSION)
 
 
 class Touched(NamedTuple):
-    """Effects: users whose list is to be rendered. ``mark_U`` is 1 for a user in ``user_T[:count[0]]``, 2 while his list is on its way, 0 once confirmed; ``append_ms_U`` is the log's time."""
+    """Effects: users whose list is to be rendered. ``mark_U`` is 1 for a user in ``user_T[:queued[0]]``, 2 while his list is on its way, 0 once confirmed; ``append_ms_U`` is the log's time."""
 
     mark_U: Array
     user_T: Array
-    count: Array
+    queued: Array
     append_ms_U: Array
 
 
@@ -47,6 +48,9 @@ def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touc
         has_id = columns.event_N[n] != np.uint64(0)
         event = mix(columns.user_N[n] ^ mix(columns.event_N[n]))
         partition = columns.partition_N[n]
+        if is_forgotten(state.forgotten, columns.user_N[n], time_ms):
+            state.counter_C[FORGOTTEN] += 1
+            continue
         if has_id and seen_before(state.dedup, event):
             state.counter_C[DUPLICATE] += 1
             continue
@@ -87,9 +91,7 @@ def pools_have_room(state: State, rules: Rules) -> bool:
 
 
 @kernel
-def apply_event(
-    state: State, rules: Rules, columns: Columns, n: int, time_ms: int, touched: Touched, scratch: Scratch
-) -> None:
+def apply_event(state: State, rules: Rules, columns: Columns, n: int, time_ms: int, touched: Touched, scratch: Scratch) -> None:
     """Applies one event that passed all checks: window now, everything else when its group closes."""
     kind = columns.type_N[n]
     state.counter_C[kind] += 1
@@ -135,5 +137,5 @@ def touch_user(touched: Touched, user: int, append_ms: int) -> None:
     touched.append_ms_U[user] = append_ms
     if touched.mark_U[user] != 1:
         touched.mark_U[user] = 1
-        touched.user_T[touched.count[0]] = user
-        touched.count[0] += 1
+        touched.user_T[touched.queued[0]] = user
+        touched.queued[0] += 1

@@ -101,9 +101,7 @@ def with_text_width(head: Head, width: int, seed: int) -> Head:
 
 def head_out(head: Head, items: int) -> dict[str, Array]:
     """For a snapshot."""
-    return {
-        f"head.{name}": getattr(head, name)[:items] if name in _BY_ITEM else getattr(head, name) for name in Head._fields
-    }
+    return {f"head.{name}": getattr(head, name)[:items] if name in _BY_ITEM else getattr(head, name) for name in Head._fields}
 
 
 def head_in(tables: dict[str, Array], items: int) -> Head:
@@ -126,7 +124,9 @@ def new_block(records: int) -> Block:
 def block_out(block: Block) -> dict[str, Array]:
     """For a snapshot: the open block as it is."""
     used = int(block.state[BLOCK_EXAMPLES])
-    return {f"block.{name}": array if name == "state" else array[:used] for name, array in zip(Block._fields, block, strict=True)}
+    return {
+        f"block.{name}": array if name == "state" else array[:used] for name, array in zip(Block._fields, block, strict=True)
+    }
 
 
 def block_in(tables: dict[str, Array], records: int) -> Block:

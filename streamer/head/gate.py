@@ -73,7 +73,7 @@ def fill_weights(gate: Gate, phi_K: Array, weight_F: Array) -> None:
 
 @inner_kernel
 def weigh(feature_FC: Array, weight_F: Array, count: int, logit_C: Array) -> None:
-    """logit = weight . features, for the first ``count`` candidates."""
+    """Logit = weight . features, for the first ``count`` candidates."""
     logit_C[:count] = 0.0
     for f in range(len(weight_F)):
         weight = weight_F[f]
@@ -97,7 +97,9 @@ def softmax_in_place(logit_C: Array, count: int) -> None:
 
 
 @kernel
-def learn_gate(gate: Gate, phi_K: Array, feature_FC: Array, probability_C: Array, count: int, wanted_C: Array, wanted: int) -> None:
+def learn_gate(
+    gate: Gate, phi_K: Array, feature_FC: Array, probability_C: Array, count: int, wanted_C: Array, wanted: int
+) -> None:
     """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities."""
     for f in range(len(gate.fixed_F)):
         row_C = feature_FC[f]

@@ -126,7 +126,9 @@ class Learner:
         head.bias_I[row_T] += rate * np.clip(slopes.bias_T, -GRADIENT_MAX, GRADIENT_MAX)
         if head.text_ED.shape[0]:
             head.text_square_E[:] = np.float32(SQUARE_DECAY) * head.text_square_E + (slopes.text_ED**2).mean(axis=1)
-            head.text_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.text_square_E) + np.float32(1e-6)))[:, None] * slopes.text_ED
+            head.text_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.text_square_E) + np.float32(1e-6)))[
+                :, None
+            ] * slopes.text_ED
         head.turn_square[0] = np.float32(SQUARE_DECAY) * head.turn_square[0] + (slopes.turn_DD**2).mean()
         head.turn_DD[:] += rate * np.float32(0.1) / (np.sqrt(head.turn_square[0]) + np.float32(1e-6)) * slopes.turn_DD
 
@@ -163,7 +165,8 @@ def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
 
 
 def _sigmoid(logit: Array) -> Array:
-    return (1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0)))).astype(np.float32)
+    chance: Array = (1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0)))).astype(np.float32)
+    return chance
 
 
 @kernel

@@ -57,7 +57,14 @@ class Signals(NamedTuple):
 
 @kernel
 def gather(
-    signals: Signals, context_W: Array, length: int, user: int, turn: int, exclude_seen: bool, exclude_context: bool, scratch: Scratch
+    signals: Signals,
+    context_W: Array,
+    length: int,
+    user: int,
+    turn: int,
+    exclude_seen: bool,
+    exclude_context: bool,
+    scratch: Scratch,
 ) -> None:
     """Fills ``scratch`` with the candidates of a context (items newest first) and their counting features.
 
@@ -187,7 +194,7 @@ def _add_trends(signals: Signals, scratch: Scratch) -> None:
 
 @kernel
 def _finish_features(trends: Trends, scratch: Scratch) -> None:
-    count = scratch.count[0]
+    count = scratch.found[0]
     now = trends.tick[0]
     for half in range(len(RATES)):
         aged_C = scratch.feature_FC[TREND + half, :count]

@@ -46,17 +46,24 @@ def empty_lists(user_U: Array, entries: int) -> Lists:
 
 
 @kernel
-def rank_users(model: Model, users: Users, now_ms: int, exclude_seen: bool, fixed: bool, scratch: Scratch, lists: Lists) -> None:
-    """Fills the lists of ``lists.user_U`` from the state as it is; ``fixed`` ranks by the weights of the start."""
+def rank_users(
+    model: Model, users: Users, now_ms: int, exclude_seen: bool, fixed: bool, scratch: Scratch, lists: Lists
+) -> None:
+    """Fills the lists of ``lists.user_U`` from the state as it is; ``fixed`` ranks by the weights of the start.
+
+    A known user of whom nothing is left gets an empty list.
+    """
     context_W = np.zeros(WINDOW, np.int32)
     for n in range(len(lists.user_U)):
-        user = lists.user_U[n]
+        user = int(lists.user_U[n])
         length = 0
-        asker = Asker(np.int64(-1), np.int64(0), np.int64(0), np.float32(0.0))
+        row = max(user, 0)
+        asker = Asker(NOBODY, users.pushed_U[row], users.last_ms_U[row], users.repeats_U[row])
         if user != NOBODY:
             length = read_window(users, user, context_W)
-            elapsed_ms = max(np.int64(0), now_ms - users.last_ms_U[user])
-            asker = Asker(np.int64(user), users.pushed_U[user], elapsed_ms, users.repeats_U[user])
+            asker = Asker(user, users.pushed_U[user], max(0, now_ms - users.last_ms_U[user]), users.repeats_U[user])
+            if length == 0:
+                continue
         count = score(model, context_W, length, asker, exclude_seen, exclude_seen, scratch)
         if fixed:
             scratch.weight_F[:] = model.gate.fixed_F
@@ -66,7 +73,16 @@ def rank_users(model: Model, users: Users, now_ms: int, exclude_seen: bool, fixe
         for k in range(lists.count_U[n]):
             lists.item_UK[n, k] = scratch.item_C[place_K[k]]
             lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
-            explain(model, context_W, length, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k])
+            explain(
+                model,
+                context_W,
+                length,
+                place_K[k],
+                scratch,
+                lists.term_UKR[n, k],
+                lists.value_UKR[n, k],
+                lists.about_UKR[n, k],
+            )
 
 
 @kernel

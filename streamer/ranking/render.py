@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[b
         buffer = bigger
     whole = buffer.tobytes()
     edges = start_U1.tolist()
-    return [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [whole[a:b] for a, b in pairwise(edges)]
 
 
 @leaf_kernel

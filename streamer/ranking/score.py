@@ -47,7 +47,7 @@ def score(
 ) -> int:
     """Fills ``scratch`` with candidates, features, weights and logits; returns how many candidates there are."""
     gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, scratch)
-    count = scratch.count[0]
+    count = scratch.found[0]
     if length > 0:
         fill_query(model.head, context_W, length, scratch.query_D)
         neural_C = scratch.feature_FC[NEURAL]

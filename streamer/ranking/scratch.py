@@ -45,7 +45,7 @@ class Scratch(NamedTuple):
     weight_F: Array
     phi_K: Array
     query_D: Array
-    count: Array
+    found: Array
     """[candidates]."""
     slot_item_S: Array
     slot_place_S: Array
@@ -63,7 +63,7 @@ def new_scratch(dimensions: int, context_features: int) -> Scratch:
         weight_F=np.zeros(FEATURES, np.float32),
         phi_K=np.zeros(context_features, np.float32),
         query_D=np.zeros(dimensions, np.float32),
-        count=np.zeros(1, np.int64),
+        found=np.zeros(1, np.int64),
         slot_item_S=np.zeros(SLOTS, np.int32),
         slot_place_S=np.zeros(SLOTS, np.int32),
         slot_stamp_S=np.zeros(SLOTS, np.int64),
@@ -72,7 +72,7 @@ def new_scratch(dimensions: int, context_features: int) -> Scratch:
 
 
 @leaf_kernel
-def _slot_of(scratch: Scratch, item: int) -> int:
+def _slot_of(scratch: Scratch, item: int) -> np.int64:
     mask = np.uint64(SLOTS - 1)
     slot = ((np.uint64(item) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
     while scratch.slot_stamp_S[slot] == scratch.stamp[0] and scratch.slot_item_S[slot] != item:
@@ -84,8 +84,8 @@ def _slot_of(scratch: Scratch, item: int) -> int:
 def start_candidates(scratch: Scratch) -> None:
     """Forgets the candidates of the scoring before."""
     scratch.stamp[0] += 1
-    scratch.feature_FC[:, : scratch.count[0]] = 0.0
-    scratch.count[0] = 0
+    scratch.feature_FC[:, : scratch.found[0]] = 0.0
+    scratch.found[0] = 0
 
 
 @leaf_kernel
@@ -110,10 +110,10 @@ def add_candidate(scratch: Scratch, item: int) -> int:
     slot = _slot_of(scratch, item)
     if scratch.slot_stamp_S[slot] == scratch.stamp[0]:
         return scratch.slot_place_S[slot]
-    place = scratch.count[0]
+    place = scratch.found[0]
     if place == CANDIDATES:
         return FULL
-    scratch.count[0] = place + 1
+    scratch.found[0] = place + 1
     scratch.slot_item_S[slot] = item
     scratch.slot_stamp_S[slot] = scratch.stamp[0]
     scratch.slot_place_S[slot] = place

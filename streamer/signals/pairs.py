@@ -170,7 +170,9 @@ def _rescale(pairs: Pairs, row: int, factor: np.float32) -> None:
 
 
 @kernel
-def count_pairs(forward: Pairs, reverse: Pairs, context_W: Array, length: int, item: int, weight: float, neighbours_max: int) -> None:
+def count_pairs(
+    forward: Pairs, reverse: Pairs, context_W: Array, length: int, item: int, weight: float, neighbours_max: int
+) -> None:
     """Counts the pairs of one interaction with the window before it, newest first."""
     wide = weight
     for n in range(min(length, CONTEXT)):

@@ -27,7 +27,9 @@ def log2_1p_scaled(value_C: Array, scale: float) -> None:
         m = value_C[n]
         t = (m - np.float32(1.4142135)) / (m + np.float32(1.4142135))
         s = t * t
-        series = t * (np.float32(2.8853901) + s * (np.float32(0.9617967) + s * (np.float32(0.5770780) + s * np.float32(0.4121985))))
+        series = t * (
+            np.float32(2.8853901) + s * (np.float32(0.9617967) + s * (np.float32(0.5770780) + s * np.float32(0.4121985)))
+        )
         value_C[n] = np.float32(exponent) + np.float32(0.5) + series
 
 
@@ -46,7 +48,11 @@ def exp2_in_place(value_C: Array) -> None:
             + f
             * (
                 np.float32(0.24022651)
-                + f * (np.float32(0.05550411) + f * (np.float32(0.00961813) + f * (np.float32(0.00133336) + f * np.float32(0.00015404))))
+                + f
+                * (
+                    np.float32(0.05550411)
+                    + f * (np.float32(0.00961813) + f * (np.float32(0.00133336) + f * np.float32(0.00015404)))
+                )
             )
         )
         value_C[n] = np.float32(0.0) if low else p

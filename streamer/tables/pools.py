@@ -1,4 +1,4 @@
-"""Pools: rows of variable length cut from flat arrays, in size classes 4, 8, 16, …
+"""Pools: rows of variable length cut from flat arrays, in size classes of 4, 8, 16 and so on.
 
 A row that outgrows its class moves to the next one; what it leaves goes on the free list of its class, a chain whose next
 pointer stands in the first entry of each free piece. Only places are kept here; the entries' arrays belong to the caller.

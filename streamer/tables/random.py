@@ -20,6 +20,6 @@ def random_u64(seed: int, purpose: int, counter: int, index: int) -> np.uint64:
 
 
 @kernel
-def random_below(bits: np.uint64, bound: int) -> int:
+def random_below(bits: np.uint64, bound: int) -> np.int64:
     """A number in [0, bound) from 64 random bits, by the high half of a product (Lemire 2019, without rejection)."""
     return np.int64(((bits >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array, capacity_for, grown, resized
+from streamer.tables.arrays import Array, capacity_for, grown
 from streamer.tables.compile import kernel, leaf_kernel
 
 NEVER_MS = -(1 << 62)

@@ -104,3 +104,9 @@ def take_contribution(users: Users, user: int, time_ms: int, per_hour_max: int) 
         return False
     users.hour_count_U[user] += 1
     return True
+
+
+def clear_user(users: Users, user: int) -> None:
+    """Forgets all that the row holds but its id."""
+    for array in users[1:]:
+        array[user] = 0

@@ -1,0 +1,92 @@
+"""What a worker measures: plain numbers that its threads write and the metrics page reads. Nothing here costs the hot path a call.
+
+Counters only grow within a process; what must survive a restart is a counter of the fold and comes from the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
+"""Upper bounds of duration histograms, seconds; one more is infinite."""
+
+
+class Durations:
+    """A histogram of seconds, filled a vector at a time by one thread."""
+
+    def __init__(self) -> None:
+        self.count_B: NDArray[np.int64] = np.zeros(len(BUCKETS_S) + 1, np.int64)
+        self.sum_s = 0.0
+
+    def observe(self, seconds_N: NDArray[np.float64]) -> None:
+        """Adds N durations."""
+        places = np.searchsorted(BUCKETS_S, seconds_N)
+        self.count_B += np.bincount(places, minlength=len(self.count_B))
+        self.sum_s += float(seconds_N.sum())
+
+    def observe_one(self, seconds: float) -> None:
+        """Adds one duration."""
+        self.observe(np.array([seconds]))
+
+    def quantile(self, share: float) -> float:
+        """The duration below which ``share`` of all lie, linear within a bucket; 0 where nothing was observed."""
+        total = int(self.count_B.sum())
+        if not total:
+            return 0.0
+        edges: tuple[float, ...] = (0.0, *BUCKETS_S, BUCKETS_S[-1])
+        below = 0
+        for bucket, count in enumerate(self.count_B.tolist()):
+            if count and below + count >= share * total:
+                low, high = edges[bucket], edges[bucket + 1]
+                return low + (high - low) * (share * total - below) / count
+            below += count
+        return BUCKETS_S[-1]
+
+
+STAGES = ("poll", "decode", "fold", "learn", "rank", "publish", "snapshot")
+
+
+@dataclass
+class Measurements:
+    """All that a worker's page shows beside its status. Each field is written by one thread."""
+
+    freshness: Durations = field(default_factory=Durations)
+    """From the log's append time of a user's last event to his list visible in the store."""
+    stage_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    """Seconds spent a stage."""
+    rejected: dict[str, int] = field(default_factory=dict)
+    """Dead letters by reason, in this process."""
+    events_lost: int = 0
+    event_time_ms: int = 0
+    """Largest event time applied."""
+    lists_written: int = 0
+    lists_refused: int = 0
+    lists_unpublished: int = 0
+    store_errors: int = 0
+    log_errors: int = 0
+    snapshots: int = 0
+    snapshot_failures: int = 0
+    snapshot_ms: int = 0
+    """Wall clock of the last committed snapshot, 0 before the first."""
+    snapshot_pause: Durations = field(default_factory=Durations)
+    snapshot_bytes: int = 0
+    snapshot_write_s: float = 0.0
+    restore_s: float = 0.0
+    takeovers: int = 0
+    swept: int = 0
+    quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Prequential sums of the fold by method (live, fixed, popularity): judged, hits, ndcg, mrr, recent_ndcg."""
+    served: dict[str, float] = field(default_factory=lambda: {"arrived": 0.0, "judged": 0.0, "hits": 0.0, "ndcg": 0.0})
+    """As served: interactions that arrived, those judged against a confirmed list, and how good the list was."""
+    head_steps: int = 0
+    head_skipped: int = 0
+    users: int = 0
+    items: int = 0
+    table_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes held a fold table."""
+    lag: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Records behind the end by topic and partition, from the position."""
+    queue_batches: int = 0

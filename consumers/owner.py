@@ -1,0 +1,366 @@
+"""The owner's loop: poll, decode, hand over; restore when a generation begins; commit when a snapshot is written; end cleanly.
+
+One thread runs it and it alone touches the log. What depends on owning the partitions lives in a tenure.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from consumers.measurements import Measurements
+from consumers.snapshotter import Snapshotter
+from consumers.tenure import Birth, Tenure
+from consumers.work import OWNER_TOPICS, Work, decode
+from streamer.config.tree import Config
+from streamer.engine.engine import Engine
+from streamer.events.dead_letters import encode_dead_letter
+from streamer.events.model import DEAD, DeadLetter
+from streamer.ports import (
+    Clock,
+    Committed,
+    EventLog,
+    FencedError,
+    LogAdmin,
+    LogError,
+    LogWriter,
+    OffsetGapError,
+    OutRecord,
+    OwnerStatus,
+    Polled,
+    Positions,
+    RecommendationStore,
+    SnapshotStore,
+    TopicInfo,
+    TopicPartition,
+)
+from streamer.snapshots import (
+    Manifest,
+    Override,
+    SnapshotDamaged,
+    Start,
+    choose_start,
+    format_metadata,
+    list_snapshots,
+    offsets_of,
+    read_snapshot,
+    require_same_structure,
+)
+
+logger = logging.getLogger(__name__)
+
+POLL_MS = 100
+BUSY_POLL_MS = 5
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
+LAG_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world as the owner sees it."""
+
+    log: EventLog
+    admin: LogAdmin
+    dead_letters: LogWriter
+    store: RecommendationStore
+    snapshots: SnapshotStore
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    birth: Birth
+    topics: dict[str, TopicInfo]
+
+
+class Owner:
+    """Owns all partitions or stands by. ``run`` returns when told to stop, or in bounded mode when all is done."""
+
+    def __init__(
+        self, ports: Ports, config: Config, measurements: Measurements, override: Override, *, bounded: bool = False
+    ) -> None:
+        self._ports = ports
+        self._config = config
+        self._measurements = measurements
+        self._override = override
+        self._bounded = bounded
+        self._ends: dict[TopicPartition, int] | None = None
+        self._generation: int | None = None
+        self._tenure: Tenure | None = None
+        self._snapshotter: Snapshotter | None = None
+        self._restoring: Future[_Restored] | None = None
+        self._writing: Future[Manifest] | None = None
+        self._written: Positions = {}
+        self._waiting: deque[Work] = deque()
+        self._topic_ids: dict[str, str] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._snapshot_at_s = 0.0
+        self._lag_at_s = 0.0
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="owner")
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until ``stop`` is set; then applies what was polled, snapshots, commits and leaves the group.
+
+        Raises:
+            RecoveryRefused: where to start can't be explained; the message names the flag that overrides.
+            LogError: the log refused in a way that does not pass.
+        """
+        backoff_s = BACKOFF_S_MIN
+        try:
+            while not stop.is_set() and not self._done():
+                try:
+                    self._step()
+                    backoff_s = BACKOFF_S_MIN
+                except LogError as error:
+                    if not error.retriable:
+                        raise
+                    self._measurements.log_errors += 1
+                    logger.warning("the log is away, tried again in %.1f s: %s", backoff_s, error)
+                    stop.wait(backoff_s)
+                    backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
+            self._finish()
+        finally:
+            self._drop()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def status(self) -> OwnerStatus:
+        """What the worker is doing; readable from any thread."""
+        tenure = self._tenure
+        role = "owner" if tenure else "restoring" if self._restoring else "standby" if self._joined else "starting"
+        return OwnerStatus(
+            role=role,
+            namespace=self._config.namespace,
+            epoch=tenure.epoch if tenure else None,
+            generation=self._generation,
+            counters=tenure.counters if tenure else None,
+            offsets=offsets_of(dict(tenure.positions)) if tenure else {},
+            snapshot=tenure.snapshot if tenure else None,
+            lag=self._measurements.lag,
+        )
+
+    _joined = False
+
+    def _step(self) -> None:
+        busy = self._tenure is None or bool(self._waiting) or self._tenure.full
+        polled = self._poll(paused=busy)
+        self._joined = True
+        if polled.generation != self._generation:
+            self._drop()
+            self._generation = polled.generation
+            if polled.generation is None:
+                logger.info("standing by: another member owns the partitions")
+            else:
+                self._begin_restoring(polled.generation)
+            return
+        if self._restoring is not None and self._restoring.done():
+            self._begin_tenure(self._restoring.result())
+        if self._tenure is not None:
+            self._take_in(polled, self._tenure)
+            self._hand_over(self._tenure)
+            self._keep_snapshots(self._tenure)
+            self._watch_lag()
+
+    def _poll(self, *, paused: bool) -> Polled:
+        started_s = self._ports.clock.monotonic_s()
+        try:
+            waits = paused and self._tenure is not None
+            return self._ports.log.poll(BUSY_POLL_MS if waits else POLL_MS, paused=paused)
+        except OffsetGapError as gap:
+            self._skip_gap(gap)
+            return Polled([], self._generation)
+        finally:
+            self._measurements.stage_s["poll"] += self._ports.clock.monotonic_s() - started_s
+
+    def _skip_gap(self, gap: OffsetGapError) -> None:
+        """Goes on where the log begins; what retention removed is counted."""
+        if gap.position > gap.end:
+            raise gap
+        lost = gap.beginning - gap.position
+        logger.error("%d records of %s were removed before they were read: %s", lost, gap.partition, gap)
+        self._positions[gap.partition] = gap.beginning
+        self._ports.log.seek(self._positions)
+        self._waiting.append(Work(lost=lost, runs=[(gap.partition, 0, gap.beginning)]))
+
+    # -- beginning and end of a tenure --------------------------------------------------------------------------------------
+
+    def _begin_restoring(self, generation: int) -> None:
+        committed = {place: at for place, at in self._ports.log.committed().items() if place.topic in OWNER_TOPICS}
+        logger.info("owning all partitions under generation %d; restoring", generation)
+        self._restoring = self._pool.submit(self._restore, generation, committed)
+
+    def _restore(self, generation: int, committed: dict[TopicPartition, Committed]) -> _Restored:
+        ports, started_s = self._ports, self._ports.clock.monotonic_s()
+        topics = {name: info for name, info in ports.admin.topics().items() if name in OWNER_TOPICS}
+        bounds = {place: ends for place, ends in ports.admin.bounds().items() if place.topic in OWNER_TOPICS}
+        if self._bounded and self._ends is None:
+            self._ends = {place: end for place, (_, end) in bounds.items()}
+        manifests = list_snapshots(ports.snapshots)
+        while True:
+            start = choose_start(committed, manifests, topics, bounds, self._override)
+            try:
+                engine, parent = self._engine_of(start)
+                break
+            except SnapshotDamaged as damaged:
+                logger.error("snapshot %s is damaged: %s", start.snapshot, damaged)  # noqa: TRY400 - the message says it all
+                manifests = [manifest for manifest in manifests if manifest.name != start.snapshot]
+        for note in start.notes:
+            logger.info("%s", note)
+        epoch = parent.epoch if parent and not start.new_epoch else ports.clock.now_ms()
+        self._measurements.restore_s = ports.clock.monotonic_s() - started_s
+        logger.info("%s: snapshot %s, epoch %d, after %.2f s", start.kind, start.snapshot, epoch, self._measurements.restore_s)
+        return _Restored(Birth(generation, engine, start, epoch, parent), topics)
+
+    def _engine_of(self, start: Start) -> tuple[Engine, Manifest | None]:
+        if start.snapshot is None:
+            return Engine(self._config), None
+        manifest, fold, publisher = read_snapshot(self._ports.snapshots, start.snapshot)
+        fresh = Engine(self._config)
+        require_same_structure(manifest, fresh.structure())
+        return Engine(self._config, fold, publisher), manifest
+
+    def _begin_tenure(self, restored: _Restored) -> None:
+        self._restoring = None
+        birth, ports = restored.birth, self._ports
+        self._topic_ids = {name: info.topic_id for name, info in restored.topics.items()}
+        self._positions = dict(birth.start.positions)
+        ports.log.seek(self._positions)
+        self._snapshotter = Snapshotter(
+            ports.snapshots,
+            ports.dead_letters,
+            ports.clock,
+            self._config,
+            self._measurements,
+            topic_ids=self._topic_ids,
+            parent=birth.parent,
+        )
+        self._tenure = Tenure(birth, self._config, ports.store, ports.clock, self._measurements)
+        self._snapshot_at_s = ports.clock.monotonic_s()
+        self._measurements.takeovers += 1
+
+    def _drop(self) -> None:
+        """Discards all state of the present generation."""
+        self._waiting.clear()
+        if self._restoring is not None:
+            self._restoring.cancel()
+            self._restoring = None
+        if self._tenure is not None:
+            logger.warning("generation %s is over; what was not committed will be done again", self._generation)
+            self._tenure.drop()
+            self._tenure = None
+        if self._snapshotter is not None:
+            self._snapshotter.close()
+            self._snapshotter = None
+        self._writing = None
+
+    def _done(self) -> bool:
+        """In bounded mode: whether everything up to the ends taken at the start is applied."""
+        if self._ends is None or self._tenure is None or self._waiting:
+            return False
+        positions = self._tenure.positions
+        return all(positions.get(place, 0) >= end for place, end in self._ends.items())
+
+    def _finish(self) -> None:
+        """1. Apply and publish what was polled. 2. Write a last snapshot. 3. Commit the offsets that name it. 4. Leave."""
+        tenure, snapshotter = self._tenure, self._snapshotter
+        if tenure is not None and snapshotter is not None:
+            while self._waiting and tenure.failure is None:
+                tenure.put(self._waiting.popleft())
+            pending = self._writing
+            if pending is not None:
+                pending.result()
+            self._writing, self._written = None, {}
+            gathered = tenure.finish()
+            self._tenure = None
+            manifest = snapshotter.write(gathered).result()
+            self._ports.log.commit(gathered.positions, format_metadata(manifest.name))
+            snapshotter.committed(manifest)
+            snapshotter.close()
+            self._snapshotter = None
+            logger.info("ended cleanly at snapshot %s", manifest.name)
+        self._ports.log.close()
+
+    # -- work ---------------------------------------------------------------------------------------------------------------
+
+    def _take_in(self, polled: Polled, tenure: Tenure) -> None:
+        if tenure.failure is not None:
+            raise tenure.failure
+        if not polled.batches:
+            return
+        started_s = self._ports.clock.monotonic_s()
+        for work in decode(polled.batches, self._topic_ids):
+            for letter in work.dead:
+                self._bury(letter)
+            self._waiting.append(work)
+        for batch in polled.batches:
+            self._positions[TopicPartition(batch.topic, batch.partition)] = batch.next_offset
+        self._measurements.stage_s["decode"] += self._ports.clock.monotonic_s() - started_s
+
+    def _hand_over(self, tenure: Tenure) -> None:
+        while self._waiting and not tenure.full:
+            tenure.put(self._waiting.popleft())
+
+    def _bury(self, letter: DeadLetter) -> None:
+        value, headers = encode_dead_letter(letter)
+        reason = letter.reject.reason.value
+        self._measurements.rejected[reason] = self._measurements.rejected.get(reason, 0) + 1
+        logger.warning(
+            "dead letter from %s[%d] at %d: %s: %s", letter.topic, letter.partition, letter.offset, reason, letter.reject.error
+        )
+        self._ports.dead_letters.send(OutRecord(DEAD, letter.key, value, headers), self._letter_done)
+
+    def _letter_done(self, record: OutRecord, error: Exception | None) -> None:
+        if error is not None:
+            logger.error("a dead letter could not be written (%d bytes): %s", len(record.value or b""), error)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------------
+
+    def _keep_snapshots(self, tenure: Tenure) -> None:
+        """The steps of a snapshot as far as they have come; never waits."""
+        snapshotter = self._snapshotter
+        assert snapshotter is not None
+        now_s = self._ports.clock.monotonic_s()
+        if self._writing is not None:
+            if self._writing.done():
+                self._commit(self._writing, tenure, snapshotter)
+                self._writing = None
+        elif (gathered := tenure.gathered()) is not None:
+            self._written = gathered.positions
+            self._writing = snapshotter.write(gathered)
+        elif (now_s - self._snapshot_at_s) * 1_000 >= self._config.snapshots.interval_ms and tenure.applied_since_gather:
+            self._snapshot_at_s = now_s
+            tenure.ask_to_gather()
+
+    def _commit(self, writing: Future[Manifest], tenure: Tenure, snapshotter: Snapshotter) -> None:
+        try:
+            manifest = writing.result()
+        except (OSError, LogError) as error:
+            self._measurements.snapshot_failures += 1
+            logger.error("the snapshot failed, the next one is due in %d ms: %s", self._config.snapshots.interval_ms, error)  # noqa: TRY400
+            return
+        try:
+            self._ports.log.commit(self._written, format_metadata(manifest.name))
+        except FencedError as error:
+            logger.warning("snapshot %s is an orphan: %s", manifest.name, error)
+            return
+        tenure.snapshot = manifest.name
+        snapshotter.committed(manifest)
+
+    def _watch_lag(self) -> None:
+        now_s = self._ports.clock.monotonic_s()
+        if now_s - self._lag_at_s >= LAG_EVERY_S:
+            self._lag_at_s = now_s
+            self._pool.submit(self._measure_lag, dict(self._positions))
+
+    def _measure_lag(self, positions: dict[TopicPartition, int]) -> None:
+        lag: dict[str, dict[str, int]] = {}
+        try:
+            for place, (_, end) in self._ports.admin.bounds().items():
+                if place in positions:
+                    lag.setdefault(place.topic, {})[str(place.partition)] = max(0, end - positions[place])
+        except LogError as error:
+            logger.debug("lag is not known now: %s", error)
+            return
+        self._measurements.lag = lag

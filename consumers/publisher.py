@@ -1,0 +1,155 @@
+"""The publisher: a thread that writes rendered lists to the store. Nothing ever waits for it; what it could not write is told back."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.measurements import Measurements
+from streamer.ports import Clock, RecommendationStore, StoreError
+
+logger = logging.getLogger(__name__)
+
+QUEUE_MAX = 2
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 5.0
+STATUS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Lists of users (rows [T]), ready to write: their ids, payloads, first items [T, L], and when the log had their last event."""
+
+    user_T: NDArray[np.int32]
+    user_ids: list[bytes]
+    payloads: list[bytes]
+    item_TL: NDArray[np.int32]
+    append_ms_T: NDArray[np.int64]
+    fresh_T: NDArray[np.bool_]
+    """False for lists rendered again without a new event: they say nothing of freshness."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of rendered lists: in the store since ``written_ms`` (or refused as older), or not written (None)."""
+
+    rendered: Rendered
+    written_ms: int | None
+
+
+Shared = dict[str, bytes]
+"""Payloads of ``popular``, ``gone`` and ``status``."""
+
+
+class Publisher:
+    """Writes lists in the order given. ``outcomes`` is read by the thread that renders."""
+
+    def __init__(
+        self,
+        store: RecommendationStore,
+        clock: Clock,
+        measurements: Measurements,
+        *,
+        epoch: int,
+        shared: Callable[[], Shared],
+    ) -> None:
+        self.outcomes: deque[Outcome] = deque()
+        self.must_rebuild = threading.Event()
+        """Set when the store was found empty or of another epoch: all lists are to be rendered again."""
+        self._store = store
+        self._clock = clock
+        self._measurements = measurements
+        self._epoch = epoch
+        self._shared = shared
+        self._queue: queue.Queue[Rendered | None] = queue.Queue(QUEUE_MAX)
+        self._backoff_s = 0.0
+        self._retry_at_s = 0.0
+        self._status_at_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether another rendering would be written soon."""
+        return not self._queue.full() and self._clock.monotonic_s() >= self._retry_at_s
+
+    def put(self, rendered: Rendered) -> None:
+        """Hands over lists; the caller has seen that there is room."""
+        self._queue.put(rendered)
+
+    def close(self) -> None:
+        """Writes what was handed over, then ends; later outcomes stay in ``outcomes``."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                rendered = self._queue.get(timeout=1.0)
+            except queue.Empty:
+                self._keep_status()
+                continue
+            if rendered is None:
+                self._status_at_s = 0.0
+                self._keep_status()
+                return
+            self._write(rendered)
+            self._keep_status()
+
+    def _write(self, rendered: Rendered) -> None:
+        started_s = self._clock.monotonic_s()
+        try:
+            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads)
+        except StoreError as error:
+            self._fail(error)
+            self.outcomes.append(Outcome(rendered, None))
+            return
+        now_ms = self._clock.now_ms()
+        self._backoff_s = 0.0
+        measured = self._measurements
+        measured.stage_s["publish"] += self._clock.monotonic_s() - started_s
+        measured.lists_written += sum(accepted)
+        measured.lists_refused += len(accepted) - sum(accepted)
+        waited_ms_T = now_ms - rendered.append_ms_T[rendered.fresh_T]
+        measured.freshness.observe(np.maximum(waited_ms_T, 0) / 1_000.0)
+        self.outcomes.append(Outcome(rendered, now_ms))
+
+    def _fail(self, error: StoreError) -> None:
+        self._measurements.store_errors += 1
+        self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
+        self._retry_at_s = self._clock.monotonic_s() + self._backoff_s
+        logger.warning("lists wait, the store is tried again in %.1f s: %s", self._backoff_s, error)
+
+    def _keep_status(self) -> None:
+        """Every few seconds: whether the store still is what we filled, and what all readers share."""
+        now_s = self._clock.monotonic_s()
+        if now_s < self._status_at_s or now_s < self._retry_at_s:
+            return
+        self._status_at_s = now_s + STATUS_EVERY_S
+        try:
+            if self._epoch_in_store() != self._epoch:
+                self.must_rebuild.set()
+            for name, payload in self._shared().items():
+                self._store.write_shared(name, payload)
+        except StoreError as error:
+            self._fail(error)
+
+    def _epoch_in_store(self) -> int | None:
+        payload = self._store.read_shared("status")
+        if payload is None:
+            return None
+        try:
+            return msgspec.json.decode(payload, type=_StatusEpoch).epoch
+        except msgspec.DecodeError:
+            return None
+
+
+class _StatusEpoch(msgspec.Struct):
+    epoch: int | None = None

@@ -1,0 +1,122 @@
+"""A worker process: builds what the owner needs from the configuration, runs it, takes it down in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumers.compose import DEFAULT_REDIS_URL, open_admin, open_log, open_snapshots, open_writer
+from consumers.encoder import EncoderWorker
+from consumers.encoder_service import opened_encoder
+from consumers.health import HealthServer
+from consumers.measurements import Measurements
+from consumers.metrics import WorkerCollector
+from consumers.owner import Owner, Ports
+from consumers.redis_store import RedisStore
+from consumers.vector_source import EncoderCounters
+from consumers.work import OWNER_TOPICS
+from streamer.config.tree import Config
+from streamer.embedded import ValkeyProcess
+from streamer.encoders import EncoderUnavailable
+from streamer.snapshots import Override
+
+logger = logging.getLogger(__name__)
+
+
+class WallClock:
+    """The machine's clocks."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+
+def run_worker(config: Config, stop: threading.Event, *, bounded: bool = False, override: Override | None = None) -> None:
+    """Runs a worker until ``stop`` is set, or in bounded mode until the ends taken at the start are reached.
+
+    Raises:
+        LogError, StoreError, RecoveryRefused, OSError: what keeps it from working, in words.
+    """
+    with worker(config, bounded=bounded, override=override or Override()) as opened:
+        opened.owner.run(stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that is ready to run; ``encoders`` holds the encoder worker of this process once its model is loaded."""
+
+    owner: Owner
+    measurements: Measurements
+    store: RedisStore
+    page: HealthServer
+    encoders: list[EncoderWorker]
+
+
+@contextlib.contextmanager
+def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Worker]:
+    """An owner with its ports open and its page up; everything is closed at the end."""
+    measurements = Measurements()
+    encoders: list[EncoderWorker] = []
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(contextlib.closing(_store(config, stack)))
+        log = open_log(config, group=config.group, topics=OWNER_TOPICS)
+        stack.callback(log.close)
+        admin = stack.enter_context(contextlib.closing(open_admin(config)))
+        dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
+        snapshots = open_snapshots(config)
+        snapshots.remove_leftovers()
+        ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
+        owner = Owner(ports, config, measurements, override, bounded=bounded)
+        collector = WorkerCollector(
+            lambda: (measurements, owner.status()), encoder=lambda: encoders[0].counters if encoders else EncoderCounters()
+        )
+        page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector)
+        stack.callback(page.close)
+        if config.log.kind == "embedded" and not bounded:
+            stack.enter_context(_encoder_thread(config, encoders))
+        yield Worker(owner, measurements, store, page, encoders)
+
+
+def _store(config: Config, stack: contextlib.ExitStack) -> RedisStore:
+    url = config.redis.url or DEFAULT_REDIS_URL
+    if config.redis.url is None and config.log.kind == "embedded":
+        valkey = ValkeyProcess(Path(config.redis.root))
+        stack.callback(valkey.close)
+        url = valkey.url
+    redis = config.redis
+    return RedisStore(
+        url, config.namespace, ttl_s=redis.ttl_s, timeout_ms=redis.timeout_ms, batch_lists_max=redis.batch_lists_max
+    )
+
+
+@contextlib.contextmanager
+def _encoder_thread(config: Config, found: list[EncoderWorker]) -> Iterator[None]:
+    """The encoder worker as a thread of this process; it loads its model when it first runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_encode, args=(config, found, stop), name="encoder", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=30.0)
+
+
+def _encode(config: Config, found: list[EncoderWorker], stop: threading.Event) -> None:
+    try:
+        with opened_encoder(config) as encoder:
+            found.append(encoder)
+            encoder.run(stop)
+    except EncoderUnavailable as error:
+        logger.error("items are recommended without their text: %s", error)  # noqa: TRY400 - the message says it all
+    except Exception:
+        logger.exception("the encoder ended; items that arrive from now on have no vectors until the worker is started again")

@@ -1,0 +1,116 @@
+"""The snapshotter: a thread that writes gathered tables as a snapshot. The polling thread then commits the offsets that name it.
+
+The steps, in order: 1. gather tables and next offsets between two pieces of work (the tenure); 2. dead letters are acknowledged;
+3. files, the manifest last (here); 4. the commit of all next offsets, whose metadata names the manifest (the owner);
+5. old snapshots are removed (here).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from consumers.measurements import Measurements
+from streamer.config.tree import Config
+from streamer.ports import Clock, LogWriter, SnapshotStore, TopicPartition
+from streamer.snapshots import Manifest, chunk_names, offsets_of, retain, snapshot_name, versions, write_snapshot
+
+logger = logging.getLogger(__name__)
+
+DEAD_LETTERS_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Copies of all tables at one moment, with what a manifest says of it."""
+
+    fold: dict[str, NDArray[Any]]
+    publisher: dict[str, NDArray[Any]]
+    positions: dict[TopicPartition, int]
+    order: tuple[tuple[str, int, int], ...]
+    epoch: int
+    counters: dict[str, object]
+    structural: dict[str, object]
+    head_step: int
+    event_ms: int
+
+
+class Snapshotter:
+    """Writes one snapshot at a time."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        dead_letters: LogWriter,
+        clock: Clock,
+        config: Config,
+        measurements: Measurements,
+        *,
+        topic_ids: dict[str, str],
+        parent: Manifest | None,
+    ) -> None:
+        self._store = store
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._config = config
+        self._measurements = measurements
+        self._topic_ids = topic_ids
+        self._parent = parent
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._lock = threading.Lock()
+
+    def write(self, gathered: Gathered) -> Future[Manifest]:
+        """Starts writing; the future's result is the manifest, on disk but not yet committed."""
+        return self._pool.submit(self._write, gathered)
+
+    def committed(self, manifest: Manifest) -> None:
+        """The group's offsets name this snapshot now: it is the parent of the next, and old ones can go."""
+        self._parent = manifest
+        self._measurements.snapshots += 1
+        self._measurements.snapshot_ms = manifest.created_ms
+        self._pool.submit(self._retain, manifest.name)
+
+    def close(self) -> None:
+        """Ends the thread after what it does now."""
+        self._pool.shutdown(wait=True)
+
+    def _write(self, gathered: Gathered) -> Manifest:
+        started_s = self._clock.monotonic_s()
+        self._dead_letters.flush(DEAD_LETTERS_TIMEOUT_S)
+        created_ms = self._clock.now_ms()
+        draft = Manifest(
+            name=snapshot_name(created_ms, secrets.token_hex(4)),
+            epoch=gathered.epoch,
+            created_ms=created_ms,
+            parent=self._parent.name if self._parent else None,
+            topic_ids=self._topic_ids,
+            offsets=offsets_of(gathered.positions),
+            structural=gathered.structural,
+            encoder_fingerprint="",
+            versions=versions(),
+            head_step=gathered.head_step,
+            event_ms=gathered.event_ms,
+            position=sum(gathered.positions.values()),
+            counters=gathered.counters,
+            order=gathered.order,
+            chunk_bytes=self._config.snapshots.chunk_bytes,
+        )
+        known = chunk_names(self._parent) if self._parent else None
+        manifest = write_snapshot(self._store, draft, gathered.fold, gathered.publisher, known=known)
+        tables = (*gathered.fold.values(), *gathered.publisher.values())
+        self._measurements.snapshot_bytes = sum(table.nbytes for table in tables)
+        self._measurements.snapshot_write_s = self._clock.monotonic_s() - started_s
+        self._measurements.stage_s["snapshot"] += self._measurements.snapshot_write_s
+        return manifest
+
+    def _retain(self, name: str) -> None:
+        try:
+            retain(self._store, self._config.snapshots.keep, {name})
+        except OSError as error:
+            logger.warning("old snapshots could not be removed: %s", error)

@@ -1,0 +1,328 @@
+"""A tenure: the time under one generation in which this process owns all partitions. One thread folds, ranks and gathers.
+
+All state lives here and ends here: when the generation is lost the tenure is dropped, and the next one starts from the snapshot that
+the group has committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from consumers.measurements import Measurements
+from consumers.publisher import Publisher, Rendered, Shared
+from consumers.reader import encode_gone, version_text
+from consumers.snapshotter import Gathered
+from consumers.work import Work
+from streamer.config.tree import Config
+from streamer.engine.engine import Engine
+from streamer.engine.published import ARRIVED, HITS, JUDGED, JUDGED_ENTRIES, NDCG
+from streamer.engine.state import LOST
+from streamer.ports import Clock, RecommendationStore, TopicPartition
+from streamer.ranking.lists import NOBODY
+from streamer.snapshots import Manifest, Start
+
+logger = logging.getLogger(__name__)
+
+QUEUE_MAX = 2
+IDLE_POLL_S = 0.01
+RANKED_AT_ONCE_MAX = 256
+SWEEP_EVERY_S = 1.0
+SHARED_EVERY_S = 1.0
+GONE_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """How a tenure starts: engine, positions and losses as recovered, the epoch, and the snapshot it continues."""
+
+    generation: int
+    engine: Engine
+    start: Start
+    epoch: int
+    parent: Manifest | None
+
+
+class Tenure:
+    """Takes work in order, folds it, publishes, and gathers tables when asked. ``put`` and ``gather`` are for the polling thread."""
+
+    def __init__(
+        self, birth: Birth, config: Config, store: RecommendationStore, clock: Clock, measurements: Measurements
+    ) -> None:
+        self.generation = birth.generation
+        self.epoch = birth.epoch
+        self.positions = dict(birth.start.positions)
+        """Next offsets as applied."""
+        self.failure: Exception | None = None
+        self._engine = birth.engine
+        self._config = config
+        self._clock = clock
+        self._measurements = measurements
+        self._lost = dict(birth.start.lost)
+        self._order: list[tuple[TopicPartition, int]] = []
+        self._queue: queue.Queue[Work | None] = queue.Queue(QUEUE_MAX)
+        self._gather_asked = threading.Event()
+        self._gathered: queue.Queue[Gathered] = queue.Queue(1)
+        self._dropped = threading.Event()
+        self._shared: Shared = {}
+        self.counters: dict[str, object] = birth.engine.counters()
+        self.snapshot = birth.parent.name if birth.parent else None
+        self.applied_since_gather = 0
+        self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
+        self._publisher = Publisher(store, clock, measurements, epoch=birth.epoch, shared=lambda: self._shared)
+        self._thread = threading.Thread(target=self._run, name="fold", daemon=True)
+        self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether ``put`` would wait."""
+        return self._queue.full()
+
+    @property
+    def backlog(self) -> int:
+        """Pieces of work not yet taken up."""
+        return self._queue.qsize()
+
+    def put(self, work: Work) -> None:
+        """Hands over work; the caller has seen that there is room."""
+        self._queue.put(work)
+
+    def ask_to_gather(self) -> None:
+        """Wants a copy of all tables, taken between two pieces of work."""
+        self._gather_asked.set()
+
+    def gathered(self) -> Gathered | None:
+        """The copy, once it is there."""
+        try:
+            return self._gathered.get_nowait()
+        except queue.Empty:
+            return None
+
+    def finish(self) -> Gathered:
+        """Applies all that was handed over, publishes it, ends the threads; returns the tables as they are then.
+
+        Raises:
+            Exception: what ended the fold before.
+        """
+        self._queue.put(None)
+        self._thread.join()
+        if self.failure is not None:
+            raise self.failure
+        return self._gather()
+
+    def drop(self) -> None:
+        """Ends the threads; whatever was not committed is lost with the tenure and will be done again."""
+        self._dropped.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.put(None, timeout=0.1)
+            except queue.Full:
+                self._take_nowait()
+            self._thread.join(0.1)
+
+    def _take_nowait(self) -> None:
+        try:
+            self._queue.get_nowait()
+        except queue.Empty:
+            return
+
+    def _run(self) -> None:
+        try:
+            self._count_lost()
+            while not self._dropped.is_set():
+                idle = not self._apply_next()
+                if self.failure is not None or idle is None:
+                    break
+                self._between()
+                if self._ended:
+                    break
+        except Exception as error:
+            logger.exception("the fold failed at %s", self.positions)
+            self.failure = error
+        finally:
+            self._publisher.close()
+            self._settle()
+
+    _ended = False
+
+    def _apply_next(self) -> bool:
+        """Takes up the next piece of work, if one comes soon; returns whether it did."""
+        try:
+            work = self._queue.get(timeout=IDLE_POLL_S)
+        except queue.Empty:
+            return False
+        if work is None:
+            self._ended = True
+            self._publish_all()
+            return False
+        started_s = self._clock.monotonic_s()
+        work.apply(self._engine)
+        for place, count, next_offset in work.runs:
+            self.positions[place] = next_offset
+            self._order.append((place, count))
+        self.applied_since_gather += work.records
+        self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s
+        return True
+
+    def _between(self) -> None:
+        """Between two pieces of work: what is due of gathering, publishing, sweeping and measuring."""
+        if self._gather_asked.is_set():
+            self._gather_asked.clear()
+            self._gathered.put(self._gather())
+        self._settle()
+        now_s = self._clock.monotonic_s()
+        if (now_s - self._ranked_at_s) * 1_000 >= self._config.ranking.publish_ms:
+            self._ranked_at_s = now_s
+            self._publish(now_s)
+        if now_s - self._swept_at_s >= SWEEP_EVERY_S and not self.backlog:
+            self._swept_at_s = now_s
+            self._sweep()
+        if now_s - self._shared_at_s >= SHARED_EVERY_S:
+            self._shared_at_s = now_s
+            self._measure()
+            self._shared = self._render_shared()
+
+    def _count_lost(self) -> None:
+        lost = sum(self._lost.values())
+        if lost:
+            self._engine.count(LOST, lost)
+            self._measurements.events_lost += lost
+
+    def _settle(self) -> None:
+        """Takes in what became of lists."""
+        published = self._engine.published
+        while self._publisher.outcomes:
+            outcome = self._publisher.outcomes.popleft()
+            if outcome.written_ms is None:
+                published.touch(outcome.rendered.user_T)
+            else:
+                published.confirm(outcome.rendered.user_T, outcome.rendered.item_TL, outcome.written_ms)
+        if self._publisher.must_rebuild.is_set():
+            self._publisher.must_rebuild.clear()
+            seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
+            recent_T = np.flatnonzero(published.append_ms_U > max(0, seen_after_ms)).astype(np.int32)
+            logger.info("the store is empty or of another epoch: %d lists are rendered again", len(recent_T))
+            published.touch(recent_T)
+
+    def _publish(self, until_s: float) -> None:
+        """Renders touched users' lists while there are any, the publisher takes them, and no work waits for long."""
+        while self._engine.published.waiting and self._publisher.ready:
+            self._publisher.put(self._render(self._engine.published.take(RANKED_AT_ONCE_MAX)))
+            if self.backlog and self._clock.monotonic_s() - until_s > self._config.ranking.publish_ms / 1_000:
+                return
+
+    def _publish_all(self) -> None:
+        """Before the end: every touched user's list, as far as the store takes them."""
+        deadline_s = self._clock.monotonic_s() + 10.0
+        while self._engine.published.waiting and self._clock.monotonic_s() < deadline_s:
+            if not self._publisher.ready:
+                if self._measurements.store_errors and self._publisher.outcomes:
+                    break
+                threading.Event().wait(IDLE_POLL_S)
+                continue
+            self._publisher.put(self._render(self._engine.published.take(RANKED_AT_ONCE_MAX)))
+        self._shared = self._render_shared()
+
+    def _render(self, user_T: np.ndarray) -> Rendered:
+        started_s = self._clock.monotonic_s()
+        engine, published = self._engine, self._engine.published
+        lists = engine.rank(user_T, entries=self._config.ranking.list_items)
+        payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
+        used_TK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
+        item_TK = np.where(used_TK, lists.item_UK, np.int32(NOBODY))
+        item_TL = np.full((len(user_T), JUDGED_ENTRIES), NOBODY, np.int32)
+        shared = min(JUDGED_ENTRIES, item_TK.shape[1])
+        item_TL[:, :shared] = item_TK[:, :shared]
+        append_ms_T = published.append_ms_U[user_T]
+        fresh_T = append_ms_T > published.written_ms_U[user_T]
+        self._measurements.stage_s["rank"] += self._clock.monotonic_s() - started_s
+        return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T)
+
+    def _sweep(self) -> None:
+        """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most."""
+        now_ms, ranking = self._clock.now_ms(), self._config.ranking
+        stale_T = self._engine.published.stale(
+            now_ms - ranking.refresh_ms_max,
+            now_ms - 1_000 * self._config.redis.ttl_s,
+            int(ranking.sweep_users_per_s * SWEEP_EVERY_S),
+        )
+        self._engine.published.touch(stale_T)
+        self._measurements.swept += len(stale_T)
+
+    def _version(self) -> str:
+        return version_text(self.epoch, sum(self.positions.values()))
+
+    def _render_shared(self) -> Shared:
+        engine, version = self._engine, self._version()
+        nobody = engine.rank(np.array([NOBODY], np.int32), entries=self._config.ranking.list_items)
+        status = {
+            "version": version,
+            "owner": self._config.namespace,
+            "epoch": self.epoch,
+            "generation": self.generation,
+            "head_step": engine.head_step,
+            "snapshot": self.snapshot,
+            "event_ms": engine.event_ms,
+            "written_ms": self._clock.now_ms(),
+        }
+        return {
+            "popular": engine.render(nobody, version=version, written_ms=self._clock.now_ms())[0],
+            "gone": encode_gone(version, engine.withdrawn(GONE_MAX)),
+            "status": msgspec.json.encode(status),
+        }
+
+    def _measure(self) -> None:
+        engine, measured = self._engine, self._measurements
+        self.counters = engine.counters()
+        measured.quality = engine.quality()
+        served = engine.published.served
+        measured.served = {
+            "arrived": float(served[ARRIVED]),
+            "judged": float(served[JUDGED]),
+            "hits": float(served[HITS]),
+            "ndcg": float(served[NDCG]),
+        }
+        measured.event_time_ms = engine.event_ms
+        measured.head_steps, measured.head_skipped = engine.head_step, engine.head_skipped
+        measured.lists_unpublished = engine.published.unpublished
+        measured.queue_batches = self.backlog
+        sizes = engine.sizes()
+        measured.users, measured.items = sizes["users"], sizes["items"]
+
+    def _gather(self) -> Gathered:
+        started_s = self._clock.monotonic_s()
+        engine = self._engine
+        fold = {name: table.copy() for name, table in engine.fold_tables().items()}
+        publisher = {name: table.copy() for name, table in engine.publisher_tables().items()}
+        order, self._order, self.applied_since_gather = self._order, [], 0
+        self._measure()
+        self._measurements.table_bytes = {name: table.nbytes for name, table in fold.items()}
+        gathered = Gathered(
+            fold=fold,
+            publisher=publisher,
+            positions=dict(self.positions),
+            order=_runs(order),
+            epoch=self.epoch,
+            counters=engine.counters(),
+            structural=engine.structure(),
+            head_step=engine.head_step,
+            event_ms=engine.event_ms,
+        )
+        self._measurements.snapshot_pause.observe_one(self._clock.monotonic_s() - started_s)
+        return gathered
+
+
+def _runs(order: Sequence[tuple[TopicPartition, int]]) -> tuple[tuple[str, int, int], ...]:
+    """Adjacent runs of one partition become one."""
+    runs: list[tuple[str, int, int]] = []
+    for place, count in order:
+        if runs and runs[-1][:2] == place:
+            count += runs.pop()[2]  # noqa: PLW2901 - the run goes on
+        runs.append((place.topic, place.partition, count))
+    return tuple(runs)

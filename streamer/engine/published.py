@@ -1,0 +1,130 @@
+"""What is known of lists in the store: publisher tables, kept in snapshots, never hashed, never read by the fold.
+
+A user's mark is CLEAN, TOUCHED (his list is to be rendered, he stands in the queue) or SENT (it is on its way). Whatever happens
+between, a touched user stays marked until the store has confirmed a list rendered after the touch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.engine.columns import Columns
+from streamer.engine.step import Touched
+from streamer.tables.arrays import Array, grown, resized
+from streamer.tables.compile import kernel
+from streamer.tables.ids import IdTable, find_id, mix
+from streamer.windows.dedup import Dedup, seen_before
+
+CLEAN, TOUCHED, SENT = 0, 1, 2
+JUDGED_ENTRIES = 10
+ARRIVED, JUDGED, HITS, NDCG = range(4)
+
+
+class Published:
+    """Marks, times and confirmed lists by user row; ``served`` = sums of [arrived, judged, hits, ndcg] as served."""
+
+    def __init__(self, tables: dict[str, Array] | None = None) -> None:
+        tables = tables or {}
+        rows = len(tables.get("published.mark", ()))
+        self.mark_U = resized(tables.get("published.mark", np.zeros(0, np.uint8)), rows)
+        self.append_ms_U = resized(tables.get("published.append_ms", np.zeros(0, np.int64)), rows)
+        self.written_ms_U = resized(tables.get("published.written_ms", np.zeros(0, np.int64)), rows)
+        self.item_UL = resized(tables.get("published.item", np.zeros((0, JUDGED_ENTRIES), np.int32)), rows)
+        self.served = resized(tables.get("published.served", np.zeros(4, np.float64)), 4)
+        waiting = np.flatnonzero(self.mark_U)
+        self.mark_U[waiting] = TOUCHED
+        self._queue_U = np.zeros(rows, np.int32)
+        self._queue_U[: len(waiting)] = waiting
+        self._count = np.array([len(waiting)], np.int64)
+
+    def reserve(self, rows: int) -> None:
+        """Room for that many user rows."""
+        if rows > len(self.mark_U):
+            self.mark_U, self.append_ms_U = grown(self.mark_U, rows), grown(self.append_ms_U, rows)
+            self.written_ms_U, self.item_UL = grown(self.written_ms_U, rows), grown(self.item_UL, rows, -1)
+            self._queue_U = grown(self._queue_U, rows)
+
+    @property
+    def touched(self) -> Touched:
+        """The arrays that the step writes."""
+        return Touched(self.mark_U, self._queue_U, self._count, self.append_ms_U)
+
+    @property
+    def waiting(self) -> int:
+        """Users in the queue."""
+        return int(self._count[0])
+
+    @property
+    def unpublished(self) -> int:
+        """Users touched and not confirmed."""
+        return int(np.count_nonzero(self.mark_U))
+
+    def take(self, users_max: int) -> Array:
+        """Takes users off the queue, those touched last first, and marks them SENT."""
+        count = min(self.waiting, users_max)
+        first = self.waiting - count
+        user_T = self._queue_U[first : first + count].copy()
+        self._count[0] = first
+        self.mark_U[user_T] = SENT
+        return user_T
+
+    def touch(self, user_T: Array) -> None:
+        """Puts users in the queue who are not there yet."""
+        fresh = user_T[self.mark_U[user_T] != TOUCHED]
+        self.mark_U[fresh] = TOUCHED
+        first = self.waiting
+        self._queue_U[first : first + len(fresh)] = fresh
+        self._count[0] = first + len(fresh)
+
+    def confirm(self, user_T: Array, item_TL: Array, written_ms: int) -> None:
+        """The store has these lists (or newer ones): their users are clean unless touched again since."""
+        sent = user_T[self.mark_U[user_T] == SENT]
+        self.mark_U[sent] = CLEAN
+        self.written_ms_U[user_T] = written_ms
+        self.item_UL[user_T] = item_TL
+
+    def stale(self, written_before_ms: int, seen_after_ms: int, users_max: int) -> Array:
+        """Clean users seen since ``seen_after_ms`` whose list is older than ``written_before_ms``, stalest first."""
+        due = (self.mark_U == CLEAN) & (self.append_ms_U >= seen_after_ms) & (self.written_ms_U < written_before_ms)
+        user_T = np.flatnonzero(due & (self.append_ms_U > 0)).astype(np.int32)
+        return user_T[np.argsort(self.written_ms_U[user_T], kind="stable")[:users_max]]
+
+    def judge(self, columns: Columns, users: IdTable, items: IdTable, dedup: Dedup) -> None:
+        """Judges arriving interactions against the lists confirmed before the log had them; call before they are applied."""
+        judge_columns(columns, users, items, dedup, self.written_ms_U, self.item_UL, self.served)
+
+    def tables(self, rows: int) -> dict[str, Array]:
+        """For a snapshot: views of the first ``rows`` user rows."""
+        return {
+            "published.mark": self.mark_U[:rows],
+            "published.append_ms": self.append_ms_U[:rows],
+            "published.written_ms": self.written_ms_U[:rows],
+            "published.item": self.item_UL[:rows],
+            "published.served": self.served,
+        }
+
+
+@kernel
+def judge_columns(
+    columns: Columns, users: IdTable, items: IdTable, dedup: Dedup, written_ms_U: Array, item_UL: Array, served: Array
+) -> None:
+    """Adds to ``served`` each first-time interaction, and how the list fared that a reader would have got when it arrived."""
+    for n in range(len(columns.type_N)):
+        event = columns.event_N[n]
+        if columns.type_N[n] == 0 or (event != np.uint64(0) and seen_before(dedup, mix(columns.user_N[n] ^ mix(event)))):
+            continue
+        references = columns.item_first_N1[n + 1] - columns.item_first_N1[n]
+        served[ARRIVED] += references
+        start, stop = columns.user_start_N1[n], columns.user_start_N1[n + 1] - 1
+        user = find_id(users, columns.user_N[n], columns.user_text, start, stop)
+        if user < 0 or written_ms_U[user] == 0 or written_ms_U[user] >= columns.append_N[n]:
+            continue
+        served[JUDGED] += references
+        for m in range(columns.item_first_N1[n], columns.item_first_N1[n + 1]):
+            start, stop = columns.item_start_M1[m], columns.item_start_M1[m + 1] - 1
+            item = find_id(items, columns.item_M[m], columns.item_text, start, stop)
+            for place in range(JUDGED_ENTRIES):
+                if item >= 0 and item_UL[user, place] == item:
+                    served[HITS] += 1.0
+                    served[NDCG] += 1.0 / np.log2(2.0 + place)
+                    break
