@@ -107,6 +107,11 @@ class EncoderWorker:
         self._topic_id = ""
         self._failures: list[Exception] = []
 
+    @property
+    def generation(self) -> int | None:
+        """The generation under which this member has partitions; None while it stands by."""
+        return self._generation
+
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop`` is set, waiting out a log that is away or lacks topics.
 

@@ -1,0 +1,75 @@
+"""The encoder worker as a service: its adapters, its page, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from consumers.compose import open_admin, open_log, open_writer
+from consumers.encoder import EncoderWorker
+from consumers.health import HealthServer, HttpUnavailable
+from consumers.metrics import EncoderCollector
+from streamer.config.tree import Config
+from streamer.encoders import VectorCache, load_text_encoder
+from streamer.events.model import ITEMS
+from streamer.ports import OwnerStatus
+from streamer.snapshots.manifest import offsets_of
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def opened_encoder(config: Config) -> Iterator[EncoderWorker]:
+    """An encoder worker with all that it needs, closed afterwards; loading the model takes seconds.
+
+    Raises EncoderUnavailable, CacheError.
+    """
+    encoder = load_text_encoder(config.encoder)
+    with contextlib.ExitStack() as stack:
+        cache = stack.enter_context(
+            contextlib.closing(VectorCache(Path(config.encoder.cache_root), vectors_max=config.encoder.cache_vectors_max))
+        )
+        admin = stack.enter_context(contextlib.closing(open_admin(config)))
+        writer = stack.enter_context(contextlib.closing(open_writer(config)))
+        log = open_log(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)
+        stack.enter_context(contextlib.closing(log))
+        yield EncoderWorker(log, writer, encoder, cache, config, admin=admin)
+
+
+def run_encoder(config: Config, stop: threading.Event) -> None:
+    """Works until ``stop`` is set, with its page on ``http.port`` where that is free.
+
+    Raises EncoderUnavailable, CacheError, LogError where the log refuses for good.
+    """
+    with opened_encoder(config) as worker, _page(config, worker):
+        worker.run(stop)
+        logger.info("encoder worker stopped: %s", worker.counters)
+
+
+@contextlib.contextmanager
+def _page(config: Config, worker: EncoderWorker) -> Iterator[None]:
+    """Its metrics and probes. A worker of the same machine may have the port: that costs this one its page, not its work."""
+
+    def status() -> OwnerStatus:
+        return OwnerStatus(
+            role="standby" if worker.generation is None else "owner",
+            namespace=config.namespace,
+            epoch=None,
+            generation=worker.generation,
+            counters=None,
+            offsets=offsets_of(dict(worker.positions)),
+            snapshot=None,
+        )
+
+    collector = EncoderCollector(lambda: worker.counters)
+    try:
+        server = HealthServer(config.http.host, config.http.port, status=status, collector=collector)
+    except HttpUnavailable as error:
+        logger.warning("the encoder worker runs without metrics and probes: %s", error)
+        yield
+        return
+    with contextlib.closing(server):
+        yield

@@ -1,0 +1,203 @@
+"""``streamer doctor``: what is there, what is missing, what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import click
+
+from consumers.compose import open_admin, redis_url
+from streamer import __version__
+from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.status import ask, worker_url
+from streamer.cli.topics import ALL_TOPICS, full_name, missing_topics
+from streamer.config import Config
+from streamer.embedded.valkey import ValkeyError, find_binary, running_url
+from streamer.ports import LogError, StoreError
+
+# What takes long to import is imported by its own check.
+# ruff: noqa: PLC0415
+
+DISK_FREE_BYTES_LOW = 1_073_741_824
+LIBRARIES = ("numpy", "numba", "torch", "kafka-python", "redis", "msgspec")
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    check: str
+    level: Literal["ok", "warn", "fail"]
+    text: str
+
+
+Check = Callable[[Config], Iterator[Finding]]
+
+
+@click.command()
+@config_option
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, config_path: Path | None, *, as_json: bool) -> None:
+    """Say what is there, what is missing, and what to do; exit status 1 where something fails."""
+    config = prepare(config_path)
+    found: list[Finding] = []
+    for check in CHECKS:
+        for finding in check(config):
+            click.echo(f"{finding.level:4s}  {finding.check}: {finding.text}")
+            found.append(finding)
+    failed = sum(finding.level == "fail" for finding in found)
+    warned = sum(finding.level == "warn" for finding in found)
+    click.echo(f"{failed} failed, {warned} warnings")
+    if as_json:
+        say_json({"ok": not failed, "checks": [finding._asdict() for finding in found]})
+    ctx.exit(1 if failed else 0)
+
+
+def configuration(config: Config) -> Iterator[Finding]:
+    """It was loaded, or this would not run."""
+    yield Finding("config", "ok", f"namespace {config.namespace}, log {config.log.kind}, group {config.group}")
+
+
+def versions(config: Config) -> Iterator[Finding]:
+    """What runs here."""
+    _ = config
+    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    yield Finding("versions", "ok", f"streamer {__version__}, Python {platform.python_version()}, {libraries}")
+
+
+def log(config: Config) -> Iterator[Finding]:
+    """Whether the log answers, and has its topics."""
+    where = config.log.root if config.log.kind == "embedded" else f"Kafka at {config.kafka.bootstrap_servers}"
+    try:
+        with contextlib.closing(open_admin(config)) as admin:
+            topics = admin.topics()
+    except LogError as error:
+        yield Finding("log", "fail", str(error))
+        return
+    yield Finding("log", "ok", f"{where} answers")
+    if missing := missing_topics(topics):
+        names = ", ".join(full_name(config, topic) for topic in missing)
+        yield Finding("topics", "fail", f"missing: {names}; make them with: streamer topics create")
+    else:
+        yield Finding("topics", "ok", f"all {len(ALL_TOPICS)} are there")
+    for info in topics.values():
+        yield from (Finding("topics", "warn", warning) for warning in info.warnings)
+
+
+def lists(config: Config) -> Iterator[Finding]:
+    """Whether there is somewhere to write lists."""
+    if config.redis.url is None and config.log.kind == "embedded" and running_url(Path(config.redis.root)) is None:
+        try:
+            yield Finding("redis", "ok", f"no Valkey runs yet; the worker starts {find_binary()} in {config.redis.root}")
+        except ValkeyError as error:
+            yield Finding("redis", "fail", str(error))
+        return
+    from consumers.probe import server_facts
+
+    try:
+        facts = server_facts(redis_url(config), config.redis.timeout_ms)
+    except StoreError as error:
+        yield Finding("redis", "fail", str(error))
+        return
+    yield Finding("redis", "ok", f"{facts.version} answers")
+    if facts.evicts_by is not None:
+        text = (
+            f"maxmemory-policy is {facts.evicts_by}: the server may drop lists; expected noeviction, or a server of their own"
+        )
+        yield Finding("redis", "warn", text)
+
+
+def snapshots(config: Config) -> Iterator[Finding]:
+    """Whether state can be kept."""
+    root = Path(config.snapshots.root)
+    present = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    try:
+        if present != root.absolute() and not os.access(present, os.W_OK | os.X_OK):
+            raise PermissionError(f"{present} may not be written")
+        if present == root.absolute():
+            _try_writing(root)
+        free = shutil.disk_usage(present).free
+    except OSError as error:
+        advice = "check snapshots.root (STREAMER_SNAPSHOTS__ROOT), its permissions and its disk"
+        yield Finding("snapshots", "fail", f"{root} cannot be written: {error.strerror or error}; {advice}")
+        return
+    low = free < DISK_FREE_BYTES_LOW
+    text = f"{root} {'is writable' if present == root.absolute() else 'will be made'}, {free / 2**30:.1f} GiB free"
+    yield Finding("snapshots", "warn" if low else "ok", f"{text}: free some" if low else text)
+
+
+def _try_writing(folder: Path) -> None:
+    probe = folder / f".tmp-doctor-{secrets.token_hex(4)}"
+    try:
+        probe.write_bytes(b"doctor")
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def encoder(config: Config) -> Iterator[Finding]:
+    """Whether the text model is on this machine; nothing is fetched."""
+    from streamer.encoders.errors import EncoderUnavailable
+    from streamer.encoders.locate import locate
+
+    model = config.encoder.text_model
+    if model.count("/") == 1 and not Path(model).expanduser().is_dir() and not model.startswith((".", "~", "/")):
+        text = f"{model} is a hub id: taken from the hub's cache, or fetched when `streamer encoder` starts"
+        yield Finding("encoder", "warn", f"{text}; give a folder or an installed package to be independent of the hub")
+        return
+    try:
+        yield Finding("encoder", "ok", f"{model} is in {locate(model)}")
+    except EncoderUnavailable as error:
+        yield Finding("encoder", "fail", str(error))
+
+
+def kernels(config: Config) -> Iterator[Finding]:
+    """Whether the compiled kernels of these sources are in the cache."""
+    _ = config
+    from streamer.tables.compile import cache_folder
+
+    folder = cache_folder()
+    if any(folder.rglob("*.nbi")):
+        yield Finding("kernels", "ok", f"compiled, in {folder}")
+    else:
+        text = "not compiled for these sources yet: the first start takes a minute or two longer"
+        yield Finding("kernels", "warn", f"{text}; compile them with: python -m streamer.engine.warm")
+
+
+def http(config: Config) -> Iterator[Finding]:
+    """Whether the worker's port is free, or a worker's."""
+    if config.http.port == 0:
+        yield Finding("http", "ok", "http.port is 0: any free port")
+        return
+    url = worker_url(config)
+    try:
+        found = ask(url)
+        yield Finding("http", "ok", f"a worker answers at {url}: {found['role']} of namespace {found['namespace']}")
+    except click.ClickException:
+        if _taken(config):
+            text = "something else listens there: end it, or set http.port (STREAMER_HTTP__PORT) to another port"
+            yield Finding("http", "fail", f"{url}: {text}")
+        else:
+            yield Finding("http", "ok", f"{url} is free, no worker runs there")
+
+
+def _taken(config: Config) -> bool:
+    host = config.http.host
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, config.http.port))
+        except OSError:
+            return True
+    return False
+
+
+CHECKS: tuple[Check, ...] = (configuration, versions, log, lists, snapshots, encoder, kernels, http)

@@ -1,0 +1,110 @@
+"""Entry of the ``streamer`` command: what there is, and how errors end."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any, NamedTuple
+
+import click
+
+from streamer import __version__
+
+logger = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """A command: the module that holds it under its own name, and what it does in a few words."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "worker": Entry("streamer.cli.services", "Fold events, learn, publish lists: the main service."),
+    "encoder": Entry("streamer.cli.services", "Turn item documents into vectors: the second service."),
+    "topics": Entry("streamer.cli.topics", "Make or check the topics."),
+    "doctor": Entry("streamer.cli.doctor", "Say what is there, what is missing, and what to do."),
+    "replay": Entry("streamer.cli.replay", "Send recorded events onto the log."),
+    "recommend": Entry("streamer.cli.recommend", "Show a user's list as it is served."),
+    "status": Entry("streamer.cli.status", "Ask a running worker how it is."),
+    "snapshots": Entry("streamer.cli.snapshots", "List snapshots, or show one."),
+}
+"""In the order of the help. Modules are imported when their command is called: help and status must not wait for numba."""
+
+EXIT_STATUS = {
+    "streamer.config.load.ConfigError": 2,
+    "producers.formats.base.RecordingError": 1,
+    "streamer.ports.LogError": 1,
+    "streamer.ports.StoreError": 1,
+    "streamer.snapshots.recovery.RecoveryRefused": 1,
+    "streamer.snapshots.manifest.SnapshotDamaged": 1,
+    "streamer.snapshots.manifest.StructureDiffers": 1,
+    "streamer.encoders.errors.EncoderUnavailable": 1,
+    "streamer.encoders.cache.CacheError": 1,
+    "streamer.embedded.valkey.ValkeyError": 1,
+    "consumers.health.HttpUnavailable": 1,
+    "builtins.OSError": 1,
+}
+"""Errors whose message says all; by name, so that nobody imports their modules to catch them. All others show a traceback."""
+
+
+def exit_status(error: Exception) -> int | None:
+    """The exit status for an error that needs no traceback, None for any other."""
+    if isinstance(error, BrokenPipeError):
+        return None  # whoever read our output went away: click ends in silence
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+    status = next((EXIT_STATUS[name] for name in names if name in EXIT_STATUS), None)
+    return 2 if status and getattr(error, "unreadable", False) else status
+
+
+class Failed(click.ClickException):
+    """An expected error: its message on stderr, and exit status 1."""
+
+
+class Misused(Failed):
+    """The same with exit status 2: bad usage, or input that cannot be read."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """Their names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """The command, from its module; None where there is none of this name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        found: click.Command = getattr(importlib.import_module(entry.module), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """The table of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; an expected error becomes its message and its exit status."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            status = exit_status(error)
+            if status is None:
+                raise
+            logger.debug("the command failed", exc_info=True)
+            raise (Misused if status == 2 else Failed)(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="streamer", message="%(prog)s %(version)s")
+def main() -> None:
+    """Streamer: a streaming online-learning recommender.
+
+    Configuration comes from --config FILE (TOML) and from STREAMER_… variables, which win. Long work shows progress on
+    stderr; --json prints one line of JSON as the last line of stdout. Exit status: 0, 1 (failed), 2 (bad usage or input).
+    """

@@ -1,0 +1,66 @@
+"""``streamer worker`` and ``streamer encoder``: the services, which run until they are told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from streamer.cli.common import config_option, prepare
+
+# The engine and the encoder take seconds to import, which their help need not wait for.
+# ruff: noqa: PLC0415
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--bounded", is_flag=True, help="Read to the ends that the log has now, take a snapshot, and exit.")
+@click.option("--accept-snapshot", metavar="NAME", help="Where the start is refused: start from this snapshot.")
+@click.option("--accept-log", is_flag=True, help="Where the start is refused: keep the state, take the log as it is.")
+@click.option("--from-beginning", is_flag=True, help="Where the start is refused: begin with an empty state.")
+@config_option
+def worker(
+    config_path: Path | None, accept_snapshot: str | None, *, bounded: bool, accept_log: bool, from_beginning: bool
+) -> None:
+    """Fold events, learn, publish lists, until SIGTERM: then take a snapshot and exit.
+
+    Start two, and one stands by. Where the committed offsets, the snapshots and the log cannot be explained together, it
+    refuses to start and names the option that overrides that.
+    """
+    config = prepare(config_path)
+    from consumers.runtime import run_worker
+    from streamer.snapshots import Override
+
+    override = Override(accept_snapshot=accept_snapshot, accept_log=accept_log, from_beginning=from_beginning)
+    run_worker(config, stop_on_signals(), bounded=bounded, override=override)
+
+
+@click.command()
+@config_option
+def encoder(config_path: Path | None) -> None:
+    """Write the vectors of item documents to the log, until SIGTERM. Any number of processes share the work."""
+    config = prepare(config_path)
+    from consumers.encoder_service import run_encoder
+
+    run_encoder(config, stop_on_signals())
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _ = frame
+        logger.info("%s: stopping", signal.Signals(number).name)
+        stop.set()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, signal.SIG_DFL)
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, end)
+    return stop

@@ -1,0 +1,144 @@
+"""``streamer snapshots``: what is in the store, and which one is *the* snapshot."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from consumers.compose import committed_offsets, open_snapshots
+from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.config import Config
+from streamer.ports import LogError, SnapshotStore
+from streamer.snapshots import Manifest, fold_hashes, list_snapshots, parse_metadata, read_manifest
+
+LATEST = "latest"
+
+
+@click.group()
+def snapshots() -> None:
+    """List snapshots, or show one."""
+
+
+@snapshots.command("list")
+@config_option
+@json_option
+def list_command(config_path: Path | None, *, as_json: bool) -> None:
+    """List the complete snapshots, newest first; a star marks the one that the committed offsets name."""
+    config = prepare(config_path)
+    found = list_snapshots(open_snapshots(config))
+    named = committed_name(config)
+    for one in found:
+        star = "*" if one.name == named else " "
+        click.echo(f"{star} {one.name}  {shown(one.created_ms)}  {applied(one):>12,} events  {table_bytes(one):>14,} bytes")
+    if not found:
+        click.echo(f"no complete snapshot in {_place(config)}", err=True)
+    if as_json:
+        say_json({"snapshots": [_row(one, named) for one in found]})
+
+
+@snapshots.command()
+@click.argument("name", default=LATEST)
+@config_option
+@json_option
+def show(name: str, config_path: Path | None, *, as_json: bool) -> None:
+    """Show snapshot NAME, or the latest: the one that the committed offsets name, which a worker would start from."""
+    config = prepare(config_path)
+    store = open_snapshots(config)
+    manifest = latest(config, store) if name == LATEST else read_manifest(store, name)
+    for line in _lines(manifest):
+        click.echo(line)
+    if as_json:
+        say_json(_plain(manifest))
+
+
+def latest(config: Config, store: SnapshotStore) -> Manifest:
+    """The snapshot that the committed offsets name; with a warning the newest complete one where they name none.
+
+    Raises SnapshotDamaged where the named one is not there, ClickException where there is none at all.
+    """
+    named = committed_name(config)
+    if named is not None:
+        return read_manifest(store, named)
+    found = list_snapshots(store)
+    if not found:
+        message = (
+            f"no complete snapshot in {_place(config)}: a worker writes one every snapshots.interval_ms, and when it stops"
+        )
+        raise click.ClickException(message)
+    click.echo(f"warning: showing the newest complete snapshot, {found[0].name}", err=True)
+    return found[0]
+
+
+def committed_name(config: Config) -> str | None:
+    """The one snapshot that the group's committed offsets name, None with a warning where they name none or several."""
+    try:
+        committed = committed_offsets(config, config.group)
+    except LogError as error:
+        click.echo(f"warning: the committed offsets, which name the snapshot in force, cannot be read: {error}", err=True)
+        return None
+    names = sorted({parse_metadata(commit.metadata) or "" for commit in committed.values()})
+    if len(names) == 1 and names[0]:
+        return names[0]
+    found = {0: "has committed no offsets", 1: "has committed offsets that name no snapshot"}
+    click.echo(f"warning: group {config.group} {found.get(len(names), 'has committed offsets that disagree')}", err=True)
+    return None
+
+
+def shown(ms: int) -> str:
+    """Epoch milliseconds as RFC 3339.
+
+    >>> shown(1795485458344)
+    '2026-11-24T01:57:38.344Z'
+    """
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def applied(manifest: Manifest) -> int:
+    """Events applied to the state that it holds."""
+    return sum(manifest.counters.get("applied", {}).values())
+
+
+def table_bytes(manifest: Manifest) -> int:
+    """Bytes of all tables; the store holds less, since snapshots share chunks."""
+    return sum(math.prod(table.shape) * np.dtype(table.dtype).itemsize for table in manifest.tables)
+
+
+def _place(config: Config) -> Path:
+    return Path(config.snapshots.root) / config.namespace
+
+
+def _row(manifest: Manifest, named: str | None) -> dict[str, Any]:
+    fields = ("name", "created_ms", "epoch", "head_step", "event_ms", "position")
+    plain = {field: getattr(manifest, field) for field in fields}
+    return {**plain, "applied": applied(manifest), "bytes": table_bytes(manifest), "committed": manifest.name == named}
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    fields = (
+        *("name", "format", "epoch", "created_ms", "parent", "head_step", "event_ms", "position", "counters", "offsets"),
+        *("topic_ids", "structural", "encoder_fingerprint", "versions"),
+    )
+    plain = {field: getattr(manifest, field) for field in fields}
+    return {**plain, "tables": fold_hashes(manifest), "bytes": table_bytes(manifest)}
+
+
+def _lines(manifest: Manifest) -> list[str]:
+    counters = manifest.counters
+    kinds = ", ".join(f"{kind} {count}" for kind, count in counters.get("applied", {}).items())
+    offsets = (f"{topic}[{part}] {offset}" for topic, parts in manifest.offsets.items() for part, offset in parts.items())
+    hashes = fold_hashes(manifest)
+    return [
+        f"snapshot {manifest.name}, of {shown(manifest.created_ms)}, parent {manifest.parent or 'none'}",
+        f"epoch {manifest.epoch}, position {manifest.position}, head step {manifest.head_step}",
+        f"event time reached: {shown(manifest.event_ms) if manifest.event_ms else 'none'}",
+        f"applied: {applied(manifest)} ({kinds})",
+        ", ".join(f"{name} {count}" for name, count in counters.items() if name != "applied"),
+        f"offsets: {', '.join(offsets)}",
+        f"tables: {table_bytes(manifest):,} bytes; sha256 of the {len(hashes)} that the records determine:",
+        *(f"  {sha256}  {name}" for name, sha256 in hashes.items()),
+    ]
