@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,15 +36,17 @@ DELIVERY_TIMEOUT_S = 120.0
 """How long a broker that is away is waited for before a record is refused."""
 METADATA_TIMEOUT_MS = 2_000
 """How long the first record of a topic waits for the topic to be known."""
-FLUSH_LOOK_S = 0.05
+NEWS_RECORDS = 64
+"""Who waits is woken once in so many records, and when none is left."""
+LOOK_S = 0.05
 CLOSE_TIMEOUT_S = 130.0
 
 
 class KafkaWriter:
     """LogWriter on Apache Kafka: acks=all, idempotent, in order per key, timestamps left to the log.
 
-    At least once: a record that was in flight when the producer failed may be on the log twice. At most
-    ``kafka.buffer_records_max`` records wait; ``send`` blocks beyond that. Callbacks run on the client's threads, so they
+    At least once: a record that was in flight when the producer failed may be on the log twice. While
+    ``kafka.buffer_records_max`` records wait, ``send`` blocks. Callbacks run on the client's threads, so they
     must be quick and must not call this writer. Thread-safe, and safe to use after a fork: a child process starts with
     nothing pending and a connection of its own.
     """
@@ -72,32 +75,26 @@ class KafkaWriter:
             self._reset()
         if record.key is None and record.value is None:
             raise LogError(f"a record for {record.topic} has neither key nor value; expected at least one", retriable=False)
-        self._slots.acquire()
-        try:
-            with self._order:
-                producer = self._connected()
+        if len(self._pending) >= self._kafka.buffer_records_max:
+            self._wait(lambda: len(self._pending) < self._kafka.buffer_records_max)
+        with self._order:
+            producer = self._connected()
+            if record.topic not in self._topics:
                 self._require_topic(producer, record.topic)
-                self._buffer(producer, record, on_done)
-        except BaseException:
-            self._slots.release()
-            raise
+            self._buffer(producer, record, on_done)
 
     def flush(self, timeout_s: float) -> None:
         """Waits until every record sent before is acknowledged or refused; raises LogError (retriable) after ``timeout_s``."""
         if self._pid != os.getpid():
             self._reset()
-        deadline = time.monotonic() + timeout_s
-        with self._idle:
-            sent = self._next
-            while self._pending and next(iter(self._pending)) < sent:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise LogError(
-                        f"{len(self._pending)} records are neither acknowledged nor refused by Kafka at "
-                        f"{self._kafka.bootstrap_servers} after {timeout_s:g} s; they stay buffered, flush again",
-                        retriable=True,
-                    )
-                self._idle.wait(min(left_s, FLUSH_LOOK_S))
+        sent = self._next
+        # one C call each, so that other threads may come between the records but not between looking and finding
+        if not self._wait(lambda: all(sequence >= sent for sequence in list(self._pending)[:1]), timeout_s):
+            raise LogError(
+                f"{len(self._pending)} records are neither acknowledged nor refused by Kafka at "
+                f"{self._kafka.bootstrap_servers} after {timeout_s:g} s; they stay buffered, flush again",
+                retriable=True,
+            )
 
     def close(self) -> None:
         """Flushes and closes the connection; raises LogError where records were left over, which then are refused."""
@@ -116,12 +113,12 @@ class KafkaWriter:
         self._pid = os.getpid()
         self._order = threading.RLock()
         self._idle = threading.Condition()
-        self._slots = threading.BoundedSemaphore(self._kafka.buffer_records_max)
         self._producer = None
         self._topics: set[str] = set()
         self._pending: dict[int, Pending] = {}
         self._failed: list[Pending] = []
         self._recovering = False
+        self._waiting = 0
         self._next = 0
         self._closed = False
 
@@ -148,8 +145,6 @@ class KafkaWriter:
         )
 
     def _require_topic(self, producer: Any, topic: str) -> None:
-        if topic in self._topics:
-            return
         name = self._kafka.topic_prefix + topic
         try:
             producer.partitions_for(name)
@@ -165,9 +160,8 @@ class KafkaWriter:
 
     def _buffer(self, producer: Any, record: OutRecord, on_done: Acknowledge | None) -> None:
         one = Pending(self._next, record, on_done)
-        with self._idle:
-            self._next += 1
-            self._pending[one.sequence] = one
+        self._next += 1
+        self._pending[one.sequence] = one
         try:
             future = self._append(producer, record)
         except (KafkaError, ValueError) as error:
@@ -222,11 +216,26 @@ class KafkaWriter:
         self._forget(one)
 
     def _forget(self, one: Pending) -> None:
-        with self._idle:
-            del self._pending[one.sequence]
-            if not self._pending:
+        del self._pending[one.sequence]
+        if self._waiting and len(self._pending) % NEWS_RECORDS == 0:
+            with self._idle:
                 self._idle.notify_all()
-        self._slots.release()
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Whether the condition came to hold within the time."""
+        with self._idle:
+            self._waiting += 1
+            try:
+                deadline = None if timeout_s is None else time.monotonic() + timeout_s
+                while not condition():
+                    left_s = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
+                    if left_s <= 0:
+                        return False
+                    # looked at again after a while, since news of every single record would cost more than sending it
+                    self._idle.wait(left_s)
+            finally:
+                self._waiting -= 1
+        return True
 
     def _tell(self, one: Pending, reason: Exception | None) -> None:
         if one.on_done is None:
