@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
 
 from consumers.encoder import EncoderWorker
+from consumers.kafka_admin import KafkaAdmin
+from consumers.kafka_log import KafkaLog
+from producers.sender import KafkaWriter
 from streamer.config.tree import Config, Encoder, Kafka, Log
 from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter
 from streamer.encoders import TextEncoder, VectorCache, load_text_encoder
@@ -385,3 +389,40 @@ def test_a_worker_on_the_embedded_log_goes_on_where_another_stopped(
     assert sum(end for where, (_, end) in admin.bounds().items() if where.topic == VECTORS) == 40
     writer.close()
     admin.close()
+
+
+def next_offsets(log: KafkaLog) -> dict[TopicPartition, int]:
+    """What the group has committed; nothing while a broker that has just started elects the group's coordinator."""
+    try:
+        return {where: found.next_offset for where, found in log.committed().items()}
+    except LogError as error:
+        if not error.retriable:
+            raise
+        return {}
+
+
+def test_workers_on_kafka_commit_all_items_between_them(
+    kafka_config: Callable[..., Config], model: TextEncoder, tmp_path: Path
+) -> None:
+    config = kafka_config(partitions=4)
+    stop = threading.Event()
+    with ExitStack() as stack:
+        admin = stack.enter_context(closing(KafkaAdmin(config)))
+        writer = stack.enter_context(closing(KafkaWriter(config)))
+        admin.create_topics()
+        for n in range(40):
+            writer.send(OutRecord(ITEMS, f"i{n}".encode(), encode_item(document(f"i{n}", f"The film number {n}"))))
+        writer.flush(DEADLINE_S)
+        observer = stack.enter_context(closing(KafkaLog(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)))
+        for _ in range(2):
+            log = stack.enter_context(closing(KafkaLog(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)))
+            cache = stack.enter_context(closing(VectorCache(tmp_path, vectors_max=1_000)))
+            own_admin = stack.enter_context(closing(KafkaAdmin(config)))
+            worker = EncoderWorker(log, writer, model, cache, config, admin=own_admin)
+            thread = threading.Thread(target=worker.run, args=(stop,))
+            thread.start()
+            stack.callback(thread.join, DEADLINE_S)
+            stack.callback(stop.set)
+        ends = {where: end for where, (_, end) in admin.bounds().items() if where.topic == ITEMS}
+        wait_until(lambda: next_offsets(observer) == ends)
+        assert sum(end for where, (_, end) in admin.bounds().items() if where.topic == VECTORS) >= 40
