@@ -14,8 +14,16 @@ from streamer.config.tree import Logging
 _KNOWN = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 """What every record has; whatever else it has was given as ``extra``."""
 
-QUIET = ("kafka", "urllib3", "filelock", "transformers", "numba")
-"""Libraries that tell at INFO what only they need to know."""
+QUIET = {
+    "kafka": logging.WARNING,
+    # each failed connection, several times: we say so once, with the address and what to check
+    "kafka.net": logging.CRITICAL,
+    "urllib3": logging.WARNING,
+    "filelock": logging.WARNING,
+    "transformers": logging.WARNING,
+    "numba": logging.WARNING,
+}
+"""Libraries that tell what only they need to know: the level from which on they are heard, unless ours is DEBUG."""
 
 
 class JsonLines(logging.Formatter):
@@ -53,9 +61,8 @@ def set_up(config: Logging) -> None:
     handler.setFormatter(JsonLines() if config.format == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=config.level, force=True)
     logging.captureWarnings(capture=True)
-    library_level = logging.DEBUG if config.level == "DEBUG" else max(logging.WARNING, logging.getLevelName(config.level))
-    for name in QUIET:
-        logging.getLogger(name).setLevel(library_level)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(logging.DEBUG if config.level == "DEBUG" else level)
 
 
 def time_text(record: logging.LogRecord) -> str:

@@ -21,11 +21,13 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
+    "demo": Entry("streamer.cli.demo", "Run the main job on a real recorded stream, with nothing else installed."),
     "worker": Entry("streamer.cli.services", "Fold events, learn, publish lists: the main service."),
     "encoder": Entry("streamer.cli.services", "Turn item documents into vectors: the second service."),
     "topics": Entry("streamer.cli.topics", "Make or check the topics."),
     "doctor": Entry("streamer.cli.doctor", "Say what is there, what is missing, and what to do."),
     "replay": Entry("streamer.cli.replay", "Send recorded events onto the log."),
+    "sort": Entry("streamer.cli.sort", "Put a recording in the order of its times, as replay wants it."),
     "recommend": Entry("streamer.cli.recommend", "Show a user's list as it is served."),
     "status": Entry("streamer.cli.status", "Ask a running worker how it is."),
     "snapshots": Entry("streamer.cli.snapshots", "List snapshots, or show one."),

@@ -33,11 +33,12 @@ def worker(
     refuses to start and names the option that overrides that.
     """
     config = prepare(config_path)
+    stop = stop_on_signals()
     from consumers.runtime import run_worker
     from streamer.snapshots import Override
 
     override = Override(accept_snapshot=accept_snapshot, accept_log=accept_log, from_beginning=from_beginning)
-    run_worker(config, stop_on_signals(), bounded=bounded, override=override)
+    run_worker(config, stop, bounded=bounded, override=override)
 
 
 @click.command()
@@ -45,9 +46,10 @@ def worker(
 def encoder(config_path: Path | None) -> None:
     """Write the vectors of item documents to the log, until SIGTERM. Any number of processes share the work."""
     config = prepare(config_path)
+    stop = stop_on_signals()
     from consumers.encoder_service import run_encoder
 
-    run_encoder(config, stop_on_signals())
+    run_encoder(config, stop)
 
 
 def stop_on_signals() -> threading.Event:

@@ -35,8 +35,10 @@ def in_words(entry: Recommended) -> str:
     >>> in_words(Recommended("b", 1.0, (Reason("co_visit", 0.8, "a"), Reason("last", -0.1, None))))
     'because people who chose a chose it later, although it is where this user was last'
     """
-    given = [reason_in_words(reason) for reason in entry.why if reason.value > 0]
-    against = [reason_in_words(reason) for reason in entry.why if reason.value < 0]
+    trends = [reason for reason in entry.why if reason.term.startswith(TREND)]
+    told = [reason for reason in entry.why if reason not in trends[1:]]  # the strongest trend says it for all
+    given = [reason_in_words(reason) for reason in told if reason.value > 0]
+    against = [reason_in_words(reason) for reason in told if reason.value < 0]
     parts = [f"because {'; '.join(given)}"] * bool(given) + [f"although {'; '.join(against)}"] * bool(against)
     return ", ".join(parts) or "no reason given"
 
