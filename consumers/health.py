@@ -65,6 +65,8 @@ class HealthServer:
         ready: Callable[[], bool] | None = None,
         live: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._host = host
+        self._host = host
         self._status = status
         self._ready = ready or (lambda: status().role in READY_ROLES)
         self._live = live
@@ -78,12 +80,17 @@ class HealthServer:
         self._server = _listen(host, port, self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="streamer-http", daemon=True)
         self._thread.start()
-        logger.info("listening on http://%s:%d (/metrics, /livez, /readyz, /status)", host, self.port)
+        logger.info("listening on %s (/metrics, /livez, /readyz, /status)", self.url)
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
         return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for a person to open."""
+        return f"http://{self._host}:{self.port}"
 
     def close(self) -> None:
         """Stops listening; answers in progress are given up with the process."""

@@ -89,6 +89,7 @@ def value(server: HealthServer, name: str, **labels: str) -> float | None:
 
 
 def test_status_says_all_fields_of_a_worker_in_json(server: HealthServer) -> None:
+    assert server.url == f"http://127.0.0.1:{server.port}"
     status, content_type, body = get(server, "/status")
     assert (status, content_type) == (200, "application/json")
     assert json.loads(body) == {

@@ -50,9 +50,9 @@ def run(tmp_path: Path) -> Run:
 def test_help_lists_every_command_with_what_it_does(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
+    shown = " ".join(result.output.split())
     for name, entry in COMMANDS.items():
-        assert f"{name} " in result.output
-        assert entry.summary.split(":")[0] in result.output
+        assert f"{name} {entry.summary}" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)
