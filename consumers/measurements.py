@@ -41,7 +41,7 @@ class Durations:
         for bucket, count in enumerate(self.count_B.tolist()):
             if count and below + count >= share * total:
                 low, high = edges[bucket], edges[bucket + 1]
-                return low + (high - low) * (share * total - below) / count
+                return float(low + (high - low) * (share * total - below) / count)
             below += count
         return BUCKETS_S[-1]
 

@@ -123,6 +123,7 @@ class Owner:
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
             self._finish()
         finally:
+            self._ended = True
             self._drop()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -141,7 +142,13 @@ class Owner:
             lag=self._measurements.lag,
         )
 
+    @property
+    def ended(self) -> bool:
+        """Whether ``run`` has returned or raised."""
+        return self._ended
+
     _joined = False
+    _ended = False
 
     def _step(self) -> None:
         busy = self._tenure is None or bool(self._waiting) or self._tenure.full

@@ -17,7 +17,7 @@ from consumers.health import HealthServer
 from consumers.measurements import Measurements
 from consumers.metrics import WorkerCollector
 from consumers.owner import Owner, Ports
-from consumers.redis_store import RedisStore
+from consumers.redis_store import RedisStore, masked
 from consumers.vector_source import EncoderCounters
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
@@ -57,6 +57,8 @@ class Worker:
     owner: Owner
     measurements: Measurements
     store: RedisStore
+    url: str
+    """Of the store."""
     page: HealthServer
     encoders: list[EncoderWorker]
 
@@ -67,7 +69,8 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
     measurements = Measurements()
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(contextlib.closing(_store(config, stack)))
+        url = _store_url(config, stack)
+        store = stack.enter_context(contextlib.closing(_store(config, url)))
         log = open_log(config, group=config.group, topics=OWNER_TOPICS)
         stack.callback(log.close)
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
@@ -83,15 +86,19 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         stack.callback(page.close)
         if config.log.kind == "embedded" and not bounded:
             stack.enter_context(_encoder_thread(config, encoders))
-        yield Worker(owner, measurements, store, page, encoders)
+        yield Worker(owner, measurements, store, masked(url), page, encoders)
 
 
-def _store(config: Config, stack: contextlib.ExitStack) -> RedisStore:
-    url = config.redis.url or DEFAULT_REDIS_URL
+def _store_url(config: Config, stack: contextlib.ExitStack) -> str:
+    """Where lists go: as configured, or with the embedded log a Valkey child process of ours."""
     if config.redis.url is None and config.log.kind == "embedded":
         valkey = ValkeyProcess(Path(config.redis.root))
         stack.callback(valkey.close)
-        url = valkey.url
+        return valkey.url
+    return config.redis.url or DEFAULT_REDIS_URL
+
+
+def _store(config: Config, url: str) -> RedisStore:
     redis = config.redis
     return RedisStore(
         url, config.namespace, ttl_s=redis.ttl_s, timeout_ms=redis.timeout_ms, batch_lists_max=redis.batch_lists_max

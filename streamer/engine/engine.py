@@ -34,7 +34,7 @@ from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch
 from streamer.tables.arrays import Array
-from streamer.tables.ids import ROWS_USED, find_id, find_or_add_id, hash_bytes, live_rows, text_of_row
+from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
 from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
@@ -128,10 +128,9 @@ class Engine:
 
     def apply_forget(self, user_id: str, until_ms: int) -> None:
         """Clears a user's rows and drops his events up to that time from now on; his list becomes an empty one."""
-        raw = np.frombuffer(user_id.encode(), np.uint8)
-        hashed = hash_bytes(raw, 0, len(raw))
+        hashed = bytes_and_hash(user_id)[1]
         self.state = self.state._replace(forgotten=with_forgotten(self.state.forgotten, hashed, until_ms))
-        user = int(find_id(self.state.users.ids, hashed, raw, 0, len(raw)))
+        user = row_of_text(self.state.users.ids, user_id)
         if user < 0:
             return
         clear_user(self.state.users, user)
@@ -143,7 +142,7 @@ class Engine:
 
     def rank(self, user_U: Array, *, entries: int) -> Lists:
         """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing."""
-        lists = empty_lists(np.ascontiguousarray(user_U, np.int32), entries)
+        lists = empty_lists(np.ascontiguousarray(user_U, np.int64), entries)
         state = self.state
         seen = bool(leaves_out_seen(state, self.rules))
         rank_users(model_of(state), state.users, self.event_ms, seen, self.falls_back, self.scratch, lists)
@@ -236,10 +235,10 @@ class Engine:
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
 
     def _item_row(self, item_id: str) -> int:
-        raw = np.frombuffer(item_id.encode(), np.uint8)
+        raw, hashed = bytes_and_hash(item_id)
         self._reserve(items=1, text_bytes=len(raw))
         known = int(self.state.items.ids.used[0])
-        row = int(find_or_add_id(self.state.items.ids, hash_bytes(raw, 0, len(raw)), raw, 0, len(raw)))
+        row = int(find_or_add_id(self.state.items.ids, hashed, raw, 0, len(raw)))
         if row == known:
             admit_item(self.state.head, row, self.rules.seed)
         return row

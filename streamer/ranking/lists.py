@@ -55,7 +55,7 @@ def rank_users(
     """
     context_W = np.zeros(WINDOW, np.int32)
     for n in range(len(lists.user_U)):
-        user = int(lists.user_U[n])
+        user = lists.user_U[n]
         length = 0
         row = max(user, 0)
         asker = Asker(NOBODY, users.pushed_U[row], users.last_ms_U[row], users.repeats_U[row])

@@ -108,10 +108,16 @@ def text_of_row(table: IdTable, row: int) -> str:
     return bytes(table.text_B[start : start + int(table.size_R[row])]).decode()
 
 
+def bytes_and_hash(text: str) -> tuple[Array, np.uint64]:
+    """An id's UTF-8 bytes and their hash."""
+    raw = np.frombuffer(text.encode(), np.uint8)
+    return raw, np.uint64(hash_bytes(raw, 0, len(raw)))
+
+
 def row_of_text(table: IdTable, text: str) -> int:
     """The row of an id, -1 where it is unknown; stores nothing."""
-    raw = np.frombuffer(text.encode(), np.uint8)
-    return int(find_id(table, hash_bytes(raw, 0, len(raw)), raw, 0, len(raw)))
+    raw, hashed = bytes_and_hash(text)
+    return int(find_id(table, hashed, raw, 0, len(raw)))
 
 
 def live_rows(table: IdTable) -> int:
