@@ -211,7 +211,7 @@ class EncoderWorker:
         self.positions.update(positions)
 
     def _latest(self, batches: Sequence[RecordBatch]) -> dict[str, _Entry]:
-        """The last document or deletion of each item; what is neither goes to the dead letters."""
+        """The last document or deletion of each item; what is neither is counted: the owner, who reads it too, buries it."""
         entries: dict[str, _Entry] = {}
         rejected = self.counters.rejected
         for batch in batches:
@@ -219,7 +219,6 @@ class EncoderWorker:
                 item = decode_item(key, value)
                 if isinstance(item, Reject):
                     self.counters.rejected += 1
-                    self._send_dead(item, _Source(batch, row))
                 else:
                     document = None if isinstance(item, DeletedItem) else item
                     entries[item.item_id] = _Entry(document, _Source(batch, row))
