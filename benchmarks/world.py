@@ -1,0 +1,93 @@
+"""The world of a run: a real Apache Kafka, a real Valkey, the log filled once with synthetic traffic."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from redis import Redis
+
+from benchmarks import traffic
+from consumers.compose import open_admin, open_writer
+from streamer.config import tree
+from streamer.config.tree import Config, Kafka, Snapshots
+from streamer.embedded import ValkeyProcess
+from streamer.events.model import EVENTS
+from streamer.ports import OutRecord, TopicPartition
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from kafka_server import LIBS, KafkaServer
+
+FLUSH_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Servers that run, and what the log holds."""
+
+    root: Path
+    kafka: KafkaServer
+    valkey: ValkeyProcess
+    ends: dict[TopicPartition, int]
+    event_bytes_mean: float
+    produced_per_s: float
+
+    @property
+    def events(self) -> int:
+        """Events on the log."""
+        return sum(self.ends.values())
+
+    def store_version(self) -> str:
+        """The Valkey server's version."""
+        with contextlib.closing(Redis.from_url(self.valkey.url)) as client:
+            info = client.info("server")
+        return str(info.get("valkey_version", info["redis_version"]))
+
+    def config(self, namespace: str) -> Config:
+        """Shipped defaults, but for where servers and files are."""
+        return Config(
+            namespace=namespace,
+            kafka=Kafka(bootstrap_servers=self.kafka.bootstrap),
+            redis=tree.Redis(url=self.valkey.url),
+            snapshots=Snapshots(root=str(self.root / "snapshots")),
+        )
+
+
+@contextlib.contextmanager
+def world(root: Path, shape: traffic.Shape) -> Iterator[World]:
+    """Starts the servers, makes the topics, fills the log; ends what it started."""
+    kafka = KafkaServer(root / "kafka")
+    kafka.start()
+    try:
+        with contextlib.closing(ValkeyProcess(root / "valkey")) as valkey:
+            bare = World(root, kafka, valkey, {}, 0.0, 0.0)
+            yield fill(bare, shape)
+    finally:
+        kafka.stop()
+
+
+def fill(empty: World, shape: traffic.Shape) -> World:
+    """Makes the topics and sends the traffic as every producer of ours does."""
+    config = empty.config("fill")
+    records = [OutRecord(EVENTS, key, value) for key, value in traffic.events(shape)]
+    with contextlib.closing(open_admin(config)) as admin:
+        admin.create_topics()
+        with contextlib.closing(open_writer(config)) as writer:
+            started_s = perf_counter()
+            for record in records:
+                writer.send(record)
+            writer.flush(FLUSH_TIMEOUT_S)
+            took_s = perf_counter() - started_s
+        ends = {place: end for place, (_, end) in admin.bounds().items() if place.topic == EVENTS}
+    size = sum(len(record.value or b"") for record in records)
+    return World(empty.root, empty.kafka, empty.valkey, ends, size / len(records), len(records) / took_s)
+
+
+def kafka_version() -> str:
+    """The broker's version, from the name of its jar."""
+    return next((path.stem.removeprefix("kafka_2.13-") for path in LIBS.glob("kafka_2.13-*.jar")), "unknown")
