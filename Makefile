@@ -1,7 +1,7 @@
 # `make demo` shows the main job, `make check` is what CI runs. Each target installs what it needs first.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install kafka demo test lint types check bench clean
+.PHONY: help install kafka demo test chaos lint types check bench clean
 
 # The first of these that is 3.11 or later; looked for only when the environment is made.
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
@@ -24,6 +24,7 @@ help:
 	@echo "make demo      the main job on a real recorded stream, without a broker"
 	@echo "make check     lint, types and every test, as CI runs them"
 	@echo "make test      tests alone (PYTEST_ARGS='tests/unit -k window'), lint, types: the other parts of check"
+	@echo "make chaos     the tests that kill workers, at full size: 50,000 events, ten kills, several minutes"
 	@echo "make bench     throughput and latency on this machine"
 	@echo "make clean     removes caches and build outputs; keeps $(VENV), $(JARS) and .streamer"
 
@@ -69,6 +70,9 @@ test: install
 	  echo "The tests run against a real Apache Kafka and found no Java, or no jars in $(JARS)."; \
 	  echo "On Debian: apt-get install $(DEBIAN_PACKAGES)   then: make test"; exit 2; }
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+chaos: PYTEST_ARGS := -m chaos $(PYTEST_ARGS)
+chaos: test
 
 check: lint types test
 

@@ -1,7 +1,8 @@
-"""Fixtures of the tests of commands."""
+"""Fixtures of the tests of commands, and of those of the whole line."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from command import T0, Here
+from kafka_server import KafkaServer
+from line import Line, line_settings
 
 from streamer.config import Config
+from streamer.embedded.valkey import ValkeyProcess
 
 
 @pytest.fixture
@@ -71,3 +75,38 @@ def items(tmp_path: Path) -> Path:
     path = tmp_path / "items.jsonl"
     path.write_text("".join(json.dumps({"item_id": f"i{n}", "title": f"Item number {n}"}) + "\n" for n in range(7)))
     return path
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for the whole session; each test has a namespace of its own."""
+    with contextlib.closing(ValkeyProcess(tmp_path_factory.mktemp("valkey"))) as server:
+        yield server.url
+
+
+@pytest.fixture
+def kafka_line(
+    kafka_server: KafkaServer, valkey_url: str, tmp_path: Path, _restored_logging: None
+) -> Iterator[Callable[..., Line]]:
+    """Makes lines on the session's broker and Valkey, each with topics, group and lists of its own."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: str) -> Line:
+            made = line_settings(tmp_path, "kafka") | {
+                "STREAMER_KAFKA__BOOTSTRAP_SERVERS": kafka_server.bootstrap,
+                "STREAMER_REDIS__URL": valkey_url,
+            }
+            return stack.enter_context(contextlib.closing(Line(made | settings)))
+
+        yield make
+
+
+@pytest.fixture
+def embedded_line(tmp_path: Path, _restored_logging: None) -> Iterator[Callable[..., Line]]:
+    """Makes lines on embedded logs, each with a folder and a Valkey child process of its own."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: str) -> Line:
+            return stack.enter_context(contextlib.closing(Line(line_settings(tmp_path, "embedded") | settings)))
+
+        yield make
