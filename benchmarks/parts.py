@@ -60,7 +60,7 @@ def snapshot(world: World, namespace: str, folder: Path, figures: Figures) -> No
     """What a run of the whole line left: read and made an engine again, then written whole into an empty folder."""
     config = world.config(namespace)
     kept = open_snapshots(config)
-    manifest = list_snapshots(kept)[-1]
+    manifest = list_snapshots(kept)[0]
     started_s = perf_counter()
     read, fold, publisher = read_snapshot(kept, manifest.name)
     Engine(config, fold, publisher)

@@ -15,7 +15,7 @@ TYPE_SHARES = (0.30, 0.58, 0.08, 0.04)
 SESSION_EVENTS_MEAN = 5.0
 PAUSE_MS_MEAN = 30_000.0
 """Between two events of a session."""
-EVENTS_PER_S = 50.0
+EVENTS_PER_S = 5.0
 """Of event time, over all users."""
 AISLES = 200
 """Items of one aisle are looked at together, so that there is something to learn."""

@@ -81,7 +81,7 @@ def whole_line(world: World, namespace: str) -> Run:
         watch = stack.enter_context(CpuWatch())
         run_bounded(Owner(ports, config, measurements, Override(), bounded=True))
         cpu_s = watch.seconds()
-        require_all_applied(list_snapshots(snapshots)[-1], world)
+        require_all_applied(list_snapshots(snapshots)[0], world)
         redis.delete_namespace()
     wall_s = store.last_s - log.first_s
     return Run(world.events / wall_s, wall_s, measurements, cpu_s)
