@@ -115,7 +115,8 @@ class Engine:
 
     def apply_item_deleted(self, item_id: str) -> None:
         """Withdraws an item; what was learned of it stays until its row is freed."""
-        self.state.items.flags_I[self._item_row(item_id)] = WITHDRAWN
+        row = self._item_row(item_id)  # may put larger arrays in the place of the present ones
+        self.state.items.flags_I[row] = WITHDRAWN
 
     def apply_vector(self, item_id: str, vector_E: Array) -> None:
         """Keeps an item's content vector; raises ValueError where its width is not that of the others."""
