@@ -67,13 +67,13 @@ class Process:
         self.log = log
         self.started = time.monotonic()
         with log.open("wb") as out:
-            self._popen = subprocess.Popen(  # noqa: PLW1509 - no other thread forks meanwhile
+            self._popen = subprocess.Popen(
                 [EXECUTABLE, *arguments],
                 env=environment | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call into libc, which takes no lock of ours
             )
         self._place: tuple[str, int] | None = None
 
@@ -241,6 +241,7 @@ class Lists:
     """What readers find in the store of a namespace."""
 
     def __init__(self, url: str, namespace: str) -> None:
+        self.url = url
         self._client = redis.Redis.from_url(url)
         self._prefix = f"{namespace}:v1:"
 
@@ -254,6 +255,9 @@ class Lists:
         wanted = sorted(users)
         payloads = self._client.mget([f"{self._prefix}rec:{user}" for user in wanted])
         return {user: json.loads(payload) for user, payload in zip(wanted, payloads, strict=True) if payload}
+
+    def versions(self, users: Iterable[str]) -> dict[str, str]:
+        return {user: payload["version"] for user, payload in self.read(users).items()}
 
     def shared(self, name: str) -> dict[str, Any] | None:
         payload = self._client.get(f"{self._prefix}{name}")
