@@ -35,7 +35,12 @@ _LOWEST: dict[str, float] = {
 }
 """Numbers that need not be positive, as all others must."""
 
-_HIGHEST: dict[str, float] = {"seed": 2**63 - 1, "http.port": 65_535}
+_HIGHEST: dict[str, float] = {
+    "seed": 2**63 - 1,
+    "http.port": 65_535,
+    "windows.history_items_max": 4_096,
+    "signals.neighbours_max": 4_096,
+}
 _SECRET_BYTES_MAX = 65_536
 
 

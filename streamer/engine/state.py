@@ -12,7 +12,7 @@ from streamer.events.model import EventType
 from streamer.head.bilinear import Block, Head, block_in, block_out, head_in, head_out, new_block, new_head, reserve_head
 from streamer.head.gate import Gate, gate_in, gate_out, new_gate
 from streamer.ranking.score import FIXED_F
-from streamer.signals.pairs import Pairs, new_pairs, pairs_in, pairs_out, reserve_pairs
+from streamer.signals.pairs import CONTEXT, Pairs, new_pairs, pairs_in, pairs_out, reserve_pairs
 from streamer.signals.pairs import places_for_one as pair_places_for_one
 from streamer.signals.trends import Trends, new_trends, reserve_trends, trends_in, trends_out
 from streamer.tables.arrays import Array
@@ -102,10 +102,13 @@ def reserved(state: State, config: Config, *, events: int, users: int, items: in
 
 
 def places_for_a_group(config: Config) -> tuple[int, int]:
-    """Entries of the history pool and of a pair pool that closing one group can take at its dearest."""
+    """Entries of the history pool and of a pair pool that closing one group can take at its dearest.
+
+    A group adds to the rows of at most TARGETS + CONTEXT items in either direction, each of which may move through every class.
+    """
     return (
         TARGETS * history_places_for_one(64) + history_places_for_one(config.windows.history_items_max),
-        TARGETS * pair_places_for_one(16) + 8 * pair_places_for_one(config.signals.neighbours_max),
+        (TARGETS // CONTEXT + 2) * pair_places_for_one(config.signals.neighbours_max),
     )
 
 

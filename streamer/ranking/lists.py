@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.head.gate import weigh
+from streamer.ranking.candidates import PRIOR
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, WIDE, WIDE_BACK, Scratch
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
@@ -16,6 +17,8 @@ from streamer.windows.users import WINDOW, Users, read_window
 
 REASONS = 3
 """Terms given an entry, the largest first."""
+REASON_MIN = 0.5e-4
+"""A term that is written as 0.0000 is no reason."""
 NOBODY = -1
 
 
@@ -109,7 +112,7 @@ def explain(
     used = 0
     for f in range(len(scratch.weight_F)):
         value = scratch.weight_F[f] * scratch.feature_FC[f, place]
-        if value == 0.0 or (used == REASONS and value <= value_R[used - 1]):
+        if abs(value) < REASON_MIN or (used == REASONS and value <= value_R[used - 1]):
             continue
         at = used if used < REASONS else used - 1
         while at > 0 and value_R[at - 1] < value:
@@ -138,7 +141,7 @@ def strongest_source(pairs: Pairs, context_W: Array, length: int, item: int) -> 
         start = pairs.rows.start_R[row]
         for at in range(start, start + pairs.rows.length_R[row]):
             if pairs.item_P[at] == item:
-                given = decay * pairs.wide_P[at] / max(pairs.wide_total_I[row], np.float32(1e-6))
+                given = decay * pairs.wide_P[at] / (pairs.wide_total_I[row] + PRIOR * pairs.scale_I[row])
                 if given > best:
                     best, source = given, row
                 break

@@ -1,7 +1,8 @@
 """How kernels are compiled: without the GIL, cached on disk, the cache keyed by the sources.
 
 Numba does not recompile a caller when a callee in another file changes, so the folder of the cache carries a hash of every
-source file: after any change all kernels are compiled anew, once.
+source file: after any change all kernels are compiled anew, once. Kernels whose indices are checked (``NUMBA_BOUNDSCHECK=1``) have a
+folder of their own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def cache_folder() -> Path:
         for path in sorted((_PACKAGE / room).glob("*.py")):
             if path.relative_to(_PACKAGE).as_posix() not in _CALLERS:
                 digest.update(path.read_bytes())
-    name = f"numba-{digest.hexdigest()[:16]}"
+    checked = "-checked" if numba_config.BOUNDSCHECK else ""
+    name = f"numba-{digest.hexdigest()[:16]}{checked}"
     ours = _PACKAGE / "__pycache__"
     try:
         (ours / name).mkdir(parents=True, exist_ok=True)
