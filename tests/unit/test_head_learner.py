@@ -1,0 +1,161 @@
+"""The head's gradient by hand beside automatic differentiation; its negatives beside their frequencies; its step."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.catalog.items import new_items, reserve_items
+from streamer.catalog.vectors import ContentVectors
+from streamer.head.bilinear import (
+    BLOCK_RECORDS,
+    DIMENSIONS,
+    RECENT_TARGETS,
+    SKIPPED,
+    STEP,
+    admit_item,
+    affinity,
+    draw_negatives,
+    fill_query,
+    new_block,
+    new_head,
+    note_example,
+    sampling_log_odds,
+    with_text_width,
+)
+from streamer.head.learner import Batch, Learner, Parameters, gradient_by_hand
+from streamer.head.torch_gradient import gradient_torch
+from streamer.signals.pairs import CONTEXT
+
+WIDTH, ITEMS = 6, 30
+SEED = st.integers(0, 2**32)
+
+
+def random_case(seed):
+    rng = np.random.default_rng(seed)
+    items, examples, negatives = (int(rng.integers(1, n)) for n in (12, 9, 10))
+    width = int(rng.choice([0, WIDTH]))
+    recency_BC = rng.random((examples, CONTEXT)).astype(np.float32)
+    values = Parameters(
+        *(
+            rng.normal(size=shape).astype(np.float32) * np.float32(0.4)
+            for shape in ((items, DIMENSIONS), (items,), (width, DIMENSIONS), (DIMENSIONS, DIMENSIONS))
+        )
+    )
+    batch = Batch(
+        item_T=np.arange(items),
+        content_TE=rng.normal(size=(items, width)).astype(np.float32),
+        context_BC=rng.integers(0, items, (examples, CONTEXT)),
+        recency_BC=recency_BC / recency_BC.sum(axis=1, keepdims=True),
+        target_B=rng.integers(0, items, examples),
+        negative_N=rng.integers(0, items, negatives),
+        target_odds_B=rng.normal(size=examples).astype(np.float32),
+        negative_odds_N=rng.normal(size=negatives).astype(np.float32),
+        weight_B=rng.choice([1.0, 2.0, 3.0], examples).astype(np.float32),
+    )
+    return values, batch
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=SEED)
+def test_the_gradient_by_hand_is_the_one_by_automatic_differentiation(seed):
+    values, batch = random_case(seed)
+    before = [array.copy() for array in (*values, *batch)]
+    for ours, theirs in zip(gradient_by_hand(values, batch), gradient_torch("cpu")(values, batch), strict=True):
+        assert ours.shape == theirs.shape
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    assert all(np.array_equal(a, b) for a, b in zip(before, (*values, *batch), strict=True))
+
+
+def head_of(items, *, width=0):
+    """Head, block, catalog and content with every item admitted, every third with a vector."""
+    head, block = with_text_width(new_head(items), width, 7), new_block(64)
+    catalog, content = reserve_items(new_items(items), 1, 0), ContentVectors()
+    catalog.ids.used[0] = items
+    rng = np.random.default_rng(3)
+    for item in range(items):
+        admit_item(head, item, 7)
+        if width and item % 3 == 0:
+            content.set(catalog, item, rng.normal(size=width).astype(np.float16))
+            head.fused_ID[item] += content.of_rows(catalog, np.array([item]))[0] @ head.text_ED
+    return head, block, catalog, content
+
+
+def noted(head, block, examples, rng):
+    for _ in range(examples):
+        context_W = rng.integers(0, ITEMS, 20).astype(np.int32)
+        note_example(head, block, context_W, int(rng.integers(1, 21)), int(ITEMS * rng.random() ** 3), 1.0)
+    block.state[BLOCK_RECORDS] = examples
+
+
+@pytest.mark.parametrize("targets", [300, RECENT_TARGETS + 500])
+def test_negatives_come_as_often_as_their_log_odds_say(targets):
+    head, block, *_ = head_of(ITEMS)
+    noted(head, block, targets, np.random.default_rng(1))
+    draws, steps = 64, 1_500
+    negative_N, log_odds_N = np.zeros(draws, np.int32), np.zeros(draws, np.float32)
+    seen_I, odds_I = np.zeros(ITEMS), np.full(ITEMS, np.nan)
+    for step in range(steps):
+        head.steps[STEP] = step
+        draw_negatives(head, ITEMS, 5, negative_N, log_odds_N)
+        seen_I += np.bincount(negative_N, minlength=ITEMS)
+        odds_I[negative_N] = log_odds_N
+    expected_I = np.exp(odds_I) / draws
+    assert expected_I.sum() == pytest.approx(1.0, abs=1e-5)
+    error_I = np.abs(seen_I / (draws * steps) - expected_I) / np.sqrt(expected_I / (draws * steps))
+    assert error_I.max() < 5.0  # standard errors
+    assert odds_I.tolist() == [sampling_log_odds(head, ITEMS, min(targets, RECENT_TARGETS), n, draws) for n in range(ITEMS)]
+
+
+def test_recent_targets_are_counted_as_they_leave():
+    head, block, *_ = head_of(ITEMS)
+    noted(head, block, RECENT_TARGETS + 500, np.random.default_rng(2))
+    assert head.recent_count_I.tolist() == np.bincount(head.recent_T, minlength=ITEMS).tolist()
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEED, length=st.integers(0, 20))
+def test_affinity_is_the_bilinear_form_of_the_window_and_the_item(seed, length):
+    rng = np.random.default_rng(seed)
+    head, *_ = head_of(ITEMS, width=WIDTH)
+    head.turn_DD[:] = rng.normal(size=head.turn_DD.shape)
+    head.bias_I[:] = rng.normal(size=ITEMS)
+    context_W, item_C = rng.integers(0, ITEMS, 20).astype(np.int32), np.arange(ITEMS, dtype=np.int32)
+    query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
+    fill_query(head, context_W, length, query_D)
+    affinity(head, query_D, item_C, ITEMS, out_C)
+    used = context_W[: min(length, CONTEXT)]
+    weight_C = 0.8 ** np.arange(len(used))
+    mean_D = weight_C @ head.fused_ID[used] / weight_C.sum() if len(used) else np.zeros(DIMENSIONS)
+    assert out_C == pytest.approx(head.fused_ID @ (head.turn_DD @ mean_D) + head.bias_I, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("width", [0, WIDTH])
+def test_a_step_makes_the_targets_likelier_and_refreshes_what_scoring_reads(width):
+    head, block, catalog, content = head_of(ITEMS, width=width)
+    rng = np.random.default_rng(1)
+    learner = Learner(learning_rate=0.05, negatives=16, seed=5)
+    for _ in range(40):
+        for _ in range(32):
+            item = int(rng.integers(0, 10))
+            note_example(head, block, np.full(20, item, np.int32), 3, item + 10, 1.0)
+        learner.learn(head, block, catalog, content)
+    assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (40, 0, [0, 0, 0])
+    fused_ID = head.free_ID + content.of_rows(catalog, np.arange(ITEMS)) @ head.text_ED if width else head.free_ID
+    assert head.fused_ID == pytest.approx(fused_ID, abs=1e-5)
+    query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
+    fill_query(head, np.full(20, 4, np.int32), 3, query_D)
+    affinity(head, query_D, np.arange(ITEMS, dtype=np.int32), ITEMS, out_C)
+    assert int(out_C.argmax()) == 14
+
+
+def test_a_block_whose_gradient_is_not_finite_teaches_nothing_and_is_counted():
+    head, block, catalog, content = head_of(ITEMS)
+    head.free_ID[3, 0] = np.nan
+    noted(head, block, 30, np.random.default_rng(1))
+    block.context_BN[:, 0] = 3
+    before = [array.copy() for array in (head.free_ID, head.bias_I, head.square_I, head.turn_DD)]
+    Learner(learning_rate=0.05, negatives=16, seed=5).learn(head, block, catalog, content)
+    after = (head.free_ID, head.bias_I, head.square_I, head.turn_DD)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True))
+    assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (1, 1, [0, 0, 0])
