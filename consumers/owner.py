@@ -8,20 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from consumers.measurements import Measurements
+from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
-from consumers.tenure import Birth, Tenure
+from consumers.tenure import Tenure
 from consumers.work import OWNER_TOPICS, Work, decode
 from streamer.config.tree import Config
-from streamer.engine.engine import Engine
 from streamer.events.dead_letters import encode_dead_letter
 from streamer.events.model import DEAD, DeadLetter
 from streamer.ports import (
     Clock,
-    Committed,
     EventLog,
     FencedError,
     LogAdmin,
@@ -34,20 +34,13 @@ from streamer.ports import (
     Positions,
     RecommendationStore,
     SnapshotStore,
-    TopicInfo,
     TopicPartition,
 )
 from streamer.snapshots import (
     Manifest,
     Override,
-    SnapshotDamaged,
-    Start,
-    choose_start,
     format_metadata,
-    list_snapshots,
     offsets_of,
-    read_snapshot,
-    require_same_structure,
 )
 
 logger = logging.getLogger(__name__)
@@ -56,6 +49,8 @@ POLL_MS = 100
 BUSY_POLL_MS = 5
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
 LAG_EVERY_S = 2.0
+LAST_STEP_S_MAX = 10.0
+"""How long each step of the end waits for a log that is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +65,6 @@ class Ports:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
-class _Restored:
-    birth: Birth
-    topics: dict[str, TopicInfo]
-
-
 class Owner:
     """Owns all partitions or stands by. ``run`` returns when told to stop, or in bounded mode when all is done."""
 
@@ -85,13 +74,13 @@ class Owner:
         self._ports = ports
         self._config = config
         self._measurements = measurements
-        self._override = override
+        self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
         self._generation: int | None = None
         self._tenure: Tenure | None = None
         self._snapshotter: Snapshotter | None = None
-        self._restoring: Future[_Restored] | None = None
+        self._restoring: Future[Restored] | None = None
         self._writing: Future[Manifest] | None = None
         self._written: Positions = {}
         self._waiting: deque[Work] = deque()
@@ -130,7 +119,8 @@ class Owner:
     def status(self) -> OwnerStatus:
         """What the worker is doing; readable from any thread."""
         tenure = self._tenure
-        role = "owner" if tenure else "restoring" if self._restoring else "standby" if self._joined else "starting"
+        owning = "owner" if tenure else "restoring"
+        role = owning if self._generation is not None else "standby" if self._joined else "starting"
         return OwnerStatus(
             role=role,
             namespace=self._config.namespace,
@@ -159,12 +149,10 @@ class Owner:
             self._generation = polled.generation
             if polled.generation is None:
                 logger.info("standing by: another member owns the partitions")
-            else:
-                self._begin_restoring(polled.generation)
             return
-        if self._restoring is not None and self._restoring.done():
-            self._begin_tenure(self._restoring.result())
-        if self._tenure is not None:
+        if self._tenure is None and self._generation is not None:
+            self._restore_in_steps(self._generation)
+        elif self._tenure is not None:
             self._take_in(polled, self._tenure)
             self._hand_over(self._tenure)
             self._keep_snapshots(self._tenure)
@@ -193,44 +181,24 @@ class Owner:
 
     # -- beginning and end of a tenure --------------------------------------------------------------------------------------
 
+    def _restore_in_steps(self, generation: int) -> None:
+        """Begins to restore, or takes up what was restored; what fails for a reason that passes is begun anew."""
+        if self._restoring is None:
+            self._begin_restoring(generation)
+        elif self._restoring.done():
+            restoring, self._restoring = self._restoring, None
+            self._begin_tenure(restoring.result())
+
     def _begin_restoring(self, generation: int) -> None:
         committed = {place: at for place, at in self._ports.log.committed().items() if place.topic in OWNER_TOPICS}
         logger.info("owning all partitions under generation %d; restoring", generation)
-        self._restoring = self._pool.submit(self._restore, generation, committed)
+        self._restoring = self._pool.submit(self._restorer.restore, generation, committed)
 
-    def _restore(self, generation: int, committed: dict[TopicPartition, Committed]) -> _Restored:
-        ports, started_s = self._ports, self._ports.clock.monotonic_s()
-        topics = {name: info for name, info in ports.admin.topics().items() if name in OWNER_TOPICS}
-        bounds = {place: ends for place, ends in ports.admin.bounds().items() if place.topic in OWNER_TOPICS}
-        if self._bounded and self._ends is None:
-            self._ends = {place: end for place, (_, end) in bounds.items()}
-        manifests = list_snapshots(ports.snapshots)
-        while True:
-            start = choose_start(committed, manifests, topics, bounds, self._override)
-            try:
-                engine, parent = self._engine_of(start)
-                break
-            except SnapshotDamaged as damaged:
-                logger.error("snapshot %s is damaged: %s", start.snapshot, damaged)  # noqa: TRY400 - the message says it all
-                manifests = [manifest for manifest in manifests if manifest.name != start.snapshot]
-        for note in start.notes:
-            logger.info("%s", note)
-        epoch = parent.epoch if parent and not start.new_epoch else ports.clock.now_ms()
-        self._measurements.restore_s = ports.clock.monotonic_s() - started_s
-        logger.info("%s: snapshot %s, epoch %d, after %.2f s", start.kind, start.snapshot, epoch, self._measurements.restore_s)
-        return _Restored(Birth(generation, engine, start, epoch, parent), topics)
-
-    def _engine_of(self, start: Start) -> tuple[Engine, Manifest | None]:
-        if start.snapshot is None:
-            return Engine(self._config), None
-        manifest, fold, publisher = read_snapshot(self._ports.snapshots, start.snapshot)
-        fresh = Engine(self._config)
-        require_same_structure(manifest, fresh.structure())
-        return Engine(self._config, fold, publisher), manifest
-
-    def _begin_tenure(self, restored: _Restored) -> None:
-        self._restoring = None
+    def _begin_tenure(self, restored: Restored) -> None:
         birth, ports = restored.birth, self._ports
+        self._measurements.restore_s = restored.seconds
+        if self._bounded and self._ends is None:
+            self._ends = restored.ends
         self._topic_ids = {name: info.topic_id for name, info in restored.topics.items()}
         self._positions = dict(birth.start.positions)
         ports.log.seek(self._positions)
@@ -273,21 +241,61 @@ class Owner:
         """1. Apply and publish what was polled. 2. Write a last snapshot. 3. Commit the offsets that name it. 4. Leave."""
         tenure, snapshotter = self._tenure, self._snapshotter
         if tenure is not None and snapshotter is not None:
-            while self._waiting and tenure.failure is None:
-                tenure.put(self._waiting.popleft())
-            pending = self._writing
-            if pending is not None:
-                pending.result()
-            self._writing, self._written = None, {}
-            gathered = tenure.finish()
-            self._tenure = None
-            manifest = snapshotter.write(gathered).result()
-            self._ports.log.commit(gathered.positions, format_metadata(manifest.name))
-            snapshotter.committed(manifest)
-            snapshotter.close()
-            self._snapshotter = None
-            logger.info("ended cleanly at snapshot %s", manifest.name)
+            try:
+                self._apply_rest(tenure)
+                self._commit_last(tenure, snapshotter)
+            except FencedError as error:
+                logger.warning("the end comes without a last snapshot: %s", error)
+                self._drop()
         self._ports.log.close()
+        self._generation = None
+
+    def _apply_rest(self, tenure: Tenure) -> None:
+        while self._waiting and not tenure.ended:
+            self._stay(lambda: tenure.ended or not tenure.full)
+            self._hand_over(tenure)
+        tenure.end()
+        self._stay(lambda: tenure.ended)
+
+    def _commit_last(self, tenure: Tenure, snapshotter: Snapshotter) -> None:
+        if self._writing is not None:
+            self._stay(self._writing.done)  # whatever became of it: the last one holds all that it holds
+        gathered = tenure.finish()
+        writing = snapshotter.write(gathered)
+        self._stay(writing.done)
+        manifest = writing.result()
+        self._stay(lambda: self._commits(gathered.positions, manifest))
+        snapshotter.committed(manifest)
+        self._tenure = None
+        logger.info("ended cleanly at snapshot %s", manifest.name)
+
+    def _commits(self, positions: Positions, manifest: Manifest) -> bool:
+        self._ports.log.commit(positions, format_metadata(manifest.name))
+        return True
+
+    def _stay(self, until: Callable[[], bool]) -> None:
+        """Keeps the ownership until something is so; a group that rebalances, and a log that is away for a while, are waited for.
+
+        Raises FencedError where the ownership is lost meanwhile, LogError where the log stays away.
+        """
+        deadline_s = self._ports.clock.monotonic_s() + LAST_STEP_S_MAX
+        while not self._tried(until, deadline_s):
+            self._tried(self._still_owns, deadline_s)
+
+    def _tried(self, step: Callable[[], bool], deadline_s: float) -> bool:
+        try:
+            return step()
+        except LogError as error:
+            if not error.retriable or self._ports.clock.monotonic_s() > deadline_s:
+                raise
+            logger.warning("the end waits for the log: %s", error)
+            threading.Event().wait(BACKOFF_S_MIN)
+            return False
+
+    def _still_owns(self) -> bool:
+        if self._ports.log.poll(BUSY_POLL_MS, paused=True).generation != self._generation:
+            raise FencedError(f"generation {self._generation} is over")
+        return True
 
     # -- work ---------------------------------------------------------------------------------------------------------------
 

@@ -107,7 +107,7 @@ class Publisher:
         started_s = self._clock.monotonic_s()
         try:
             accepted = self._store.write_lists(rendered.user_ids, rendered.payloads)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, learning goes on, and the lists are tried again
             self._fail(error)
             self.outcomes.append(Outcome(rendered, None))
             return
@@ -121,11 +121,14 @@ class Publisher:
         measured.freshness.observe(np.maximum(waited_ms_T, 0) / 1_000.0)
         self.outcomes.append(Outcome(rendered, now_ms))
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._measurements.store_errors += 1
         self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
         self._retry_at_s = self._clock.monotonic_s() + self._backoff_s
-        logger.warning("lists wait, the store is tried again in %.1f s: %s", self._backoff_s, error)
+        known = isinstance(error, StoreError)
+        logger.warning(
+            "lists wait, the store is tried again in %.1f s: %s", self._backoff_s, error, exc_info=None if known else error
+        )
 
     def _keep_status(self) -> None:
         """Every few seconds: whether the store still is what we filled, and what all readers share."""
@@ -138,7 +141,7 @@ class Publisher:
                 self.must_rebuild.set()
             for name, payload in self._shared().items():
                 self._store.write_shared(name, payload)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
 
     def _epoch_in_store(self) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 DEAD_LETTERS_TIMEOUT_S = 30.0
 
 
+Run = tuple[str, int, int]
+"""Adjacent records of one partition: topic, partition, how many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """Copies of all tables at one moment, with what a manifest says of it."""
@@ -33,7 +37,7 @@ class Gathered:
     fold: dict[str, NDArray[Any]]
     publisher: dict[str, NDArray[Any]]
     positions: dict[TopicPartition, int]
-    order: tuple[tuple[str, int, int], ...]
+    order: tuple[Run, ...]
     epoch: int
     counters: dict[str, object]
     structural: dict[str, object]
@@ -62,16 +66,21 @@ class Snapshotter:
         self._measurements = measurements
         self._topic_ids = topic_ids
         self._parent = parent
+        self._order: tuple[Run, ...] = ()
+        """Since the parent, as far as it was handed in to be written."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
-        self._lock = threading.Lock()
 
     def write(self, gathered: Gathered) -> Future[Manifest]:
-        """Starts writing; the future's result is the manifest, on disk but not yet committed."""
-        return self._pool.submit(self._write, gathered)
+        """Starts writing; the future's result is the manifest, on disk but not yet committed.
+
+        One whose writing or commit fails is no parent: the order of the next one begins where its own did.
+        """
+        self._order = merged_runs((*self._order, *gathered.order))
+        return self._pool.submit(self._write, gathered, self._order)
 
     def committed(self, manifest: Manifest) -> None:
         """The group's offsets name this snapshot now: it is the parent of the next, and old ones can go."""
-        self._parent = manifest
+        self._parent, self._order = manifest, ()
         self._measurements.snapshots += 1
         self._measurements.snapshot_ms = manifest.created_ms
         self._pool.submit(self._retain, manifest.name)
@@ -80,7 +89,7 @@ class Snapshotter:
         """Ends the thread after what it does now."""
         self._pool.shutdown(wait=True)
 
-    def _write(self, gathered: Gathered) -> Manifest:
+    def _write(self, gathered: Gathered, order: tuple[Run, ...]) -> Manifest:
         started_s = self._clock.monotonic_s()
         self._dead_letters.flush(DEAD_LETTERS_TIMEOUT_S)
         created_ms = self._clock.now_ms()
@@ -98,7 +107,7 @@ class Snapshotter:
             event_ms=gathered.event_ms,
             position=sum(gathered.positions.values()),
             counters=gathered.counters,
-            order=gathered.order,
+            order=order,
             chunk_bytes=self._config.snapshots.chunk_bytes,
         )
         known = chunk_names(self._parent) if self._parent else None
@@ -114,3 +123,16 @@ class Snapshotter:
             retain(self._store, self._config.snapshots.keep, {name})
         except OSError as error:
             logger.warning("old snapshots could not be removed: %s", error)
+
+
+def merged_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Adjacent runs of one partition become one.
+
+    >>> merged_runs([("events", 0, 3), ("events", 0, 4), ("events", 1, 5)])
+    (('events', 0, 7), ('events', 1, 5))
+    """
+    merged: list[Run] = []
+    for topic, partition, count in runs:
+        before = merged.pop()[2] if merged and merged[-1][:2] == (topic, partition) else 0
+        merged.append((topic, partition, before + count))
+    return tuple(merged)

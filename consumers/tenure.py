@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from consumers.measurements import Measurements
 from consumers.publisher import Publisher, Rendered, Shared
 from consumers.reader import encode_gone, version_text
-from consumers.snapshotter import Gathered
+from consumers.snapshotter import Gathered, merged_runs
 from consumers.work import Work
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
@@ -66,9 +65,11 @@ class Tenure:
         self._measurements = measurements
         self._lost = dict(birth.start.lost)
         self._order: list[tuple[TopicPartition, int]] = []
-        self._queue: queue.Queue[Work | None] = queue.Queue(QUEUE_MAX)
+        self._queue: queue.Queue[Work] = queue.Queue(QUEUE_MAX)
+        self._asked = False
         self._gather_asked = threading.Event()
         self._gathered: queue.Queue[Gathered] = queue.Queue(1)
+        self._ending = threading.Event()
         self._dropped = threading.Event()
         self._shared: Shared = {}
         self.counters: dict[str, object] = birth.engine.counters()
@@ -94,53 +95,54 @@ class Tenure:
         self._queue.put(work)
 
     def ask_to_gather(self) -> None:
-        """Wants a copy of all tables, taken between two pieces of work."""
-        self._gather_asked.set()
+        """Wants a copy of all tables, taken between two pieces of work; nothing where one was asked for and not yet taken."""
+        if not self._asked:
+            self._asked = True
+            self._gather_asked.set()
 
     def gathered(self) -> Gathered | None:
         """The copy, once it is there."""
         try:
-            return self._gathered.get_nowait()
+            gathered = self._gathered.get_nowait()
         except queue.Empty:
             return None
+        self._asked = False
+        return gathered
+
+    def end(self) -> None:
+        """Ends the threads once all that was handed over is applied and published; ``ended`` tells when."""
+        self._ending.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the threads have ended."""
+        return not self._thread.is_alive()
 
     def finish(self) -> Gathered:
-        """Applies all that was handed over, publishes it, ends the threads; returns the tables as they are then.
+        """The tables as they are at the end, once ``ended``.
 
         Raises:
             Exception: what ended the fold before.
         """
-        self._queue.put(None)
         self._thread.join()
         if self.failure is not None:
             raise self.failure
-        return self._gather()
+        unwritten, last = self.gathered(), self._gather()
+        return last if unwritten is None else replace(last, order=merged_runs((*unwritten.order, *last.order)))
 
     def drop(self) -> None:
         """Ends the threads; whatever was not committed is lost with the tenure and will be done again."""
         self._dropped.set()
-        while self._thread.is_alive():
-            try:
-                self._queue.put(None, timeout=0.1)
-            except queue.Full:
-                self._take_nowait()
-            self._thread.join(0.1)
-
-    def _take_nowait(self) -> None:
-        try:
-            self._queue.get_nowait()
-        except queue.Empty:
-            return
+        self._thread.join()
 
     def _run(self) -> None:
         try:
             self._count_lost()
             while not self._dropped.is_set():
-                idle = not self._apply_next()
-                if self.failure is not None or idle is None:
-                    break
+                self._apply_next()
                 self._between()
-                if self._ended:
+                if self._ending.is_set() and self._queue.empty():
+                    self._publish_all()
                     break
         except Exception as error:
             logger.exception("the fold failed at %s", self.positions)
@@ -149,18 +151,12 @@ class Tenure:
             self._publisher.close()
             self._settle()
 
-    _ended = False
-
-    def _apply_next(self) -> bool:
-        """Takes up the next piece of work, if one comes soon; returns whether it did."""
+    def _apply_next(self) -> None:
+        """Takes up the next piece of work, if one comes soon."""
         try:
             work = self._queue.get(timeout=IDLE_POLL_S)
         except queue.Empty:
-            return False
-        if work is None:
-            self._ended = True
-            self._publish_all()
-            return False
+            return
         started_s = self._clock.monotonic_s()
         work.apply(self._engine)
         for place, count, next_offset in work.runs:
@@ -168,7 +164,6 @@ class Tenure:
             self._order.append((place, count))
         self.applied_since_gather += work.records
         self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s
-        return True
 
     def _between(self) -> None:
         """Between two pieces of work: what is due of gathering, publishing, sweeping and measuring."""
@@ -220,7 +215,7 @@ class Tenure:
     def _publish_all(self) -> None:
         """Before the end: every touched user's list, as far as the store takes them."""
         deadline_s = self._clock.monotonic_s() + 10.0
-        while self._engine.published.waiting and self._clock.monotonic_s() < deadline_s:
+        while self._engine.published.waiting and not self._dropped.is_set() and self._clock.monotonic_s() < deadline_s:
             if not self._publisher.ready:
                 if self._measurements.store_errors and self._publisher.outcomes:
                     break
@@ -307,7 +302,7 @@ class Tenure:
             fold=fold,
             publisher=publisher,
             positions=dict(self.positions),
-            order=_runs(order),
+            order=merged_runs([(*place, count) for place, count in order]),
             epoch=self.epoch,
             counters=engine.counters(),
             structural=engine.structure(),
@@ -316,13 +311,3 @@ class Tenure:
         )
         self._measurements.snapshot_pause.observe_one(self._clock.monotonic_s() - started_s)
         return gathered
-
-
-def _runs(order: Sequence[tuple[TopicPartition, int]]) -> tuple[tuple[str, int, int], ...]:
-    """Adjacent runs of one partition become one."""
-    runs: list[tuple[str, int, int]] = []
-    for place, count in order:
-        if runs and runs[-1][:2] == place:
-            count += runs.pop()[2]  # noqa: PLW2901 - the run goes on
-        runs.append((place.topic, place.partition, count))
-    return tuple(runs)

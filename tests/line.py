@@ -189,6 +189,10 @@ def line_settings(folder: Path, kind: str) -> dict[str, str]:
     }
 
 
+WITHOUT_ENCODER = {"STREAMER_ENCODER__TEXT_MODEL": "none_installed"}
+"""Where no items are sent, a worker on an embedded log need not load an encoder: it says so and goes on."""
+
+
 class Line:
     """Topics, lists and snapshots of one test, and the processes that work on them."""
 

@@ -90,6 +90,10 @@ class MemoryBroker:
         """The next ``poll``, ``seek``, ``committed``, ``commit``, ``append`` or ``flush`` raises; ``append`` refuses one record."""
         self._faults[operation].append(error)
 
+    def waiting(self, operation: str) -> int:
+        """Faults that an operation has not met yet."""
+        return len(self._faults[operation])
+
     def fault(self, operation: str) -> Exception | None:
         """Takes the fault waiting for an operation, if any."""
         return self._faults[operation].popleft() if self._faults[operation] else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from line import Line, Lists, Process, movielens_events, users_of
+from line import WITHOUT_ENCODER, Line, Lists, Process, movielens_events, users_of
 
 from consumers.compose import committed_offsets
 from producers.formats import Recorded
@@ -26,7 +26,7 @@ EVENTS_SENT = 4_000
 
 def made(world: str, request: pytest.FixtureRequest, **settings: str) -> Line:
     make: Callable[..., Line] = request.getfixturevalue(f"{world}_line")
-    return make(**settings)
+    return make(**WITHOUT_ENCODER, **settings)
 
 
 def sent_in_time(line: Line, records: Sequence[Recorded], stop: threading.Event) -> int:
@@ -77,7 +77,9 @@ def test_sigterm_ends_within_seconds_and_what_goes_on_later_is_what_had_gone_on(
         split.send(part)
         worker = split.start("worker")
         worker.wait_position(end)
-        assert worker.stop() < 15
+        took = worker.stop()
+        logger.info("%s: ended %.1f s after SIGTERM", world, took)
+        assert took < 15
     assert split.snapshot()["tables"] == whole.snapshot()["tables"]
     assert totals(split) == {"applied": EVENTS_SENT}
 
@@ -149,6 +151,27 @@ def test_lists_come_back_after_redis_was_killed_and_learning_goes_on_meanwhile(
     assert totals(line) == {"applied": sent}
 
 
+def test_sigterm_ends_a_worker_whose_redis_is_away_and_its_lists_are_written_by_the_next(
+    kafka_line: Callable[..., Line], own_valkey: ValkeyProcess
+) -> None:
+    line = kafka_line(STREAMER_REDIS__URL=own_valkey.url).create_topics()
+    worker = line.start("worker")
+    worker.wait_role("owner")
+    os.kill(own_valkey.pid, signal.SIGKILL)
+    events = movielens_events()[:EVENTS_SENT]
+    line.send(events)
+    worker.wait_position(EVENTS_SENT)
+    took = worker.stop()
+    logger.info("ended %.1f s after SIGTERM without its store", took)
+    assert took < 20
+    assert totals(line) == {"applied": EVENTS_SENT}
+    own_valkey.ensure()
+    lists = Lists(own_valkey.url, line.config.namespace)
+    following = line.start("worker")
+    following.wait(lambda: lists.users() == users_of(events), "a list of every user")
+    following.stop()
+
+
 def test_the_version_of_a_list_never_goes_back_when_its_writer_is_killed(kafka_line: Callable[..., Line]) -> None:
     line = kafka_line(STREAMER_SNAPSHOTS__INTERVAL_MS="2000").create_topics()
     events = movielens_events()[:EVENTS_SENT]
@@ -208,6 +231,25 @@ def test_a_standby_takes_over_when_the_owner_is_killed_and_no_event_is_lost_or_d
             sent = end()
         standby.wait_position(sent)
         standby.stop()
+    assert totals(line) == {"applied": sent}
+
+
+def test_an_owner_that_slept_finds_another_in_its_place_and_stands_by(kafka_line: Callable[..., Line]) -> None:
+    line = kafka_line(STREAMER_KAFKA__PARTITIONS="2").create_topics()
+    sleeper, other = owner_and_standby(line)
+    with flowing(line, movielens_events()[:20_000]) as end:
+        sleeper.wait_position(1_000)
+        sleeper.signal(signal.SIGSTOP)
+        took = other.wait_role("owner")
+        logger.info("the standby owned the log %.1f s after the owner fell asleep", took)
+        sleeper.signal(signal.SIGCONT)
+        sleeper.wait_role("standby")
+        sent = end()
+    other.wait_position(sent)
+    assert (other.role, sleeper.role) == ("owner", "standby")
+    other.stop()
+    sleeper.wait_role("owner")
+    sleeper.stop()
     assert totals(line) == {"applied": sent}
 
 

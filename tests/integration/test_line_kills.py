@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from line import Line, Process, movielens_events
+from line import WITHOUT_ENCODER, Line, Process, movielens_events
 
 from consumers.compose import committed_offsets
 from producers.formats import Recorded
@@ -36,7 +36,7 @@ SEED = 20_261_124
 
 def made(world: str, request: pytest.FixtureRequest) -> Line:
     make: Callable[..., Line] = request.getfixturevalue(f"{world}_line")
-    return make().create_topics()
+    return make(**WITHOUT_ENCODER).create_topics()
 
 
 def parts_of(records: Sequence[Recorded], count: int) -> list[Sequence[Recorded]]:

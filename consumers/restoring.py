@@ -1,0 +1,81 @@
+"""Where a tenure starts, and its engine: what the group committed, what the store holds and what the log is, brought together."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from consumers.tenure import Birth
+from consumers.work import OWNER_TOPICS
+from streamer.config.tree import Config
+from streamer.engine.engine import Engine
+from streamer.ports import Clock, Committed, LogAdmin, SnapshotStore, TopicInfo, TopicPartition
+from streamer.snapshots import (
+    Manifest,
+    Override,
+    SnapshotDamaged,
+    Start,
+    choose_start,
+    list_snapshots,
+    read_snapshot,
+    require_same_structure,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a tenure is born with, the topics as they are now, the ends of their partitions, and how long it took, seconds."""
+
+    birth: Birth
+    topics: dict[str, TopicInfo]
+    ends: dict[TopicPartition, int]
+    seconds: float
+
+
+class Restorer:
+    """Restores; nothing is kept between two calls, so that one which failed can be made again."""
+
+    def __init__(self, admin: LogAdmin, snapshots: SnapshotStore, clock: Clock, config: Config, override: Override) -> None:
+        self._admin = admin
+        self._snapshots = snapshots
+        self._clock = clock
+        self._config = config
+        self._override = override
+
+    def restore(self, generation: int, committed: dict[TopicPartition, Committed]) -> Restored:
+        """The start of the tenure under ``generation``.
+
+        Raises:
+            RecoveryRefused: what was committed, the snapshots and the log can't be explained together.
+            StructureDiffers: the snapshot was made under other structural configuration.
+            LogError: the log can't be asked.
+        """
+        started_s = self._clock.monotonic_s()
+        topics = {name: info for name, info in self._admin.topics().items() if name in OWNER_TOPICS}
+        bounds = {place: ends for place, ends in self._admin.bounds().items() if place.topic in OWNER_TOPICS}
+        manifests = list_snapshots(self._snapshots)
+        while True:
+            start = choose_start(committed, manifests, topics, bounds, self._override)
+            try:
+                engine, parent = self._engine_of(start)
+                break
+            except SnapshotDamaged as damaged:
+                logger.error("snapshot %s is damaged: %s", start.snapshot, damaged)  # noqa: TRY400 - the message says it all
+                manifests = [manifest for manifest in manifests if manifest.name != start.snapshot]
+        for note in start.notes:
+            logger.info("%s", note)
+        epoch = parent.epoch if parent and not start.new_epoch else self._clock.now_ms()
+        seconds = self._clock.monotonic_s() - started_s
+        logger.info("%s: snapshot %s, epoch %d, after %.2f s", start.kind, start.snapshot, epoch, seconds)
+        ends = {place: end for place, (_, end) in bounds.items()}
+        return Restored(Birth(generation, engine, start, epoch, parent), topics, ends, seconds)
+
+    def _engine_of(self, start: Start) -> tuple[Engine, Manifest | None]:
+        if start.snapshot is None:
+            return Engine(self._config), None
+        manifest, fold, publisher = read_snapshot(self._snapshots, start.snapshot)
+        fresh = Engine(self._config)
+        require_same_structure(manifest, fresh.structure())
+        return Engine(self._config, fold, publisher), manifest
