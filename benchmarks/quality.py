@@ -16,8 +16,11 @@ TEACHING_SHARE = 0.1
 BATCH = 500
 METHODS = ("live", "fixed", "popularity")
 
+Quality = dict[str, dict[str, dict[str, float]]]
+"""By stream and setting, then by method."""
 
-def quality(events_max: int | None = None) -> dict[str, dict[str, dict[str, float]]]:
+
+def quality(events_max: int | None = None) -> Quality:
     """HR@10, NDCG@10 and MRR by setting of ``ranking.exclude_seen`` and method; empty where the recording is missing."""
     try:
         recording = movielens_100k()

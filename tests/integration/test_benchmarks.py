@@ -1,0 +1,23 @@
+"""The benchmarks still run, and keep what they promise to keep."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_quick_run_measures_everything_and_keeps_one_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    [path] = tmp_path.iterdir()
+    found = json.loads(path.read_text())
+    assert path.name.startswith(found["date"])
+    assert {"machine", "versions", "ratios", "medians", "quality"} <= found.keys()
+    assert found["ratios"].keys() == {"log_poll", "decode", "whole_line", "fold"}
+    assert all(value > 0 for value in found["medians"].values())
+    assert "whole_line" in done.stdout
