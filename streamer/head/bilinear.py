@@ -167,6 +167,7 @@ def note_example(head: Head, block: Block, context_W: Array, length: int, target
         return
     used = min(length, CONTEXT)
     block.context_BN[n, :used] = context_W[:used]
+    block.context_BN[n, used:] = 0  # else what an earlier block left would tell a restored table from one that never stopped
     block.length_B[n] = used
     block.target_B[n] = target
     block.weight_B[n] = weight

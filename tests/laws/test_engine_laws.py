@@ -37,7 +37,7 @@ from streamer.ranking.lists import NOBODY
 from streamer.tables.ids import row_of_text, text_of_row
 from streamer.windows.users import WINDOW
 
-LONG = st.builds(random_choices, st.integers(0, 2**32), st.just(400))
+LONG = st.builds(random_choices, st.integers(0, 2**32), st.just(400), users=st.sampled_from([6, 60]))
 CUTS = st.lists(st.integers(1, 60), max_size=8)
 SEEN = st.sampled_from(["auto", "true", "false"])
 
