@@ -38,9 +38,13 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of rendered lists: in the store since ``written_ms`` (or refused as older), or not written (None)."""
+    """What became of rendered lists: in the store since ``written_ms``, or not written (None).
+
+    Of those written, the ones not in ``accepted_T`` were refused: the store holds newer ones, of another owner or of a life before.
+    """
 
     rendered: Rendered
+    accepted_T: NDArray[np.bool_]
     written_ms: int | None
 
 
@@ -69,6 +73,7 @@ class Publisher:
         self._epoch = epoch
         self._shared = shared
         self._queue: queue.Queue[Rendered | None] = queue.Queue(QUEUE_MAX)
+        self._handed = self._answered = 0
         self._backoff_s = 0.0
         self._retry_at_s = 0.0
         self._status_at_s = 0.0
@@ -80,8 +85,19 @@ class Publisher:
         """Whether another rendering would be written soon."""
         return not self._queue.full() and self._clock.monotonic_s() >= self._retry_at_s
 
+    @property
+    def busy(self) -> bool:
+        """Whether lists that were handed over have no outcome yet."""
+        return self._answered < self._handed
+
+    @property
+    def away(self) -> bool:
+        """Whether the store failed when it was last tried."""
+        return self._backoff_s > 0.0
+
     def put(self, rendered: Rendered) -> None:
         """Hands over lists; the caller has seen that there is room."""
+        self._handed += 1
         self._queue.put(rendered)
 
     def close(self) -> None:
@@ -101,6 +117,7 @@ class Publisher:
                 self._keep_status()
                 return
             self._write(rendered)
+            self._answered += 1
             self._keep_status()
 
     def _write(self, rendered: Rendered) -> None:
@@ -109,7 +126,7 @@ class Publisher:
             accepted = self._store.write_lists(rendered.user_ids, rendered.payloads)
         except Exception as error:  # noqa: BLE001 - whatever it is, learning goes on, and the lists are tried again
             self._fail(error)
-            self.outcomes.append(Outcome(rendered, None))
+            self.outcomes.append(Outcome(rendered, np.zeros(len(rendered.user_T), np.bool_), None))
             return
         now_ms = self._clock.now_ms()
         self._backoff_s = 0.0
@@ -117,9 +134,10 @@ class Publisher:
         measured.stage_s["publish"] += self._clock.monotonic_s() - started_s
         measured.lists_written += sum(accepted)
         measured.lists_refused += len(accepted) - sum(accepted)
-        waited_ms_T = now_ms - rendered.append_ms_T[rendered.fresh_T]
+        accepted_T = np.array(accepted, np.bool_)
+        waited_ms_T = now_ms - rendered.append_ms_T[rendered.fresh_T & accepted_T]
         measured.freshness.observe(np.maximum(waited_ms_T, 0) / 1_000.0)
-        self.outcomes.append(Outcome(rendered, now_ms))
+        self.outcomes.append(Outcome(rendered, accepted_T, now_ms))
 
     def _fail(self, error: Exception) -> None:
         self._measurements.store_errors += 1

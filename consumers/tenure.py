@@ -35,6 +35,8 @@ RANKED_AT_ONCE_MAX = 256
 SWEEP_EVERY_S = 1.0
 SHARED_EVERY_S = 1.0
 GONE_MAX = 10_000
+LAST_LISTS_S_MAX = 10.0
+"""How long the end waits for the store to take lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Tenure:
         self._ending = threading.Event()
         self._dropped = threading.Event()
         self._shared: Shared = {}
+        self._refused: list[np.ndarray] = []
         self.counters: dict[str, object] = birth.engine.counters()
         self.snapshot = birth.parent.name if birth.parent else None
         self.applied_since_gather = 0
@@ -180,6 +183,7 @@ class Tenure:
             self._sweep()
         if now_s - self._shared_at_s >= SHARED_EVERY_S:
             self._shared_at_s = now_s
+            self._try_refused_again()
             self._measure()
             self._shared = self._render_shared()
 
@@ -197,13 +201,24 @@ class Tenure:
             if outcome.written_ms is None:
                 published.touch(outcome.rendered.user_T)
             else:
-                published.confirm(outcome.rendered.user_T, outcome.rendered.item_TL, outcome.written_ms)
+                user_T, accepted_T = outcome.rendered.user_T, outcome.accepted_T
+                published.confirm(user_T[accepted_T], outcome.rendered.item_TL[accepted_T], outcome.written_ms)
+                self._refused.append(user_T[~accepted_T])
         if self._publisher.must_rebuild.is_set():
             self._publisher.must_rebuild.clear()
             seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
             recent_T = np.flatnonzero(published.append_ms_U > max(0, seen_after_ms)).astype(np.int32)
             logger.info("the store is empty or of another epoch: %d lists are rendered again", len(recent_T))
             published.touch(recent_T)
+
+    def _try_refused_again(self) -> None:
+        """Wants the lists again that the store refused.
+
+        A life before may have written them from records that this one applies in another order, at positions that it has still to
+        reach: once it is there its lists are newer, whereas theirs may lack what happened meanwhile.
+        """
+        while self._refused:
+            self._engine.published.touch(self._refused.pop())
 
     def _publish(self, until_s: float) -> None:
         """Renders touched users' lists while there are any, the publisher takes them, and no work waits for long."""
@@ -214,15 +229,23 @@ class Tenure:
 
     def _publish_all(self) -> None:
         """Before the end: every touched user's list, as far as the store takes them."""
-        deadline_s = self._clock.monotonic_s() + 10.0
-        while self._engine.published.waiting and not self._dropped.is_set() and self._clock.monotonic_s() < deadline_s:
-            if not self._publisher.ready:
-                if self._measurements.store_errors and self._publisher.outcomes:
-                    break
-                threading.Event().wait(IDLE_POLL_S)
-                continue
-            self._publisher.put(self._render(self._engine.published.take(RANKED_AT_ONCE_MAX)))
+        deadline_s = self._clock.monotonic_s() + LAST_LISTS_S_MAX
+        self._publish_waiting(deadline_s)
+        self._settle()
+        self._try_refused_again()
+        self._publish_waiting(deadline_s)
         self._shared = self._render_shared()
+
+    def _publish_waiting(self, deadline_s: float) -> None:
+        """Until the store has answered for every list, is away, or the time is over."""
+        published, publisher = self._engine.published, self._publisher
+        while (published.waiting or publisher.busy) and not self._dropped.is_set() and self._clock.monotonic_s() < deadline_s:
+            if published.waiting and publisher.ready:
+                publisher.put(self._render(published.take(RANKED_AT_ONCE_MAX)))
+            elif publisher.away:
+                return
+            else:
+                threading.Event().wait(IDLE_POLL_S)
 
     def _render(self, user_T: np.ndarray) -> Rendered:
         started_s = self._clock.monotonic_s()
