@@ -42,6 +42,15 @@ class ContentVectors:
             items.vector_I[row] = place
         self._rows_VE[place] = vector_E
 
+    def drop(self, items: Items, row_T: Array) -> None:
+        """Forgets the vectors of item rows; those of the others move together."""
+        items.vector_I[row_T] = -1
+        row_I = np.flatnonzero(items.vector_I >= 0)
+        row_I = row_I[np.argsort(items.vector_I[row_I], kind="stable")]
+        self._rows_VE[: len(row_I)] = self._rows_VE[items.vector_I[row_I]]
+        items.vector_I[row_I] = np.arange(len(row_I))
+        self._used = len(row_I)
+
     def of_rows(self, items: Items, row_T: Array) -> Array:
         """float32 [T, E] vectors of item rows, zero where there is no content."""
         place_T = items.vector_I[row_T]

@@ -97,6 +97,7 @@ def in_words(result: Mapping[str, Any]) -> str:
     """The summary for people."""
     events, fresh, served, where, user = (result[name] for name in ("events", "fresh", "as_served", "where", "user"))
     freshness = result["freshness_s"]
+    served_label = f"as served: the list that was in the store, {served['judged_share']:.0%} judged"
     lines = [
         "",
         f"{events['applied']:,} events applied, {events['rejected']} rejected, {events['duplicate']} duplicate",
@@ -112,8 +113,7 @@ def in_words(result: Mapping[str, Any]) -> str:
                 ("popularity", "popularity"),
             )
         ),
-        f"  {'as served: the list that was in the store, ' + format(served['judged_share'], '.0%') + ' judged':60s} "
-        f"{served['hr@10']:6.3f}    {served['ndcg@10']:6.3f}",
+        f"  {served_label:60s} {served['hr@10']:6.3f}    {served['ndcg@10']:6.3f}",
         "",
         f"user {user['user_id']} last chose: {'; '.join(user['last_events'])}",
         "and is offered:",

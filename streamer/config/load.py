@@ -32,6 +32,7 @@ _LOWEST: dict[str, float] = {
     "signals.weight_purchase": 0,
     "ranking.publish_ms": 0,
     "ranking.sweep_users_per_s": 0,
+    "catalog.items_max": 10_000,
 }
 """Numbers that need not be positive, as all others must."""
 

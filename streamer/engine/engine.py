@@ -8,6 +8,7 @@ from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
+from streamer.engine.evict import evict_items, evict_users, is_full
 from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.state import (
@@ -25,7 +26,7 @@ from streamer.engine.state import (
     state_in,
     state_out,
 )
-from streamer.engine.step import BLOCK_DUE, DONE, step
+from streamer.engine.step import BLOCK_DUE, DONE, FULL, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
 from streamer.head.bilinear import DIMENSIONS, SKIPPED, STEP, admit_item, with_text_width
 from streamer.head.gate import PHI
@@ -60,6 +61,8 @@ def rules_of(config: Config) -> Rules:
         block_ms_max=config.head.block_ms_max,
         contributions_per_hour_max=signals.user_contributions_per_hour_max,
         history_items_max=config.windows.history_items_max,
+        users_max=config.windows.users_max,
+        items_max=config.catalog.items_max,
         neighbours_max=signals.neighbours_max,
         history_places=history_places,
         pair_places=pair_places,
@@ -103,6 +106,8 @@ class Engine:
         while code != DONE:
             if code == BLOCK_DUE:
                 self._close_block()
+            elif code == FULL:
+                self._evict(items=int(columns.item_first_N1[at + 1] - columns.item_first_N1[at]))
             else:
                 self._reserve()
             code, at = step(self.state, self.rules, columns, at, self.published.touched, self.scratch)
@@ -184,6 +189,8 @@ class Engine:
             "head.kind": config.head.kind,
             "head.block_records": config.head.block_records,
             "windows.history_items_max": config.windows.history_items_max,
+            "windows.users_max": config.windows.users_max,
+            "catalog.items_max": config.catalog.items_max,
             "signals.neighbours_max": config.signals.neighbours_max,
         }
 
@@ -236,13 +243,26 @@ class Engine:
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
 
     def _item_row(self, item_id: str) -> int:
+        row = row_of_text(self.state.items.ids, item_id)
+        if row >= 0:
+            return row
         raw, hashed = bytes_and_hash(item_id)
+        self._evict(items=1)
         self._reserve(items=1, text_bytes=len(raw))
-        known = int(self.state.items.ids.used[0])
         row = int(find_or_add_id(self.state.items.ids, hashed, raw, 0, len(raw)))
-        if row == known:
-            admit_item(self.state.head, row, self.rules.seed)
+        admit_item(self.state.head, row, self.rules.seed)
+        self.state.trends.tick_I[row] = self.state.trends.tick[0]
         return row
+
+    def _evict(self, *, items: int) -> None:
+        """Frees rows of whatever table is full."""
+        users_full, items_full = is_full(self.state, self.rules.users_max, self.rules.items_max, items)
+        if users_full:
+            self.state, user_T = evict_users(self.state, self.rules.users_max)
+            self.published.drop_users(user_T)
+        if items_full:
+            self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
+            self.published.drop_items(item_T)
 
 
 def _gradient(config: Config) -> Gradient | None:

@@ -28,7 +28,8 @@ from streamer.signals.pairs import count_pairs
 from streamer.signals.trends import FOR_EVER, count_trend
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
-from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TARGETS, TURN, USER
+from streamer.tables.search import place_of
+from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TURN, USER
 from streamer.windows.history import touch_history
 from streamer.windows.users import WINDOW
 
@@ -50,6 +51,8 @@ class Rules(NamedTuple):
     block_ms_max: int
     contributions_per_hour_max: int
     history_items_max: int
+    users_max: int
+    items_max: int
     neighbours_max: int
     history_places: int
     pair_places: int
@@ -107,15 +110,16 @@ def judge(state: State, count: int, scratch: Scratch) -> None:
 @kernel
 def popularity_rank(state: State, target: int, scratch: Scratch) -> float:
     """The target's place in the list of popularity for ever, less what the user must not get again."""
-    trends = state.trends
-    rank = 0.0
-    for n in range(trends.length_H[FOR_EVER]):
-        item = trends.top_HT[FOR_EVER, n]
-        if item == target:
-            return rank + 1.0 if find_candidate(scratch, item) != EXCLUDED else np.inf
-        if find_candidate(scratch, item) != EXCLUDED:
+    top_T = state.trends.top_HT[FOR_EVER]
+    length = state.trends.length_H[FOR_EVER]
+    place = place_of(top_T, 0, length, target)
+    if place == length or find_candidate(scratch, target) == EXCLUDED:
+        return np.inf
+    rank = 1.0
+    for n in range(place):
+        if find_candidate(scratch, top_T[n]) != EXCLUDED:
             rank += 1.0
-    return np.inf
+    return rank
 
 
 @leaf_kernel
@@ -133,7 +137,7 @@ def note_rank(sum_Q: Array, rank: float) -> None:
 def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
     """Moves the gate toward the targets that are among the candidates and may move global state."""
     group = state.group
-    wanted_G = np.zeros(TARGETS, np.int64)
+    wanted_G = scratch.wanted_G
     wanted = 0
     for g in range(group.state[COUNT]):
         place = find_candidate(scratch, group.target_G[g])

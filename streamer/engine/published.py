@@ -89,6 +89,20 @@ class Published:
         user_T = np.flatnonzero(due & (self.append_ms_U > 0)).astype(np.int32)
         return user_T[np.argsort(self.written_ms_U[user_T], kind="stable")[:users_max]]
 
+    def drop_users(self, user_T: Array) -> None:
+        """Forgets users whose rows are freed."""
+        for column in (self.mark_U, self.append_ms_U, self.written_ms_U):
+            column[user_T] = 0
+        self.item_UL[user_T] = -1
+        queue_T = self._queue_U[: self.waiting]
+        kept_T = queue_T[self.mark_U[queue_T] == TOUCHED]
+        self._queue_U[: len(kept_T)] = kept_T
+        self._count[0] = len(kept_T)
+
+    def drop_items(self, item_T: Array) -> None:
+        """Forgets items whose rows are freed."""
+        self.item_UL[np.isin(self.item_UL, item_T)] = -1
+
     def judge(self, columns: Columns, users: IdTable, items: IdTable, dedup: Dedup) -> None:
         """Judges arriving interactions against the lists confirmed before the log had them; call before they are applied."""
         judge_columns(columns, users, items, dedup, self.written_ms_U, self.item_UL, self.served)

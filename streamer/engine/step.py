@@ -1,7 +1,8 @@
 """The compiled step: folds a micro-batch of columns into the state, record by record and group by group.
 
-It stops where a block of the head is due (the learner runs, then the step goes on at the same record) and where a pool needs room.
-Both points are functions of the records alone, so however a log is cut into micro-batches the state is the same.
+It stops where a block of the head is due (the learner runs, then the step goes on at the same record), where a table has as
+many rows as allowed, and where a pool needs room. These points are functions of the records alone, so however a log is cut
+into micro-batches the state is the same.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from streamer.head.bilinear import BLOCK_EXAMPLES, BLOCK_FIRST_MS, BLOCK_RECORDS
 from streamer.ranking.scratch import Scratch
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
-from streamer.tables.ids import ROWS_USED, find_or_add_id, mix
+from streamer.tables.ids import FREE_USED, ROWS_USED, find_id, find_or_add_id, mix
 from streamer.windows.dedup import is_late, remember_id, seen_before
 from streamer.windows.forgotten import is_forgotten
 from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
 from streamer.windows.users import push_window, take_contribution
 
-DONE, BLOCK_DUE, NEEDS_ROOM = range(3)
+DONE, BLOCK_DUE, NEEDS_ROOM, FULL = range(4)
 IMPRESSION = int(EventType.IMPRESSION)
 
 
@@ -39,7 +40,7 @@ class Touched(NamedTuple):
 
 @kernel
 def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touched, scratch: Scratch) -> tuple[int, int]:
-    """Applies records from ``start`` on; returns (DONE, BLOCK_DUE or NEEDS_ROOM, the record to go on with)."""
+    """Applies records from ``start`` on; returns (DONE, BLOCK_DUE, NEEDS_ROOM or FULL, the record to go on with)."""
     for n in range(start, len(columns.type_N)):
         time_ms = columns.time_N[n]
         clamped = time_ms > columns.append_N[n] + rules.clock_ahead_ms_max
@@ -59,6 +60,8 @@ def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touc
             continue
         if block_is_due(state, rules, time_ms):
             return BLOCK_DUE, n
+        if tables_are_full(state, rules, columns.item_first_N1[n + 1] - columns.item_first_N1[n]):
+            return FULL, n
         if not pools_have_room(state, rules):
             return NEEDS_ROOM, n
         if clamped:
@@ -78,6 +81,16 @@ def block_is_due(state: State, rules: Rules, time_ms: int) -> bool:
         return False
     full = block[BLOCK_RECORDS] >= rules.block_records or block[BLOCK_EXAMPLES] >= rules.block_records
     return full or time_ms > block[BLOCK_FIRST_MS] + rules.block_ms_max
+
+
+@kernel
+def tables_are_full(state: State, rules: Rules, items: int) -> bool:
+    """Whether one more user or that many more items are more than allowed."""
+    users_used, items_used = state.users.ids.used, state.items.ids.used
+    return (
+        users_used[ROWS_USED] - users_used[FREE_USED] + 1 > rules.users_max
+        or items_used[ROWS_USED] - items_used[FREE_USED] + items > rules.items_max
+    )
 
 
 @kernel
@@ -122,12 +135,12 @@ def apply_event(state: State, rules: Rules, columns: Columns, n: int, time_ms: i
 @kernel
 def item_of(state: State, rules: Rules, columns: Columns, m: int) -> int:
     """The row of an item reference; a new item is admitted."""
-    rows = state.items.ids.used[ROWS_USED]
-    item = find_or_add_id(
-        state.items.ids, columns.item_M[m], columns.item_text, columns.item_start_M1[m], columns.item_start_M1[m + 1] - 1
-    )
-    if item == rows:
+    ids, start, stop = state.items.ids, columns.item_start_M1[m], columns.item_start_M1[m + 1] - 1
+    item = find_id(ids, columns.item_M[m], columns.item_text, start, stop)
+    if item < 0:
+        item = find_or_add_id(ids, columns.item_M[m], columns.item_text, start, stop)
         admit_item(state.head, item, rules.seed)
+        state.trends.tick_I[item] = state.trends.tick[0]
     return item
 
 

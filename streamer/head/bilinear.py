@@ -150,7 +150,8 @@ def admit_item(head: Head, row: int, seed: int) -> None:
     draw_rows(head.free_ID, row, row + 1, seed, 0, INIT_SCALE)
     head.bias_I[row] = 0.0
     head.square_I[row] = 0.0
-    head.fused_ID[row, :] = head.free_ID[row, :]
+    for d in range(DIMENSIONS):
+        head.fused_ID[row, d] = head.free_ID[row, d]
 
 
 @kernel
@@ -166,8 +167,8 @@ def note_example(head: Head, block: Block, context_W: Array, length: int, target
     if length == 0 or n == len(block.target_B):
         return
     used = min(length, CONTEXT)
-    block.context_BN[n, :used] = context_W[:used]
-    block.context_BN[n, used:] = 0  # else what an earlier block left would tell a restored table from one that never stopped
+    for at in range(CONTEXT):
+        block.context_BN[n, at] = context_W[at] if at < used else 0  # nothing of an earlier block stays
     block.length_B[n] = used
     block.target_B[n] = target
     block.weight_B[n] = weight
@@ -175,9 +176,9 @@ def note_example(head: Head, block: Block, context_W: Array, length: int, target
 
 
 @inner_kernel
-def fill_query(head: Head, context_W: Array, length: int, query_D: Array) -> None:
-    """fused(u) of a context."""
-    mean_D = np.zeros(DIMENSIONS, np.float32)
+def fill_query(head: Head, context_W: Array, length: int, mean_D: Array, query_D: Array) -> None:
+    """fused(u) of a context; ``mean_D`` is working memory."""
+    mean_D[:] = 0.0
     decay = np.float32(1.0)
     total = np.float32(0.0)
     for n in range(min(length, CONTEXT)):
@@ -218,12 +219,12 @@ def draw_negatives(head: Head, items: int, seed: int, negative_N: Array, log_odd
             negative_N[n] = head.recent_T[random_below(bits, noted)]
         else:
             negative_N[n] = random_below(bits, items)
-    for n in range(count):
-        log_odds_N[n] = sampling_log_odds(head, items, noted, negative_N[n], count)
+    fill_log_odds(head, items, negative_N, count, log_odds_N)
 
 
 @kernel
-def sampling_log_odds(head: Head, items: int, noted: int, item: int, count: int) -> np.float32:
-    """log(N q(v)) under the mixture of ``draw_negatives``."""
-    chance = 0.5 / items + 0.5 * head.recent_count_I[item] / max(noted, 1)
-    return np.float32(np.log(count * chance))
+def fill_log_odds(head: Head, items: int, item_N: Array, count: int, log_odds_N: Array) -> None:
+    """log(N q(v)) of each item under the mixture of ``draw_negatives``, N = ``count``."""
+    noted = max(min(head.recent[0], RECENT_TARGETS), 1)
+    for n in range(len(item_N)):
+        log_odds_N[n] = np.log(count * (0.5 / items + 0.5 * head.recent_count_I[item_N[n]] / noted))

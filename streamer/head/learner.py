@@ -17,7 +17,6 @@ from streamer.head.bilinear import (
     BLOCK_EXAMPLES,
     CURSOR,
     RECENCY,
-    RECENT_TARGETS,
     REFRESHED,
     SKIPPED,
     SQUARE_DECAY,
@@ -25,7 +24,7 @@ from streamer.head.bilinear import (
     Block,
     Head,
     draw_negatives,
-    sampling_log_odds,
+    fill_log_odds,
 )
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
@@ -99,8 +98,8 @@ class Learner:
         everything = np.concatenate([np.where(used_BC, context_BC, target_B[:, None]).ravel(), target_B, negative_N])
         item_T, place = np.unique(everything, return_inverse=True)
         cut = context_BC.size
-        noted = min(int(head.recent[0]), RECENT_TARGETS)
-        target_odds_B = np.array([sampling_log_odds(head, live, noted, item, self._negatives) for item in target_B], np.float32)
+        target_odds_B = np.zeros(examples, np.float32)
+        fill_log_odds(head, live, target_B, self._negatives, target_odds_B)
         return Batch(
             item_T=item_T,
             content_TE=content.of_rows(items, item_T) if content.width else np.zeros((len(item_T), 0), np.float32),

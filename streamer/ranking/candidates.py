@@ -12,9 +12,11 @@ import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
 from streamer.ranking.scratch import (
+    DIRECT,
     LAST,
     NEAR,
     NEAR_BACK,
+    NOWHERE,
     RECENT,
     REPEAT,
     TREND,
@@ -31,6 +33,7 @@ from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
+from streamer.tables.search import place_of
 from streamer.windows.history import COUNT_HALF_LIFE, History
 
 FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 64, 32, 16, 8
@@ -136,20 +139,31 @@ def _add_row(
                 scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
 
 
-@leaf_kernel
+@kernel
 def _complete_row(
     pairs: Pairs, item: int, is_last: bool, decay: float, near: int, wide: int, first: int, scratch: Scratch
 ) -> None:
     scale = pairs.scale_I[item]
     near_factor = np.float32(1.0) / (pairs.near_total_I[item] + np.float32(PRIOR) * scale)
     wide_factor = np.float32(decay) / (pairs.wide_total_I[item] + np.float32(PRIOR) * scale)
-    start = pairs.rows.start_R[item]
-    for at in range(start + first, start + pairs.rows.length_R[item]):
-        place = find_candidate(scratch, pairs.item_P[at])
-        if place >= 0:
-            scratch.feature_FC[wide, place] += pairs.wide_P[at] * wide_factor
-            if is_last:
-                scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
+    start = pairs.rows.start_R[item] + first
+    stop = pairs.rows.start_R[item] + pairs.rows.length_R[item]
+    _spread(pairs.item_P, pairs.wide_P, start, stop, wide_factor, scratch, scratch.feature_FC[wide])
+    if is_last:
+        _spread(pairs.item_P, pairs.near_P, start, stop, near_factor, scratch, scratch.feature_FC[near])
+
+
+@leaf_kernel
+def _spread(item_P: Array, value_P: Array, start: int, stop: int, factor: np.float32, scratch: Scratch, into_C: Array) -> None:
+    """Adds the entries' values to the candidates that they belong to, without a branch: what belongs to none goes NOWHERE."""
+    item_C, direct_T = scratch.item_C, scratch.direct_T
+    for at in range(start, stop):
+        place = direct_T[item_P[at] & (DIRECT - 1)]
+        into_C[place if item_C[place] == item_P[at] else NOWHERE + (at & 15)] += value_P[at] * factor
+    for n in range(scratch.crowded[0]):
+        at = place_of(item_P, start, stop, item_C[scratch.crowded_C[n]])
+        if at < stop:
+            into_C[scratch.crowded_C[n]] += value_P[at] * factor
 
 
 @kernel

@@ -13,7 +13,7 @@ from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, WIDE, WIDE_BACK, Scr
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
-from streamer.windows.users import WINDOW, Users, read_window
+from streamer.windows.users import Users, read_window
 
 REASONS = 3
 """Terms given an entry, the largest first."""
@@ -56,7 +56,7 @@ def rank_users(
 
     A known user of whom nothing is left gets an empty list.
     """
-    context_W = np.zeros(WINDOW, np.int32)
+    context_W = scratch.context_W
     for n in range(len(lists.user_U)):
         user = lists.user_U[n]
         length = 0
@@ -69,9 +69,10 @@ def rank_users(
                 continue
         count = score(model, context_W, length, asker, exclude_seen, exclude_seen, scratch)
         if fixed:
-            scratch.weight_F[:] = model.gate.fixed_F
+            for f in range(len(scratch.weight_F)):
+                scratch.weight_F[f] = model.gate.fixed_F[f]
             weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
-        place_K = np.zeros(lists.item_UK.shape[1], np.int64)
+        place_K = scratch.place_C[: lists.item_UK.shape[1]]
         lists.count_U[n] = best_places(scratch.logit_C, count, place_K)
         for k in range(lists.count_U[n]):
             lists.item_UK[n, k] = scratch.item_C[place_K[k]]

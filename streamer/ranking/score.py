@@ -49,7 +49,7 @@ def score(
     gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, scratch)
     count = scratch.found[0]
     if length > 0:
-        fill_query(model.head, context_W, length, scratch.query_D)
+        fill_query(model.head, context_W, length, scratch.mean_D, scratch.query_D)
         neural_C = scratch.feature_FC[NEURAL]
         affinity(model.head, scratch.query_D, scratch.item_C, count, neural_C)
         center(neural_C, count)

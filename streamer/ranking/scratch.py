@@ -11,9 +11,14 @@ from streamer.tables.arrays import Array
 from streamer.tables.compile import leaf_kernel
 
 CANDIDATES = 1_024
+NOWHERE = CANDIDATES
+"""The first of 16 places beyond the candidates, where what belongs to none is added."""
 STRIDE = CANDIDATES + 16
-"""Of a feature's row: rows a power of two apart would share cache sets."""
-SLOTS = 8_192
+DIRECT = 16_384
+SLOTS = 4_096
+ITEM_BITS, PLACE_BITS = 31, 13
+STAMP_MAX = 1 << (63 - ITEM_BITS - PLACE_BITS)
+"""A slot of the hash set is one number, (stamp, item, place): a slot with another stamp than the present one is empty."""
 
 TERMS = (
     "transition",
@@ -33,6 +38,7 @@ NEAR, NEAR_BACK, WIDE, WIDE_BACK, RECENT, REPEAT, LAST, TREND = range(8)
 NEURAL = TREND + len(HALF_LIVES)
 FEATURES = NEURAL + 1
 ABSENT, EXCLUDED, FULL = -1, -2, -3
+_EXCLUDED_PLACE = (1 << PLACE_BITS) - 1
 
 
 class Scratch(NamedTuple):
@@ -44,46 +50,60 @@ class Scratch(NamedTuple):
     fixed_C: Array
     weight_F: Array
     phi_K: Array
+    mean_D: Array
     query_D: Array
+    wanted_G: Array
+    context_W: Array
+    place_C: Array
     found: Array
     """[candidates]."""
-    slot_item_S: Array
-    slot_place_S: Array
-    slot_stamp_S: Array
+    slot_S: Array
     stamp: Array
+    direct_T: Array
+    """Place of the candidate whose item has these low bits, NOWHERE where there is none: one look, no search."""
+    crowded_C: Array
+    """Places of candidates that found their direct place taken."""
+    crowded: Array
 
 
 def new_scratch(dimensions: int, context_features: int) -> Scratch:
     """Memory for one thread."""
     return Scratch(
-        item_C=np.zeros(CANDIDATES, np.int32),
+        item_C=np.full(STRIDE, -1, np.int32),
         feature_FC=np.zeros((FEATURES, STRIDE), np.float32),
         logit_C=np.zeros(CANDIDATES, np.float32),
         fixed_C=np.zeros(CANDIDATES, np.float32),
         weight_F=np.zeros(FEATURES, np.float32),
         phi_K=np.zeros(context_features, np.float32),
+        mean_D=np.zeros(dimensions, np.float32),
         query_D=np.zeros(dimensions, np.float32),
+        wanted_G=np.zeros(CANDIDATES, np.int64),
+        context_W=np.zeros(CANDIDATES, np.int32),
+        place_C=np.zeros(CANDIDATES, np.int64),
         found=np.zeros(1, np.int64),
-        slot_item_S=np.zeros(SLOTS, np.int32),
-        slot_place_S=np.zeros(SLOTS, np.int32),
-        slot_stamp_S=np.zeros(SLOTS, np.int64),
+        slot_S=np.zeros(SLOTS, np.int64),
+        direct_T=np.full(DIRECT, NOWHERE, np.int16),
+        crowded_C=np.zeros(CANDIDATES, np.int32),
+        crowded=np.zeros(1, np.int64),
         stamp=np.zeros(1, np.int64),
     )
 
 
 @leaf_kernel
-def _slot_of(scratch: Scratch, item: int) -> np.int64:
-    mask = np.uint64(SLOTS - 1)
-    slot = ((np.uint64(item) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
-    while scratch.slot_stamp_S[slot] == scratch.stamp[0] and scratch.slot_item_S[slot] != item:
-        slot = (slot + np.uint64(1)) & mask
-    return np.int64(slot)
+def _first_slot(item: np.int64) -> np.int64:
+    return ((item * 0x9E3779B1) >> 12) & (SLOTS - 1)
 
 
 @leaf_kernel
 def start_candidates(scratch: Scratch) -> None:
     """Forgets the candidates of the scoring before."""
     scratch.stamp[0] += 1
+    if scratch.stamp[0] == STAMP_MAX:
+        scratch.stamp[0] = 1
+        scratch.slot_S[:] = 0
+    for place in range(scratch.found[0]):
+        scratch.direct_T[scratch.item_C[place] & (DIRECT - 1)] = NOWHERE
+    scratch.crowded[0] = 0
     scratch.feature_FC[:, : scratch.found[0]] = 0.0
     scratch.found[0] = 0
 
@@ -91,31 +111,56 @@ def start_candidates(scratch: Scratch) -> None:
 @leaf_kernel
 def find_candidate(scratch: Scratch, item: int) -> int:
     """The place of a candidate, ABSENT or EXCLUDED."""
-    slot = _slot_of(scratch, item)
-    return scratch.slot_place_S[slot] if scratch.slot_stamp_S[slot] == scratch.stamp[0] else ABSENT
+    wanted = (scratch.stamp[0] << ITEM_BITS) | np.int64(item)
+    slot = _first_slot(np.int64(item))
+    while True:
+        entry = scratch.slot_S[slot]
+        if entry >> PLACE_BITS == wanted:
+            place = entry & _EXCLUDED_PLACE
+            return EXCLUDED if place == _EXCLUDED_PLACE else place
+        if entry >> (ITEM_BITS + PLACE_BITS) != scratch.stamp[0]:
+            return ABSENT
+        slot = (slot + 1) & (SLOTS - 1)
+
+
+@leaf_kernel
+def _put(scratch: Scratch, item: int, place: int) -> int:
+    """Puts an item that is not there into the set; what is there already keeps its place, which is returned."""
+    wanted = (scratch.stamp[0] << ITEM_BITS) | np.int64(item)
+    slot = _first_slot(np.int64(item))
+    while True:
+        entry = scratch.slot_S[slot]
+        if entry >> PLACE_BITS == wanted:
+            return entry & _EXCLUDED_PLACE
+        if entry >> (ITEM_BITS + PLACE_BITS) != scratch.stamp[0]:
+            scratch.slot_S[slot] = (wanted << PLACE_BITS) | place
+            return place
+        slot = (slot + 1) & (SLOTS - 1)
 
 
 @leaf_kernel
 def exclude_item(scratch: Scratch, item: int) -> None:
-    """The item can be no candidate of this scoring."""
-    slot = _slot_of(scratch, item)
-    scratch.slot_item_S[slot] = item
-    scratch.slot_stamp_S[slot] = scratch.stamp[0]
-    scratch.slot_place_S[slot] = EXCLUDED
+    """The item can be no candidate of this scoring; called before any is added."""
+    _put(scratch, item, _EXCLUDED_PLACE)
 
 
 @leaf_kernel
 def add_candidate(scratch: Scratch, item: int) -> int:
     """The place of the item among the candidates, where it may be one; EXCLUDED or FULL else."""
-    slot = _slot_of(scratch, item)
-    if scratch.slot_stamp_S[slot] == scratch.stamp[0]:
-        return scratch.slot_place_S[slot]
-    place = scratch.found[0]
-    if place == CANDIDATES:
-        return FULL
-    scratch.found[0] = place + 1
-    scratch.slot_item_S[slot] = item
-    scratch.slot_stamp_S[slot] = scratch.stamp[0]
-    scratch.slot_place_S[slot] = place
-    scratch.item_C[place] = item
+    found = scratch.found[0]
+    if found == CANDIDATES:
+        place = find_candidate(scratch, item)
+        return FULL if place == ABSENT else place
+    place = _put(scratch, item, found)
+    if place == _EXCLUDED_PLACE:
+        return EXCLUDED
+    if place == found:
+        scratch.found[0] = found + 1
+        scratch.item_C[place] = item
+        direct = item & (DIRECT - 1)
+        if scratch.direct_T[direct] == NOWHERE:
+            scratch.direct_T[direct] = place
+        else:
+            scratch.crowded_C[scratch.crowded[0]] = place
+            scratch.crowded[0] += 1
     return place

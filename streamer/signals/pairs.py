@@ -15,6 +15,7 @@ import numpy as np
 from streamer.tables.arrays import Array, capacity_for, grown, resized
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
+from streamer.tables.search import place_of
 
 CONTEXT = 10
 """Interactions of the window that an event is paired with."""
@@ -110,9 +111,7 @@ def add_pair(pairs: Pairs, row: int, item: int, near: float, wide: float, neighb
     pairs.wide_total_I[row] += wide_add
     start = pairs.rows.start_R[row]
     length = pairs.rows.length_R[row]
-    at = start
-    while at < start + length and pairs.item_P[at] != item:
-        at += 1
+    at = place_of(pairs.item_P, start, start + length, item)
     if at == start + length:
         at = _place_for_new(pairs, row, item, neighbours_max)
         start = pairs.rows.start_R[row]
@@ -182,3 +181,18 @@ def count_pairs(
             add_pair(forward, other, item, near, wide, neighbours_max)
             add_pair(reverse, item, other, near, wide, neighbours_max)
         wide *= WIDE_DECAY
+
+
+@kernel
+def drop_items(pairs: Pairs, gone_I: Array) -> None:
+    """Takes items out of every row; the others keep their order, and the totals what they were."""
+    rows = pairs.rows
+    for row in range(len(rows.start_R)):
+        start, kept = rows.start_R[row], 0
+        for at in range(start, start + rows.length_R[row]):
+            if not gone_I[pairs.item_P[at]]:
+                pairs.item_P[start + kept] = pairs.item_P[at]
+                pairs.near_P[start + kept] = pairs.near_P[at]
+                pairs.wide_P[start + kept] = pairs.wide_P[at]
+                kept += 1
+        rows.length_R[row] = kept

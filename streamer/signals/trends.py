@@ -12,6 +12,7 @@ import numpy as np
 
 from streamer.tables.arrays import Array, grown, resized
 from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.search import place_of
 
 HALF_LIVES = (3.0, 10.0, 30.0, 100.0, 1_000.0, 10_000.0, np.inf)
 """In interactions of the whole stream (H of them); the last is popularity for ever."""
@@ -91,9 +92,7 @@ def _raise_in_top(trends: Trends, half: int, item: int, key: float) -> None:
     length = trends.length_H[half]
     if length == TOP and key <= trends.key_HT[half, TOP - 1]:
         return
-    at = 0
-    while at < length and trends.top_HT[half, at] != item:
-        at += 1
+    at = place_of(trends.top_HT[half], 0, length, item)
     if at == length:
         if length < TOP:
             trends.length_H[half] = length + 1

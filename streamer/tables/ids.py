@@ -125,6 +125,31 @@ def live_rows(table: IdTable) -> int:
     return int(table.used[ROWS_USED] - table.used[FREE_USED])
 
 
+def free_rows(table: IdTable, row_T: Array) -> IdTable:
+    """The table without the ids of those rows, which new ids will get; the text of the others is moved together."""
+    rows, freed = int(table.used[ROWS_USED]), int(table.used[FREE_USED])
+    table.size_R[row_T] = 0
+    table.hash_R[row_T] = 0
+    table.free_R[freed : freed + len(row_T)] = row_T[::-1]
+    text_B = np.zeros_like(table.text_B)
+    table.used[TEXT_USED] = move_text(table.text_B, table.start_R, table.size_R, rows, text_B)
+    table.used[FREE_USED] = freed + len(row_T)
+    return reindexed(table._replace(text_B=text_B))
+
+
+@kernel
+def move_text(from_B: Array, start_R: Array, size_R: Array, rows: int, into_B: Array) -> int:
+    """Copies the ids of live rows one after the other; returns the bytes used."""
+    used = 0
+    for row in range(rows):
+        start = start_R[row]
+        start_R[row] = used
+        for at in range(size_R[row]):
+            into_B[used + at] = from_B[start + at]
+        used += size_R[row]
+    return used
+
+
 @leaf_kernel
 def mix(x: np.uint64) -> np.uint64:
     """Finalizer of splitmix64 (Steele, Lea, Flood 2014)."""

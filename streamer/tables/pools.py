@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import Array, grown, resized
-from streamer.tables.compile import leaf_kernel
+from streamer.tables.compile import kernel, leaf_kernel
 
 CLASSES = 16
 CLASS_SIZE_MIN = 4
@@ -105,3 +105,10 @@ def give_piece(rows: Rows, row: int) -> None:
 def room_of(rows: Rows, row: int) -> int:
     """Entries that the row's piece can hold."""
     return 0 if rows.class_R[row] < 0 else CLASS_SIZE_MIN << rows.class_R[row]
+
+
+@kernel
+def give_pieces(rows: Rows, row_T: Array) -> None:
+    """``give_piece`` for several rows."""
+    for n in range(len(row_T)):
+        give_piece(rows, row_T[n])

@@ -12,6 +12,7 @@ import numpy as np
 from streamer.tables.arrays import Array, capacity_for, grown, resized
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
+from streamer.tables.search import place_of
 
 COUNT_HALF_LIFE = 64.0
 """In the user's own interactions: how fast an item's count fades."""
@@ -80,21 +81,27 @@ def history_in(tables: dict[str, Array], users: int) -> History:
 def touch_history(history: History, user: int, item: int, turn: int, items_max: int) -> bool:
     """Notes one interaction as the user's ``turn``-th; returns whether the item was there already."""
     rows = history.rows
-    start = rows.start_R[user]
-    oldest = start
-    for at in range(start, start + rows.length_R[user]):
-        if history.item_P[at] == item:
-            faded = history.count_P[at] * 2.0 ** (-(turn - history.turn_P[at]) / COUNT_HALF_LIFE)
-            history.count_P[at] = np.float32(faded + 1.0)
-            history.turn_P[at] = turn
-            return True
-        if history.turn_P[at] < history.turn_P[oldest]:
-            oldest = at
-    place = oldest if rows.length_R[user] >= items_max else _append_place(history, user)
+    start, stop = rows.start_R[user], rows.start_R[user] + rows.length_R[user]
+    at = place_of(history.item_P, start, stop, item)
+    if at < stop:
+        faded = history.count_P[at] * 2.0 ** (-(turn - history.turn_P[at]) / COUNT_HALF_LIFE)
+        history.count_P[at] = np.float32(faded + 1.0)
+        history.turn_P[at] = turn
+        return True
+    place = _oldest_place(history, start, stop) if rows.length_R[user] >= items_max else _append_place(history, user)
     history.item_P[place] = item
     history.count_P[place] = 1.0
     history.turn_P[place] = turn
     return False
+
+
+@kernel
+def _oldest_place(history: History, start: int, stop: int) -> int:
+    oldest = start
+    for at in range(start + 1, stop):
+        if history.turn_P[at] < history.turn_P[oldest]:
+            oldest = at
+    return oldest
 
 
 @leaf_kernel
@@ -117,10 +124,15 @@ def _append_place(history: History, user: int) -> int:
 
 
 @kernel
-def knows_item(history: History, user: int, item: int) -> bool:
-    """Whether the item is in the user's history; stores nothing."""
-    start = history.rows.start_R[user]
-    for at in range(start, start + history.rows.length_R[user]):
-        if history.item_P[at] == item:
-            return True
-    return False
+def drop_from_history(history: History, gone_I: Array) -> None:
+    """Takes items out of every history; the others keep their order."""
+    rows = history.rows
+    for user in range(len(rows.start_R)):
+        start, kept = rows.start_R[user], 0
+        for at in range(start, start + rows.length_R[user]):
+            if not gone_I[history.item_P[at]]:
+                history.item_P[start + kept] = history.item_P[at]
+                history.count_P[start + kept] = history.count_P[at]
+                history.turn_P[start + kept] = history.turn_P[at]
+                kept += 1
+        rows.length_R[user] = kept

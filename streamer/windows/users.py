@@ -13,6 +13,8 @@ from streamer.tables.ids import IdTable, id_table_in, id_tables_out, new_id_tabl
 WINDOW = 20
 """Interactions a window holds (W)."""
 HOUR_MS = 3_600_000
+GONE = -1
+"""In a window: an item whose row was freed."""
 
 
 class Users(NamedTuple):
@@ -87,10 +89,23 @@ def push_window(users: Users, user: int, item: int, kind: int, time_ms: int) -> 
 def read_window(users: Users, user: int, item_W: Array) -> int:
     """Writes the window's items, newest first, into ``item_W``; returns how many there are."""
     pushed = users.pushed_U[user]
-    count = min(pushed, WINDOW)
-    for n in range(count):
-        item_W[n] = users.item_UW[user, (pushed - 1 - n) % WINDOW]
+    count = 0
+    for n in range(min(pushed, WINDOW)):
+        item = users.item_UW[user, (pushed - 1 - n) % WINDOW]
+        if item != GONE:
+            item_W[count] = item
+            count += 1
     return count
+
+
+@kernel
+def drop_from_windows(users: Users, gone_I: Array) -> None:
+    """Takes items out of every window; their places stay, empty."""
+    for user in range(len(users.pushed_U)):
+        for place in range(min(users.pushed_U[user], WINDOW)):
+            item = users.item_UW[user, place]
+            if item != GONE and gone_I[item]:
+                users.item_UW[user, place] = GONE
 
 
 @kernel

@@ -16,11 +16,11 @@ from streamer.head.bilinear import (
     admit_item,
     affinity,
     draw_negatives,
+    fill_log_odds,
     fill_query,
     new_block,
     new_head,
     note_example,
-    sampling_log_odds,
     with_text_width,
 )
 from streamer.head.learner import Batch, Learner, Parameters, gradient_by_hand
@@ -104,7 +104,9 @@ def test_negatives_come_as_often_as_their_log_odds_say(targets):
     assert expected_I.sum() == pytest.approx(1.0, abs=1e-5)
     error_I = np.abs(seen_I / (draws * steps) - expected_I) / np.sqrt(expected_I / (draws * steps))
     assert error_I.max() < 5.0  # standard errors
-    assert odds_I.tolist() == [sampling_log_odds(head, ITEMS, min(targets, RECENT_TARGETS), n, draws) for n in range(ITEMS)]
+    again_I = np.zeros(ITEMS, np.float32)
+    fill_log_odds(head, ITEMS, np.arange(ITEMS, dtype=np.int32), draws, again_I)
+    assert odds_I.tolist() == again_I.tolist()
 
 
 def test_recent_targets_are_counted_as_they_leave():
@@ -122,7 +124,7 @@ def test_affinity_is_the_bilinear_form_of_the_window_and_the_item(seed, length):
     head.bias_I[:] = rng.normal(size=ITEMS)
     context_W, item_C = rng.integers(0, ITEMS, 20).astype(np.int32), np.arange(ITEMS, dtype=np.int32)
     query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
-    fill_query(head, context_W, length, query_D)
+    fill_query(head, context_W, length, np.ones(DIMENSIONS, np.float32), query_D)
     affinity(head, query_D, item_C, ITEMS, out_C)
     used = context_W[: min(length, CONTEXT)]
     weight_C = 0.8 ** np.arange(len(used))
@@ -144,7 +146,7 @@ def test_a_step_makes_the_targets_likelier_and_refreshes_what_scoring_reads(widt
     fused_ID = head.free_ID + content.of_rows(catalog, np.arange(ITEMS)) @ head.text_ED if width else head.free_ID
     assert head.fused_ID == pytest.approx(fused_ID, abs=1e-5)
     query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
-    fill_query(head, np.full(20, 4, np.int32), 3, query_D)
+    fill_query(head, np.full(20, 4, np.int32), 3, np.zeros(DIMENSIONS, np.float32), query_D)
     affinity(head, query_D, np.arange(ITEMS, dtype=np.int32), ITEMS, out_C)
     assert int(out_C.argmax()) == 14
 

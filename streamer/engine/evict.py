@@ -1,0 +1,107 @@
+"""Keeping tables within their bounds: when users or items are as many as allowed, the least recently active sixteenth goes.
+
+A row is freed only after everything that refers to it: nothing learned of the old id is left for the new one. It happens at a record
+of the log, when a table is full, so it is the same however the log is cut. Rare, and linear in the tables.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.catalog.vectors import ContentVectors
+from streamer.engine.state import State
+from streamer.head.bilinear import BLOCK_EXAMPLES, RECENT_TARGETS, Head
+from streamer.signals.pairs import Pairs, drop_items
+from streamer.signals.trends import Trends
+from streamer.tables.arrays import Array
+from streamer.tables.ids import ROWS_USED, free_rows, live_rows
+from streamer.tables.pools import give_pieces
+from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, Group
+from streamer.windows.history import drop_from_history
+from streamer.windows.users import drop_from_windows
+
+SHARE = 16
+
+
+def evict_users(state: State, users_max: int) -> tuple[State, Array]:
+    """Frees the rows of the users who were active longest ago, but for the one of the open group; returns them too."""
+    rows = int(state.users.ids.used[ROWS_USED])
+    live_U = state.users.ids.size_R[:rows] > 0
+    if state.group.state[USER] != NOBODY:
+        live_U[state.group.state[USER]] = False
+    gone_T = _first_by(state.users.last_ms_U[:rows], live_U, max(1, users_max // SHARE))
+    for column in state.users[1:]:
+        column[gone_T] = 0
+    give_pieces(state.history.rows, gone_T)
+    return state._replace(users=state.users._replace(ids=free_rows(state.users.ids, gone_T))), gone_T
+
+
+def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[State, Array]:
+    """Frees the rows of the items that were chosen longest ago, but for those that open groups and blocks hold; returns them too."""
+    rows = int(state.items.ids.used[ROWS_USED])
+    live_I = state.items.ids.size_R[:rows] > 0
+    live_I[_held(state)] = False
+    gone_T = _first_by(state.trends.tick_I[:rows], live_I, max(1, items_max // SHARE))
+    gone_I = np.zeros(len(state.items.flags_I), np.bool_)
+    gone_I[gone_T] = True
+    drop_from_windows(state.users, gone_I)
+    drop_from_history(state.history, gone_I)
+    for pairs in (state.forward, state.reverse):
+        _drop_pairs(pairs, gone_T, gone_I)
+    _drop_trends(state.trends, gone_T, gone_I)
+    _clear_head(state.head, gone_T)
+    state.items.flags_I[gone_T] = 0
+    content.drop(state.items, gone_T)
+    return state._replace(items=state.items._replace(ids=free_rows(state.items.ids, gone_T))), gone_T
+
+
+def is_full(state: State, users_max: int, items_max: int, items_wanted: int) -> tuple[bool, bool]:
+    """Whether one more user, and that many more items, are more than allowed."""
+    return live_rows(state.users.ids) + 1 > users_max, live_rows(state.items.ids) + items_wanted > items_max
+
+
+def _first_by(age_R: Array, allowed_R: Array, count: int) -> Array:
+    """The allowed rows of smallest ``age_R``, ties by row, in order of row."""
+    row_T = np.flatnonzero(allowed_R)
+    return np.sort(row_T[np.argsort(age_R[row_T], kind="stable")[:count]])
+
+
+def _held(state: State) -> Array:
+    group: Group = state.group
+    examples = int(state.block.state[BLOCK_EXAMPLES])
+    recent = min(int(state.head.recent[0]), RECENT_TARGETS)
+    return np.concatenate(
+        [
+            group.context_W[: int(group.state[LENGTH])],
+            group.target_G[: int(group.state[COUNT])],
+            state.block.context_BN[:examples].ravel(),
+            state.block.target_B[:examples],
+            state.head.recent_T[:recent],
+        ]
+    )
+
+
+def _drop_pairs(pairs: Pairs, gone_T: Array, gone_I: Array) -> None:
+    give_pieces(pairs.rows, gone_T)
+    pairs.scale_I[gone_T] = 1.0
+    pairs.near_total_I[gone_T] = 0.0
+    pairs.wide_total_I[gone_T] = 0.0
+    drop_items(pairs, gone_I)
+
+
+def _drop_trends(trends: Trends, gone_T: Array, gone_I: Array) -> None:
+    trends.value_IH[gone_T] = 0.0
+    trends.tick_I[gone_T] = 0
+    for half in range(len(trends.length_H)):
+        length = int(trends.length_H[half])
+        stay = np.flatnonzero(~gone_I[trends.top_HT[half, :length]])
+        for table in (trends.top_HT, trends.key_HT):
+            kept = table[half, stay]
+            table[half] = 0
+            table[half, : len(stay)] = kept
+        trends.length_H[half] = len(stay)
+
+
+def _clear_head(head: Head, gone_T: Array) -> None:
+    for column in (head.free_ID, head.bias_I, head.square_I, head.fused_ID, head.recent_count_I):
+        column[gone_T] = 0
