@@ -1,7 +1,7 @@
 # `make demo` shows the main job, `make check` is what CI runs. Each target installs what it needs first.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install kafka demo test chaos lint types check bench clean
+.PHONY: help install kafka demo test chaos bounds lint types check bench clean
 
 # The first of these that is 3.11 or later; looked for only when the environment is made.
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
@@ -14,6 +14,7 @@ JARS := .kafka/libs
 DEBIAN_PACKAGES := openjdk-17-jre-headless maven
 SOURCES := $(wildcard streamer/*.py streamer/*/*.py)
 PYTEST_ARGS ?=
+ENGINE_TESTS := $(wildcard $(addprefix tests/unit/test_,tables_*.py windows_*.py signals_*.py head_*.py ranking_*.py))
 
 java_works = java -version >/dev/null 2>&1
 maven_works = mvn -version >/dev/null 2>&1
@@ -25,6 +26,7 @@ help:
 	@echo "make check     lint, types and every test, as CI runs them"
 	@echo "make test      tests alone (PYTEST_ARGS='tests/unit -k window'), lint, types: the other parts of check"
 	@echo "make chaos     the tests that kill workers, at full size: 50,000 events, ten kills, several minutes"
+	@echo "make bounds    the tests of kernels with every index checked (compiles them anew, minutes)"
 	@echo "make bench     throughput and latency on this machine"
 	@echo "make clean     removes caches and build outputs; keeps $(VENV), $(JARS) and .streamer"
 
@@ -75,6 +77,9 @@ chaos: PYTEST_ARGS := -m chaos $(PYTEST_ARGS)
 chaos: test
 
 check: lint types test
+
+bounds: install
+	NUMBA_BOUNDSCHECK=1 $(PY) -m pytest tests/laws/test_engine_laws.py $(ENGINE_TESTS)
 
 bench: install
 	$(PY) -m benchmarks

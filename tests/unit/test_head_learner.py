@@ -15,6 +15,8 @@ from streamer.head.bilinear import (
     STEP,
     admit_item,
     affinity,
+    block_in,
+    block_out,
     draw_negatives,
     fill_log_odds,
     fill_query,
@@ -113,6 +115,19 @@ def test_recent_targets_are_counted_as_they_leave():
     head, block, *_ = head_of(ITEMS)
     noted(head, block, RECENT_TARGETS + 500, np.random.default_rng(2))
     assert head.recent_count_I.tolist() == np.bincount(head.recent_T, minlength=ITEMS).tolist()
+
+
+def test_a_block_keeps_nothing_of_the_block_before_it():
+    head, block, catalog, content = head_of(ITEMS)
+    note_example(head, block, np.arange(5, 25, dtype=np.int32), 20, 3, 1.0)
+    Learner(learning_rate=0.05, negatives=16, seed=5).learn(head, block, catalog, content)
+    note_example(head, block, np.arange(5, 25, dtype=np.int32), 2, 3, 1.0)
+    again = block_in(block_out(block), 64)
+    assert block.context_BN[0].tolist() == [5, 6] + [0] * (CONTEXT - 2)
+    note_example(head, block, np.arange(5, 25, dtype=np.int32), 1, 4, 1.0)
+    note_example(head, again, np.arange(5, 25, dtype=np.int32), 1, 4, 1.0)
+    ours, theirs = block_out(block), block_out(again)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 @settings(deadline=None, max_examples=20)
