@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from streamer.encoders import EncoderUnavailable
 from streamer.snapshots import Override
 
 logger = logging.getLogger(__name__)
+
+GIL_SWITCH_S = 0.0005
+"""The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
 
 class WallClock:
@@ -66,6 +70,7 @@ class Worker:
 @contextlib.contextmanager
 def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Worker]:
     """An owner with its ports open and its page up; everything is closed at the end."""
+    sys.setswitchinterval(GIL_SWITCH_S)
     measurements = Measurements()
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:
