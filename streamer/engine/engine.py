@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
@@ -76,6 +77,7 @@ class Engine:
 
     def __init__(self, config: Config, fold: dict[str, Array] | None = None, publisher: dict[str, Array] | None = None) -> None:
         """Starts empty, or from the fold tables and the publisher tables of a snapshot."""
+        threadpool_limits(1, user_api="blas")  # more threads would regroup sums, and the bits of the head with them
         self._config = config
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
