@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.measurements import Measurements
 from consumers.publisher import Publisher, Rendered, Shared
@@ -74,7 +76,7 @@ class Tenure:
         self._ending = threading.Event()
         self._dropped = threading.Event()
         self._shared: Shared = {}
-        self._refused: list[np.ndarray] = []
+        self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self.counters: dict[str, object] = birth.engine.counters()
         self.snapshot = birth.parent.name if birth.parent else None
         self.applied_since_gather = 0
@@ -198,12 +200,14 @@ class Tenure:
         published = self._engine.published
         while self._publisher.outcomes:
             outcome = self._publisher.outcomes.popleft()
-            if outcome.written_ms is None:
-                published.touch(outcome.rendered.user_T)
-            else:
-                user_T, accepted_T = outcome.rendered.user_T, outcome.accepted_T
-                published.confirm(user_T[accepted_T], outcome.rendered.item_TL[accepted_T], outcome.written_ms)
-                self._refused.append(user_T[~accepted_T])
+            rendered, written_ms = outcome.rendered, outcome.written_ms
+            there_T = self._still_there(rendered.user_T, rendered.user_ids)
+            if written_ms is None:
+                published.touch(rendered.user_T[there_T])
+                continue
+            accepted_T, refused_T = there_T & outcome.accepted_T, np.flatnonzero(~outcome.accepted_T)
+            published.confirm(rendered.user_T[accepted_T], rendered.item_TL[accepted_T], written_ms)
+            self._refused.append((rendered.user_T[refused_T], [rendered.user_ids[n] for n in refused_T]))
         if self._publisher.must_rebuild.is_set():
             self._publisher.must_rebuild.clear()
             seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
@@ -218,7 +222,13 @@ class Tenure:
         reach: once it is there its lists are newer, whereas theirs may lack what happened meanwhile.
         """
         while self._refused:
-            self._engine.published.touch(self._refused.pop())
+            user_T, user_ids = self._refused.pop()
+            self._engine.published.touch(user_T[self._still_there(user_T, user_ids)])
+
+    def _still_there(self, user_T: NDArray[np.int32], user_ids: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Whether rows still are those users': an evicted user's row is free, or another's."""
+        present = self._engine.user_ids(user_T)
+        return np.array([now == then for now, then in zip(present, user_ids, strict=True)], np.bool_)
 
     def _publish(self, until_s: float) -> None:
         """Renders touched users' lists while there are any, the publisher takes them, and no work waits for long."""

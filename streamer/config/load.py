@@ -32,15 +32,17 @@ _LOWEST: dict[str, float] = {
     "signals.weight_purchase": 0,
     "ranking.publish_ms": 0,
     "ranking.sweep_users_per_s": 0,
+    "windows.users_max": 100,
     "catalog.items_max": 10_000,
 }
-"""Numbers that need not be positive, as all others must."""
+"""Bounds of numbers, where that is not "more than 0". Open blocks and recent targets hold several thousand items that can't be evicted."""
 
 _HIGHEST: dict[str, float] = {
     "seed": 2**63 - 1,
     "http.port": 65_535,
-    "windows.history_items_max": 4_096,
+    "windows.history_items_max": 2_048,
     "signals.neighbours_max": 4_096,
+    "head.block_records": 256,
 }
 _SECRET_BYTES_MAX = 65_536
 

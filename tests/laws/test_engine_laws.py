@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reference import ReferenceFold
 from streams import (
@@ -78,7 +78,7 @@ class TestOfEveryStream:
 
 
 @pytest.mark.usefixtures("room")
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=15, phases=[Phase.explicit, Phase.generate])  # to shrink long streams takes minutes
 @given(choices=LONG, cuts=st.lists(st.integers(1, 400), max_size=30), restore=st.sets(st.integers(0, 30)))
 def test_a_long_stream_cut_and_restored_anywhere_gives_the_tables_of_one_run(choices, cuts, restore):
     records = records_of(choices)
@@ -174,7 +174,7 @@ def test_a_forgotten_user_leaves_no_window_no_history_and_no_list_and_older_even
         assert row in engine.published.take(100)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=80, phases=[Phase.explicit, Phase.generate])
 @given(choices=st.one_of(STREAM, LONG))
 def test_counters_windows_and_blocks_are_those_of_the_readable_fold(choices):
     records, config = records_of(choices), tiny_config()
