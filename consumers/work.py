@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ from streamer.events.model import (
     Reject,
 )
 from streamer.ports import RecordBatch, TopicPartition
+
+logger = logging.getLogger(__name__)
 
 Operation = ItemDocument | DeletedItem | ItemVectors | Forget
 OWNER_TOPICS = (EVENTS, ITEMS, VECTORS, FORGET)
@@ -68,7 +71,14 @@ def _apply(engine: Engine, operation: Operation) -> None:
     elif isinstance(operation, Forget):
         engine.apply_forget(operation.user_id, operation.timestamp_ms or 0)
     elif operation.text is not None:
-        engine.apply_vector(operation.item_id, np.frombuffer(operation.text, np.float16))
+        _apply_vector(engine, operation.item_id, operation.text)
+
+
+def _apply_vector(engine: Engine, item_id: str, text: bytes) -> None:
+    try:
+        engine.apply_vector(item_id, np.frombuffer(text, np.float16))
+    except ValueError as error:  # another encoder's: the same at every restart, so it must not end the fold
+        logger.warning("item %r is recommended without its text: %s", item_id, error)
 
 
 def decode(batches: Sequence[RecordBatch], topic_ids: Mapping[str, str]) -> list[Work]:

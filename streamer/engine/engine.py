@@ -265,6 +265,13 @@ class Engine:
         if items_full:
             self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
             self.published.drop_items(item_T)
+        still_full = is_full(self.state, self.rules.users_max, self.rules.items_max, items)
+        if any(still_full):
+            msg = (
+                f"users_max {self.rules.users_max}, items_max {self.rules.items_max}: too small for what an open group and block hold; "
+                "raise windows.users_max or catalog.items_max"
+            )
+            raise RuntimeError(msg)
 
 
 def _gradient(config: Config) -> Gradient | None:
