@@ -46,7 +46,8 @@ from streamer.snapshots import (
 logger = logging.getLogger(__name__)
 
 POLL_MS = 100
-BUSY_POLL_MS = 5
+BUSY_POLL_MS = 20
+"""While the fold has work for longer than this."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
 LAG_EVERY_S = 2.0
 LAST_STEP_S_MAX = 10.0

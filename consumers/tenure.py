@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 QUEUE_MAX = 2
 IDLE_POLL_S = 0.01
-RANKED_AT_ONCE_MAX = 256
+RANKED_AT_ONCE_MAX = 128
+"""Lists in a portion: some 10 ms of the fold's time."""
 SWEEP_EVERY_S = 1.0
 SHARED_EVERY_S = 1.0
 GONE_MAX = 10_000
@@ -179,7 +180,7 @@ class Tenure:
         now_s = self._clock.monotonic_s()
         if (now_s - self._ranked_at_s) * 1_000 >= self._config.ranking.publish_ms:
             self._ranked_at_s = now_s
-            self._publish(now_s)
+            self._publish()
         if now_s - self._swept_at_s >= SWEEP_EVERY_S and not self.backlog:
             self._swept_at_s = now_s
             self._sweep()
@@ -230,11 +231,11 @@ class Tenure:
         present = self._engine.user_ids(user_T)
         return np.array([now == then for now, then in zip(present, user_ids, strict=True)], np.bool_)
 
-    def _publish(self, until_s: float) -> None:
-        """Renders touched users' lists while there are any, the publisher takes them, and no work waits for long."""
+    def _publish(self) -> None:
+        """Renders touched users' lists while there are any and the publisher takes them; one portion while work waits."""
         while self._engine.published.waiting and self._publisher.ready:
             self._publisher.put(self._render(self._engine.published.take(RANKED_AT_ONCE_MAX)))
-            if self.backlog and self._clock.monotonic_s() - until_s > self._config.ranking.publish_ms / 1_000:
+            if self.backlog:
                 return
 
     def _publish_all(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from streamer.tables.arrays import Array
 from streamer.tables.compile import inner_kernel, kernel
+from streamer.tables.fastmath import exp2_in_place
 
 PHI = 6
 """Features of the context (K): see ``fill_phi``."""
@@ -82,18 +83,31 @@ def weigh(feature_FC: Array, weight_F: Array, count: int, logit_C: Array) -> Non
             logit_C[n] += weight * row_C[n]
 
 
-@kernel
+@inner_kernel
 def softmax_in_place(logit_C: Array, count: int) -> None:
     """Probabilities of the candidates."""
     top = logit_C[0]
     for n in range(count):
         top = max(top, logit_C[n])
+    used_C = logit_C[:count]
+    for n in range(count):
+        used_C[n] = (used_C[n] - top) * np.float32(1.442695)
+    exp2_in_place(used_C)
     total = np.float32(0.0)
     for n in range(count):
-        logit_C[n] = np.exp(logit_C[n] - top)
-        total += logit_C[n]
+        total += used_C[n]
+    share = np.float32(1.0) / total
     for n in range(count):
-        logit_C[n] /= total
+        used_C[n] *= share
+
+
+@inner_kernel
+def expected_value(probability_C: Array, row_C: Array, count: int) -> np.float32:
+    """The mean of a feature over the candidates."""
+    total = np.float32(0.0)
+    for n in range(count):
+        total += probability_C[n] * row_C[n]
+    return total
 
 
 @kernel
@@ -103,9 +117,7 @@ def learn_gate(
     """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities."""
     for f in range(len(gate.fixed_F)):
         row_C = feature_FC[f]
-        expected = np.float32(0.0)
-        for n in range(count):
-            expected += probability_C[n] * row_C[n]
+        expected = expected_value(probability_C, row_C, count)
         found = np.float32(0.0)
         for n in range(wanted):
             found += row_C[wanted_C[n]]
