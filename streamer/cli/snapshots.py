@@ -103,6 +103,11 @@ def applied(manifest: Manifest) -> int:
     return sum(manifest.counters.get("applied", {}).values())
 
 
+def table_hashes(manifest: Manifest) -> dict[str, str]:
+    """The hash of each table that the records determine; the counters are shown as numbers, so their table is not among them."""
+    return {name: sha256 for name, sha256 in fold_hashes(manifest).items() if name != "counters"}
+
+
 def table_bytes(manifest: Manifest) -> int:
     """Bytes of all tables; the store holds less, since snapshots share chunks."""
     return sum(math.prod(table.shape) * np.dtype(table.dtype).itemsize for table in manifest.tables)
@@ -124,14 +129,14 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
         *("topic_ids", "structural", "encoder_fingerprint", "versions"),
     )
     plain = {field: getattr(manifest, field) for field in fields}
-    return {**plain, "tables": fold_hashes(manifest), "bytes": table_bytes(manifest)}
+    return {**plain, "tables": table_hashes(manifest), "bytes": table_bytes(manifest)}
 
 
 def _lines(manifest: Manifest) -> list[str]:
     counters = manifest.counters
     kinds = ", ".join(f"{kind} {count}" for kind, count in counters.get("applied", {}).items())
     offsets = (f"{topic}[{part}] {offset}" for topic, parts in manifest.offsets.items() for part, offset in parts.items())
-    hashes = fold_hashes(manifest)
+    hashes = table_hashes(manifest)
     return [
         f"snapshot {manifest.name}, of {shown(manifest.created_ms)}, parent {manifest.parent or 'none'}",
         f"epoch {manifest.epoch}, position {manifest.position}, head step {manifest.head_step}",
