@@ -40,7 +40,7 @@ from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_
 from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
-from streamer.windows.group import COUNT, NOBODY, USER
+from streamer.windows.group import COUNT, LENGTH, NOBODY, USER
 from streamer.windows.users import clear_user
 
 FALL_BACK_AFTER = 2_000
@@ -146,6 +146,7 @@ class Engine:
         if self.state.group.state[USER] == user:
             self.state.group.state[USER] = NOBODY
             self.state.group.state[COUNT] = 0
+            self.state.group.state[LENGTH] = 0
         self.published.touch(np.array([user], np.int32))
 
     def rank(self, user_U: Array, *, entries: int) -> Lists:

@@ -14,6 +14,7 @@ from streams import (
     ITEMS_,
     STREAM,
     USERS,
+    Choice,
     Record,
     copies,
     differing,
@@ -172,6 +173,14 @@ def test_a_forgotten_user_leaves_no_window_no_history_and_no_list_and_older_even
         assert engine.state.group.state[0] != row
         assert lists_of(engine)[row]["items"] == []
         assert row in engine.published.take(100)
+
+
+def test_the_open_group_of_a_forgotten_user_keeps_nothing_of_his_window():
+    click = Choice(kind="click", user=1, item=2, gap=2, offset=0, event_id=0, partition=0)
+    engine = fold(Engine(tiny_config()), records_of([click._replace(event_id=n, item=n) for n in range(4)]))
+    assert len(engine.fold_tables()["group.context"]) > 0
+    engine.apply_forget(user_id(1), 2_000_000_000_000)
+    assert {name: len(engine.fold_tables()[f"group.{name}"]) for name in ("context", "target")} == {"context": 0, "target": 0}
 
 
 @settings(deadline=None, max_examples=80, phases=[Phase.explicit, Phase.generate])
