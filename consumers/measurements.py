@@ -59,7 +59,6 @@ class Measurements:
     """Seconds spent a stage."""
     rejected: dict[str, int] = field(default_factory=dict)
     """Dead letters by reason, in this process."""
-    events_lost: int = 0
     event_time_ms: int = 0
     """Largest event time applied."""
     lists_written: int = 0

@@ -19,7 +19,7 @@ from consumers.tenure import Tenure
 from consumers.work import OWNER_TOPICS, Work, decode
 from streamer.config.tree import Config
 from streamer.events.dead_letters import encode_dead_letter
-from streamer.events.model import DEAD, DeadLetter
+from streamer.events.model import DEAD, EVENTS, DeadLetter
 from streamer.ports import (
     Clock,
     EventLog,
@@ -85,10 +85,18 @@ class Owner:
         self._writing: Future[Manifest] | None = None
         self._written: Positions = {}
         self._waiting: deque[Work] = deque()
+        self._letters: deque[OutRecord] = deque()
+        """Dead letters that the log has still to take. Their records are handed over; no snapshot is written before they are sent."""
+        self._letters_at_s = 0.0
+        self._returned = self._returned_before = 0
+        """Letters that the log gave back, in all and when the snapshot under way was begun."""
         self._topic_ids: dict[str, str] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._snapshot_at_s = 0.0
+        self._snapshot_owed = False
+        """The last one failed: the next is due whether or not anything was applied since."""
         self._lag_at_s = 0.0
+        self._measuring: Future[None] | None = None
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="owner")
 
     def run(self, stop: threading.Event) -> None:
@@ -142,7 +150,7 @@ class Owner:
     _ended = False
 
     def _step(self) -> None:
-        busy = self._tenure is None or bool(self._waiting) or self._tenure.full
+        busy = self._tenure is None or bool(self._waiting or self._letters) or self._tenure.full
         polled = self._poll(paused=busy)
         self._joined = True
         if polled.generation != self._generation:
@@ -156,6 +164,7 @@ class Owner:
         elif self._tenure is not None:
             self._take_in(polled, self._tenure)
             self._hand_over(self._tenure)
+            self._send_letters_if_due()
             self._keep_snapshots(self._tenure)
             self._watch_lag()
 
@@ -178,7 +187,7 @@ class Owner:
         logger.error("%d records of %s were removed before they were read: %s", lost, gap.partition, gap)
         self._positions[gap.partition] = gap.beginning
         self._ports.log.seek(self._positions)
-        self._waiting.append(Work(lost=lost, runs=[(gap.partition, 0, gap.beginning)]))
+        self._waiting.append(Work(lost=lost if gap.partition.topic == EVENTS else 0, runs=[(gap.partition, 0, gap.beginning)]))
 
     # -- beginning and end of a tenure --------------------------------------------------------------------------------------
 
@@ -219,6 +228,8 @@ class Owner:
     def _drop(self) -> None:
         """Discards all state of the present generation."""
         self._waiting.clear()
+        self._letters.clear()
+        self._snapshot_owed = False
         if self._restoring is not None:
             self._restoring.cancel()
             self._restoring = None
@@ -248,6 +259,8 @@ class Owner:
             except FencedError as error:
                 logger.warning("the end comes without a last snapshot: %s", error)
                 self._drop()
+                if self._bounded:
+                    raise  # what was asked for is the snapshot
         self._ports.log.close()
         self._generation = None
 
@@ -262,9 +275,12 @@ class Owner:
         if self._writing is not None:
             self._stay(self._writing.done)  # whatever became of it: the last one holds all that it holds
         gathered = tenure.finish()
+        self._returned_before = self._returned
+        self._stay(self._send_letters)
         writing = snapshotter.write(gathered)
         self._stay(writing.done)
         manifest = writing.result()
+        self._require_letters()
         self._stay(lambda: self._commits(gathered.positions, manifest))
         snapshotter.committed(manifest)
         self._tenure = None
@@ -307,8 +323,7 @@ class Owner:
             return
         started_s = self._ports.clock.monotonic_s()
         for work in decode(polled.batches, self._topic_ids):
-            for letter in work.dead:
-                self._bury(letter)
+            self._letters.extend(map(self._encoded, work.dead))
             self._waiting.append(work)
         for batch in polled.batches:
             self._positions[TopicPartition(batch.topic, batch.partition)] = batch.next_offset
@@ -318,18 +333,50 @@ class Owner:
         while self._waiting and not tenure.full:
             tenure.put(self._waiting.popleft())
 
-    def _bury(self, letter: DeadLetter) -> None:
+    def _encoded(self, letter: DeadLetter) -> OutRecord:
         value, headers = encode_dead_letter(letter)
         reason = letter.reject.reason.value
         self._measurements.rejected[reason] = self._measurements.rejected.get(reason, 0) + 1
         logger.warning(
             "dead letter from %s[%d] at %d: %s: %s", letter.topic, letter.partition, letter.offset, reason, letter.reject.error
         )
-        self._ports.dead_letters.send(OutRecord(DEAD, letter.key, value, headers), self._letter_done)
+        return OutRecord(DEAD, letter.key, value, headers)
+
+    def _send_letters_if_due(self) -> None:
+        """Never waits between two attempts: polling keeps the ownership, and takes in nothing while letters wait."""
+        now_s = self._ports.clock.monotonic_s()
+        if not self._letters or now_s < self._letters_at_s:
+            return
+        try:
+            self._send_letters()
+        except LogError as error:
+            if not error.retriable:
+                raise
+            self._letters_at_s = now_s + BACKOFF_S_MAX
+            self._measurements.log_errors += 1
+            logger.warning("dead letters wait, sent again in %.1f s: %s", BACKOFF_S_MAX, error)
+
+    def _send_letters(self) -> bool:
+        """Sends the dead letters that wait, each once; what the log does not take stays, or comes back."""
+        for _ in range(len(self._letters)):
+            self._ports.dead_letters.send(self._letters[0], self._letter_done)
+            self._letters.popleft()
+        return True
 
     def _letter_done(self, record: OutRecord, error: Exception | None) -> None:
-        if error is not None:
-            logger.error("a dead letter could not be written (%d bytes): %s", len(record.value or b""), error)
+        """Runs on the writer's thread."""
+        if error is None:
+            return
+        logger.error("a dead letter could not be written (%d bytes): %s", len(record.value or b""), error)
+        if isinstance(error, LogError) and error.retriable:
+            self._letters_at_s = self._ports.clock.monotonic_s() + BACKOFF_S_MAX
+            self._letters.append(record)
+            self._returned += 1  # only now: who sees the old number and no letters has missed nothing
+
+    def _require_letters(self) -> None:
+        """Raises LogError where dead letters came back since the snapshot was begun: it would leave them behind."""
+        if self._returned != self._returned_before:
+            raise LogError("dead letters were not acknowledged, they are sent again", retriable=True)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -337,28 +384,33 @@ class Owner:
         """The steps of a snapshot as far as they have come; never waits."""
         snapshotter = self._snapshotter
         assert snapshotter is not None
-        now_s = self._ports.clock.monotonic_s()
+        now_s, returned = self._ports.clock.monotonic_s(), self._returned
         if self._writing is not None:
             if self._writing.done():
                 self._commit(self._writing, tenure, snapshotter)
                 self._writing = None
-        elif (gathered := tenure.gathered()) is not None:
-            self._written = gathered.positions
+        elif not self._letters and (gathered := tenure.gathered()) is not None:
+            self._written, self._returned_before = gathered.positions, returned
             self._writing = snapshotter.write(gathered)
-        elif (now_s - self._snapshot_at_s) * 1_000 >= self._config.snapshots.interval_ms and tenure.applied_since_gather:
-            self._snapshot_at_s = now_s
+        elif (now_s - self._snapshot_at_s) * 1_000 >= self._config.snapshots.interval_ms and (
+            tenure.applied_since_gather or self._snapshot_owed
+        ):
+            self._snapshot_at_s, self._snapshot_owed = now_s, False
             tenure.ask_to_gather()
 
     def _commit(self, writing: Future[Manifest], tenure: Tenure, snapshotter: Snapshotter) -> None:
         try:
             manifest = writing.result()
+            self._require_letters()
         except (OSError, LogError) as error:
+            self._snapshot_owed = True
             self._measurements.snapshot_failures += 1
             logger.error("the snapshot failed, the next one is due in %d ms: %s", self._config.snapshots.interval_ms, error)  # noqa: TRY400
             return
         try:
             self._ports.log.commit(self._written, format_metadata(manifest.name))
         except FencedError as error:
+            self._snapshot_owed = True
             logger.warning("snapshot %s is an orphan: %s", manifest.name, error)
             return
         tenure.snapshot = manifest.name
@@ -366,9 +418,9 @@ class Owner:
 
     def _watch_lag(self) -> None:
         now_s = self._ports.clock.monotonic_s()
-        if now_s - self._lag_at_s >= LAG_EVERY_S:
+        if now_s - self._lag_at_s >= LAG_EVERY_S and (self._measuring is None or self._measuring.done()):
             self._lag_at_s = now_s
-            self._pool.submit(self._measure_lag, dict(self._positions))
+            self._measuring = self._pool.submit(self._measure_lag, dict(self._positions))
 
     def _measure_lag(self, positions: dict[TopicPartition, int]) -> None:
         lag: dict[str, dict[str, int]] = {}

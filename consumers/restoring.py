@@ -66,11 +66,13 @@ class Restorer:
                 manifests = [manifest for manifest in manifests if manifest.name != start.snapshot]
         for note in start.notes:
             logger.info("%s", note)
-        epoch = parent.epoch if parent and not start.new_epoch else self._clock.now_ms()
+        newest = max((manifest.epoch for manifest in manifests), default=0)
+        later = max(self._clock.now_ms(), newest + 1)  # whatever the clock says
+        epoch = parent.epoch if parent and not start.new_epoch else later
         seconds = self._clock.monotonic_s() - started_s
         logger.info("%s: snapshot %s, epoch %d, after %.2f s", start.kind, start.snapshot, epoch, seconds)
         ends = {place: end for place, (_, end) in bounds.items()}
-        return Restored(Birth(generation, engine, start, epoch, parent), topics, ends, seconds)
+        return Restored(Birth(generation, engine, start, epoch, parent, ends), topics, ends, seconds)
 
     def _engine_of(self, start: Start) -> tuple[Engine, Manifest | None]:
         if start.snapshot is None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.published import ARRIVED, HITS, JUDGED, JUDGED_ENTRIES, NDCG
 from streamer.engine.state import LOST
+from streamer.events.model import EVENTS, FORGET
 from streamer.ports import Clock, RecommendationStore, TopicPartition
 from streamer.ranking.lists import NOBODY
 from streamer.snapshots import Manifest, Start
@@ -44,13 +45,14 @@ LAST_LISTS_S_MAX = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """How a tenure starts: engine, positions and losses as recovered, the epoch, and the snapshot it continues."""
+    """How a tenure starts: engine, positions and losses as recovered, the epoch, the snapshot it continues, where the log ended."""
 
     generation: int
     engine: Engine
     start: Start
     epoch: int
     parent: Manifest | None
+    ends: Mapping[TopicPartition, int] = field(default_factory=dict)
 
 
 class Tenure:
@@ -69,6 +71,7 @@ class Tenure:
         self._clock = clock
         self._measurements = measurements
         self._lost = dict(birth.start.lost)
+        self._forget_ends = {place: end for place, end in birth.ends.items() if place.topic == FORGET}
         self._order: list[tuple[TopicPartition, int]] = []
         self._queue: queue.Queue[Work] = queue.Queue(QUEUE_MAX)
         self._asked = False
@@ -191,10 +194,9 @@ class Tenure:
             self._shared = self._render_shared()
 
     def _count_lost(self) -> None:
-        lost = sum(self._lost.values())
+        lost = sum(count for place, count in self._lost.items() if place.topic == EVENTS)
         if lost:
             self._engine.count(LOST, lost)
-            self._measurements.events_lost += lost
 
     def _settle(self) -> None:
         """Takes in what became of lists."""
@@ -233,13 +235,21 @@ class Tenure:
 
     def _publish(self) -> None:
         """Renders touched users' lists while there are any and the publisher takes them; one portion while work waits."""
-        while self._engine.published.waiting and self._publisher.ready:
+        while self._engine.published.waiting and self._publisher.ready and self._may_publish():
             self._publisher.put(self._render(self._engine.published.take(RANKED_AT_ONCE_MAX)))
             if self.backlog:
                 return
 
+    def _may_publish(self) -> bool:
+        """Whether every request to forget a user that stood on the log at the start is applied: till then none has a list written."""
+        if self._forget_ends and all(self.positions.get(place, 0) >= end for place, end in self._forget_ends.items()):
+            self._forget_ends = {}
+        return not self._forget_ends
+
     def _publish_all(self) -> None:
         """Before the end: every touched user's list, as far as the store takes them."""
+        if not self._may_publish():
+            return
         deadline_s = self._clock.monotonic_s() + LAST_LISTS_S_MAX
         self._publish_waiting(deadline_s)
         self._settle()

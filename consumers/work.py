@@ -46,7 +46,7 @@ class Work:
     """(partition, records, next offset)."""
     dead: list[DeadLetter] = field(default_factory=list)
     lost: int = 0
-    """Records that retention removed before these."""
+    """Events that retention removed before these."""
 
     @property
     def records(self) -> int:

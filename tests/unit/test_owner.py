@@ -12,12 +12,13 @@ from memory_store import MemoryStore
 
 from consumers.measurements import Measurements
 from consumers.owner import Owner, Ports
+from consumers.restoring import Restorer
 from consumers.runtime import WallClock
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config, Snapshots
 from streamer.events.codec import encode_event
-from streamer.events.model import EVENTS, Event
-from streamer.ports import FencedError, LogError, OutRecord, TopicInfo
+from streamer.events.model import DEAD, EVENTS, Event
+from streamer.ports import Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
 from streamer.snapshots.folder import FolderStore
 
@@ -28,13 +29,22 @@ T0 = 1_700_000_000_000
 class Running:
     """An owner at work in a thread."""
 
-    def __init__(self, broker: MemoryBroker, folder: Path, admin: MemoryAdmin | None = None) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        folder: Path,
+        admin: MemoryAdmin | None = None,
+        *,
+        writer: MemoryWriter | None = None,
+        bounded: bool = False,
+    ) -> None:
         self.broker = broker
         self.snapshots = FolderStore(folder)
-        config = Config(snapshots=Snapshots(interval_ms=20, keep=1_000))
+        self.config = Config(snapshots=Snapshots(interval_ms=20, keep=1_000))
         log = MemoryLog(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
-        ports = Ports(log, admin or MemoryAdmin(broker), MemoryWriter(broker), MemoryStore(), self.snapshots, WallClock())
-        self.owner = Owner(ports, config, Measurements(), Override())
+        writer = writer or MemoryWriter(broker)
+        ports = Ports(log, admin or MemoryAdmin(broker), writer, MemoryStore(), self.snapshots, WallClock())
+        self.owner = Owner(ports, self.config, Measurements(), Override(), bounded=bounded)
         self.failure: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -47,9 +57,7 @@ class Running:
             self.failure = error
 
     def send(self, first: int, count: int) -> None:
-        for n in range(first, first + count):
-            event = Event(event_id=f"e{n}", type="click", user_id=f"u{n % 7}", item_id=f"i{n % 5}", timestamp=T0 + 1_000 * n)
-            self.broker.append(OutRecord(EVENTS, event.user_id.encode(), encode_event(event)))
+        send(self.broker, first, count)
 
     def wait(self, condition: Callable[[], object]) -> None:
         pause = threading.Event()
@@ -70,8 +78,18 @@ class Running:
 
     def end(self) -> None:
         self._stop.set()
+        self.ended()
+
+    def ended(self) -> None:
+        """Waits until it ends by itself."""
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
+
+
+def send(broker: MemoryBroker, first: int, count: int) -> None:
+    for n in range(first, first + count):
+        event = Event(event_id=f"e{n}", type="click", user_id=f"u{n % 7}", item_id=f"i{n % 5}", timestamp=T0 + 1_000 * n)
+        broker.append(OutRecord(EVENTS, event.user_id.encode(), encode_event(event)))
 
 
 @pytest.fixture
@@ -83,8 +101,8 @@ def broker() -> MemoryBroker:
 def start(broker: MemoryBroker, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
-    def make(admin: MemoryAdmin | None = None) -> Running:
-        running.append(Running(broker, tmp_path, admin))
+    def make(admin: MemoryAdmin | None = None, *, writer: MemoryWriter | None = None, bounded: bool = False) -> Running:
+        running.append(Running(broker, tmp_path, admin, writer=writer, bounded=bounded))
         return running[-1]
 
     yield make
@@ -167,3 +185,92 @@ def test_the_order_of_a_snapshot_begins_where_its_parent_ended_whatever_failed_b
         chain += sum(count for topic, _, count in found.order if topic == EVENTS)
         found = manifests.get(found.parent or "")
     assert chain == 400
+
+
+class Reluctant(MemoryWriter):
+    """Takes no record when first asked."""
+
+    asked = 0
+
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            raise away()
+        super().send(record, on_done)
+
+
+def broken(broker: MemoryBroker) -> None:
+    broker.append(OutRecord(EVENTS, b"u1", b"{"))
+
+
+def test_a_dead_letter_that_the_log_does_not_take_costs_no_event_polled_with_it(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    send(broker, 0, 50)
+    broken(broker)
+    send(broker, 50, 50)
+    running = start(writer=Reluctant(broker))
+    running.wait(lambda: running.read() == 101)
+    running.end()
+    assert running.failure is None
+    assert running.committed().counters["applied"]["click"] == 100
+    assert running.committed().counters["rejected"] == 1
+    assert [record.value for record in broker.records(DEAD)] == [b"{"]
+
+
+def test_a_dead_letter_that_comes_back_is_sent_again_and_no_snapshot_leaves_it_behind(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    broken(broker)
+    broker.raise_next("append", away())
+    running = start()
+    running.wait(lambda: running.committed() is not None)
+    assert [record.value for record in broker.records(DEAD)] == [b"{"]
+
+
+def test_an_event_without_key_and_value_is_buried_like_any_other(broker: MemoryBroker, start: Callable[..., Running]) -> None:
+    broker.append(OutRecord(EVENTS, None, None))
+    running = start()
+    running.wait(lambda: running.committed() is not None)
+    assert [(record.key, record.value) for record in broker.records(DEAD)] == [(None, b"")]
+
+
+def test_a_snapshot_that_failed_is_made_up_for_though_nothing_comes_after_it(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    send(broker, 0, 100)
+    for _ in range(5):
+        broker.raise_next("commit", FencedError("refused, the generation stays"))
+    running = start()
+    running.wait(lambda: running.committed() is not None)
+    assert running.committed().counters["applied"]["click"] == 100
+
+
+def test_a_bounded_run_that_was_expelled_at_the_end_does_not_pass_for_done(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    for _ in range(1_000):
+        broker.raise_next("commit", FencedError("its generation is over"))
+    send(broker, 0, 10)
+    running = start(bounded=True)
+    running.ended()
+    assert isinstance(running.failure, FencedError)
+
+
+def test_a_new_epoch_is_later_than_that_of_any_snapshot_whatever_the_clock_says(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    running = start()
+    running.send(0, 10)
+    running.wait(lambda: running.committed() is not None)
+    running.end()
+    committed = {place: Committed(1, "a stranger's") for place in broker.groups["g"].committed}
+    restorer = Restorer(MemoryAdmin(broker), running.snapshots, SlowClock(), running.config, Override(from_beginning=True))
+    assert restorer.restore(2, committed).birth.epoch == running.committed().epoch + 1
+
+
+class SlowClock(WallClock):
+    """Far behind."""
+
+    def now_ms(self) -> int:
+        return 1_000

@@ -1,0 +1,40 @@
+"""A user who asked to be forgotten gets no list from events that are read before his request.
+
+log at the start   events  u v |        forget  u
+this life          u v ............... u             no list of anyone is written here; then v's, and an empty one of u's
+"""
+
+import json
+
+from faulty_ports import Clock
+from memory_store import MemoryStore
+from streams import START_MS
+from test_lists_of_a_life_before import EPOCH, EVENTS_0, click, wait_for
+
+from consumers.measurements import Measurements
+from consumers.tenure import Birth, Tenure
+from consumers.work import Work
+from streamer.config.tree import Config
+from streamer.engine.engine import Engine
+from streamer.events.model import Forget
+from streamer.ports import TopicPartition
+from streamer.snapshots import Start, StartKind
+
+FORGET_0 = TopicPartition("forget", 0)
+
+
+def test_no_list_is_written_before_every_request_to_forget_that_stood_on_the_log_is_applied():
+    store = MemoryStore()
+    start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0, FORGET_0: 0})
+    birth = Birth(1, Engine(Config()), start, EPOCH, None, {EVENTS_0: 2, FORGET_0: 1})
+    tenure = Tenure(birth, Config(), store, Clock(START_MS), Measurements())
+    for offset, user in enumerate(["u", "v"]):
+        tenure.put(click(user, offset))
+    wait_for(lambda: tenure.positions[EVENTS_0] == 2 and b"popular" in store.payloads)
+    assert not [key for key in store.payloads if key.startswith(b"rec:")]
+
+    tenure.put(Work(operations=[Forget(user_id="u", timestamp_ms=START_MS + 60_000)], runs=[(FORGET_0, 1, 1)]))
+    wait_for(lambda: {b"rec:u", b"rec:v"} <= store.payloads.keys())
+    assert json.loads(store.payloads[b"rec:u"])["items"] == []
+    tenure.end()
+    wait_for(lambda: tenure.ended)
