@@ -66,7 +66,6 @@ class HealthServer:
         live: Callable[[], bool] = lambda: True,
     ) -> None:
         self._host = host
-        self._host = host
         self._status = status
         self._ready = ready or (lambda: status().role in READY_ROLES)
         self._live = live
