@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.compose import DEFAULT_REDIS_URL, open_admin, open_log, open_snapshots, open_writer
+from consumers.compose import DEFAULT_REDIS_URL, open_admin, open_log, open_snapshots, open_store, open_writer
 from consumers.encoder import EncoderWorker
 from consumers.encoder_service import opened_encoder
 from consumers.health import HealthServer
@@ -22,12 +22,13 @@ from consumers.redis_store import RedisStore, masked
 from consumers.vector_source import EncoderCounters
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
-from streamer.embedded import ValkeyProcess
+from streamer.embedded import ValkeyError, ValkeyProcess
 from streamer.encoders import EncoderUnavailable
 from streamer.snapshots import Override
 
 logger = logging.getLogger(__name__)
 
+VALKEY_LOOK_S = 1.0
 GIL_SWITCH_S = 0.0005
 """The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
@@ -75,14 +76,12 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:
         url = _store_url(config, stack)
-        store = stack.enter_context(contextlib.closing(_store(config, url)))
+        store = stack.enter_context(contextlib.closing(open_store(config, url)))
         log = open_log(config, group=config.group, topics=OWNER_TOPICS)
         stack.callback(log.close)
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
         dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
-        snapshots = open_snapshots(config)
-        snapshots.remove_leftovers()
-        ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
+        ports = Ports(log, admin, dead_letters, store, open_snapshots(config), WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
         collector = WorkerCollector(
             lambda: (measurements, owner.status()), encoder=lambda: encoders[0].counters if encoders else EncoderCounters()
@@ -99,15 +98,30 @@ def _store_url(config: Config, stack: contextlib.ExitStack) -> str:
     if config.redis.url is None and config.log.kind == "embedded":
         valkey = ValkeyProcess(Path(config.redis.root))
         stack.callback(valkey.close)
+        stack.enter_context(_kept_alive(valkey))
         return valkey.url
     return config.redis.url or DEFAULT_REDIS_URL
 
 
-def _store(config: Config, url: str) -> RedisStore:
-    redis = config.redis
-    return RedisStore(
-        url, config.namespace, ttl_s=redis.ttl_s, timeout_ms=redis.timeout_ms, batch_lists_max=redis.batch_lists_max
-    )
+@contextlib.contextmanager
+def _kept_alive(valkey: ValkeyProcess) -> Iterator[None]:
+    """Starts the server anew, at the same URL, where it died or went with the process that had started it."""
+    stop = threading.Event()
+
+    def keep() -> None:
+        while not stop.wait(VALKEY_LOOK_S):
+            try:
+                valkey.ensure()
+            except (ValkeyError, OSError) as error:
+                logger.error("lists wait for the Valkey server: %s", error)  # noqa: TRY400 - the message says it all
+
+    thread = threading.Thread(target=keep, name="valkey", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ class Snapshotter:
         self._order: tuple[Run, ...] = ()
         """Since the parent, as far as it was handed in to be written."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._pool.submit(store.remove_leftovers)
 
     def write(self, gathered: Gathered) -> Future[Manifest]:
         """Starts writing; the future's result is the manifest, on disk but not yet committed.

@@ -202,7 +202,7 @@ class ReferenceFold:
             state.window.append((item, kind, time_ms))
 
     def _moves(self, state: ReferenceUser, time_ms: int) -> bool:
-        if state.hour != time_ms // HOUR_MS:
+        if time_ms // HOUR_MS > state.hour:
             state.hour, state.taken = time_ms // HOUR_MS, 0
         moves = state.taken < self.config.signals.user_contributions_per_hour_max
         state.taken += moves
@@ -228,10 +228,9 @@ class ReferenceFold:
 
     def _forget(self, user: str, until_ms: int) -> None:
         self.forgotten_ms[user] = max(self.forgotten_ms.get(user, NEVER), until_ms)
-        if user in self.users:
-            self.users[user] = ReferenceUser()
-            if self._group is not None and self._group[0] == user:
-                self._group, self._group_moves = None, []
+        self.users[user] = ReferenceUser()
+        if self._group is not None and self._group[0] == user:
+            self._group, self._group_moves = None, []
 
 
 def log_likelihood_of_gate(logits: list[float], wanted: list[int]) -> float:

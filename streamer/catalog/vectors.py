@@ -53,6 +53,8 @@ class ContentVectors:
 
     def of_rows(self, items: Items, row_T: Array) -> Array:
         """float32 [T, E] vectors of item rows, zero where there is no content."""
+        if not self._used:
+            return np.zeros((len(row_T), self.width), np.float32)
         place_T = items.vector_I[row_T]
         vector_TE = self._rows_VE[np.maximum(place_T, 0)].astype(np.float32)
         vector_TE[place_T < 0] = 0.0

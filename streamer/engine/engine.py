@@ -9,7 +9,7 @@ from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
-from streamer.engine.evict import evict_items, evict_users, is_full
+from streamer.engine.evict import evict_items, evict_users
 from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.state import (
@@ -27,7 +27,7 @@ from streamer.engine.state import (
     state_in,
     state_out,
 )
-from streamer.engine.step import BLOCK_DUE, DONE, FULL, step
+from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
 from streamer.head.bilinear import DIMENSIONS, SKIPPED, STEP, admit_item, with_text_width
 from streamer.head.gate import PHI
@@ -108,8 +108,10 @@ class Engine:
         while code != DONE:
             if code == BLOCK_DUE:
                 self._close_block()
-            elif code == FULL:
-                self._evict(items=int(columns.item_first_N1[at + 1] - columns.item_first_N1[at]))
+            elif code == USERS_FULL:
+                self._evict_users()
+            elif code == ITEMS_FULL:
+                self._evict_items()
             else:
                 self._reserve()
             code, at = step(self.state, self.rules, columns, at, self.published.touched, self.scratch)
@@ -138,9 +140,7 @@ class Engine:
         """Clears a user's rows and drops his events up to that time from now on; his list becomes an empty one."""
         hashed = bytes_and_hash(user_id)[1]
         self.state = self.state._replace(forgotten=with_forgotten(self.state.forgotten, hashed, until_ms))
-        user = row_of_text(self.state.users.ids, user_id)
-        if user < 0:
-            return
+        user = self._user_row(user_id)  # also for one who has none: the store may hold a list from an earlier life
         clear_user(self.state.users, user)
         give_piece(self.state.history.rows, user)
         if self.state.group.state[USER] == user:
@@ -250,29 +250,39 @@ class Engine:
         if row >= 0:
             return row
         raw, hashed = bytes_and_hash(item_id)
-        self._evict(items=1)
+        if live_rows(self.state.items.ids) >= self.rules.items_max:
+            self._evict_items()
         self._reserve(items=1, text_bytes=len(raw))
         row = int(find_or_add_id(self.state.items.ids, hashed, raw, 0, len(raw)))
         admit_item(self.state.head, row, self.rules.seed)
         self.state.trends.tick_I[row] = self.state.trends.tick[0]
         return row
 
-    def _evict(self, *, items: int) -> None:
-        """Frees rows of whatever table is full."""
-        users_full, items_full = is_full(self.state, self.rules.users_max, self.rules.items_max, items)
-        if users_full:
-            self.state, user_T = evict_users(self.state, self.rules.users_max)
-            self.published.drop_users(user_T)
-        if items_full:
-            self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
-            self.published.drop_items(item_T)
-        still_full = is_full(self.state, self.rules.users_max, self.rules.items_max, items)
-        if any(still_full):
-            msg = (
-                f"users_max {self.rules.users_max}, items_max {self.rules.items_max}: too small for what an open group and block hold; "
-                "raise windows.users_max or catalog.items_max"
-            )
-            raise RuntimeError(msg)
+    def _user_row(self, user_id: str) -> int:
+        row = row_of_text(self.state.users.ids, user_id)
+        if row >= 0:
+            return row
+        raw, hashed = bytes_and_hash(user_id)
+        if live_rows(self.state.users.ids) >= self.rules.users_max:
+            self._evict_users()
+        self._reserve(users=1, text_bytes=len(raw))
+        return int(find_or_add_id(self.state.users.ids, hashed, raw, 0, len(raw)))
+
+    def _evict_users(self) -> None:
+        self.state, user_T = evict_users(self.state, self.rules.users_max)
+        _require_room(user_T, "windows.users_max", self.rules.users_max)
+        self.published.drop_users(user_T)
+
+    def _evict_items(self) -> None:
+        self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
+        _require_room(item_T, "catalog.items_max", self.rules.items_max)
+        self.published.drop_items(item_T)
+
+
+def _require_room(gone_T: Array, key: str, rows_max: int) -> None:
+    if not len(gone_T):
+        msg = f"{key} is {rows_max}, and what an open group and block hold is more: raise it"
+        raise RuntimeError(msg)
 
 
 def _gradient(config: Config) -> Gradient | None:

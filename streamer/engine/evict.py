@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamer.catalog.items import WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
 from streamer.engine.state import State
 from streamer.head.bilinear import BLOCK_EXAMPLES, RECENT_TARGETS, Head
-from streamer.signals.pairs import Pairs, drop_items
+from streamer.signals.pairs import CONTEXT, Pairs, drop_items
 from streamer.signals.trends import Trends
 from streamer.tables.arrays import Array
-from streamer.tables.ids import ROWS_USED, free_rows, live_rows
+from streamer.tables.ids import ROWS_USED, free_rows
 from streamer.tables.pools import give_pieces
 from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, Group
 from streamer.windows.history import drop_from_history
@@ -41,6 +42,9 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
     rows = int(state.items.ids.used[ROWS_USED])
     live_I = state.items.ids.size_R[:rows] > 0
     live_I[_held(state)] = False
+    withdrawn_I = live_I & ((state.items.flags_I[:rows] & WITHDRAWN) != 0)
+    if np.count_nonzero(withdrawn_I) <= items_max // 2:
+        live_I[withdrawn_I] = False  # else one that is chosen again would be listed again
     gone_T = _first_by(state.trends.tick_I[:rows], live_I, max(1, items_max // SHARE))
     gone_I = np.zeros(len(state.items.flags_I), np.bool_)
     gone_I[gone_T] = True
@@ -53,11 +57,6 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
     state.items.flags_I[gone_T] = 0
     content.drop(state.items, gone_T)
     return state._replace(items=state.items._replace(ids=free_rows(state.items.ids, gone_T))), gone_T
-
-
-def is_full(state: State, users_max: int, items_max: int, items_wanted: int) -> tuple[bool, bool]:
-    """Whether one more user, and that many more items, are more than allowed."""
-    return live_rows(state.users.ids) + 1 > users_max, live_rows(state.items.ids) + items_wanted > items_max
 
 
 def _first_by(age_R: Array, allowed_R: Array, count: int) -> Array:
@@ -74,7 +73,7 @@ def _held(state: State) -> Array:
         [
             group.context_W[: int(group.state[LENGTH])],
             group.target_G[: int(group.state[COUNT])],
-            state.block.context_BN[:examples].ravel(),
+            state.block.context_BN[:examples][np.arange(CONTEXT) < state.block.length_B[:examples, None]],
             state.block.target_B[:examples],
             state.head.recent_T[:recent],
         ]

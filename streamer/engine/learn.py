@@ -92,10 +92,12 @@ def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
 
 @kernel
 def judge(state: State, count: int, scratch: Scratch) -> None:
-    """Adds the ranks of the group's targets to the prequential sums of every method."""
+    """Adds the ranks of the group's targets that may move global state to the prequential sums of every method."""
     group = state.group
     weigh(scratch.feature_FC, state.gate.fixed_F, count, scratch.fixed_C)
     for g in range(group.state[COUNT]):
+        if not group.moves_G[g]:
+            continue
         place = find_candidate(scratch, group.target_G[g])
         if place >= 0:
             state.candidates[0] += 1
@@ -163,9 +165,9 @@ def learn_targets(state: State, rules: Rules) -> None:
         state.users.repeats_U[user] = REPEATS_DECAY * state.users.repeats_U[user] + (1.0 - REPEATS_DECAY) * (
             1.0 if repeat else 0.0
         )
-        state.stream[INTERACTIONS] += 1
-        state.stream[REPEATS] += 1 if repeat else 0
         if group.moves_G[g]:
+            state.stream[INTERACTIONS] += 1
+            state.stream[REPEATS] += 1 if repeat else 0
             weight = rules.weight_K[group.type_G[g]]
             count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
             count_trend(state.trends, target, weight)

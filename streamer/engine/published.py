@@ -60,11 +60,12 @@ class Published:
         return int(np.count_nonzero(self.mark_U))
 
     def take(self, users_max: int) -> Array:
-        """Takes users off the queue, those touched last first, and marks them SENT."""
-        count = min(self.waiting, users_max)
-        first = self.waiting - count
-        user_T = self._queue_U[first : first + count].copy()
-        self._count[0] = first
+        """Takes users off the queue, those touched first first, and marks them SENT."""
+        waiting = self.waiting
+        count = min(waiting, users_max)
+        user_T = self._queue_U[:count].copy()
+        self._queue_U[: waiting - count] = self._queue_U[count:waiting].copy()
+        self._count[0] = waiting - count
         self.mark_U[user_T] = SENT
         return user_T
 

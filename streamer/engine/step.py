@@ -25,7 +25,7 @@ from streamer.windows.forgotten import is_forgotten
 from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
 from streamer.windows.users import push_window, take_contribution
 
-DONE, BLOCK_DUE, NEEDS_ROOM, FULL = range(4)
+DONE, BLOCK_DUE, NEEDS_ROOM, USERS_FULL, ITEMS_FULL = range(5)
 IMPRESSION = int(EventType.IMPRESSION)
 
 
@@ -40,7 +40,7 @@ class Touched(NamedTuple):
 
 @kernel
 def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touched, scratch: Scratch) -> tuple[int, int]:
-    """Applies records from ``start`` on; returns (DONE, BLOCK_DUE, NEEDS_ROOM or FULL, the record to go on with)."""
+    """Applies records from ``start`` on; returns (why it stopped, the record to go on with)."""
     for n in range(start, len(columns.type_N)):
         time_ms = columns.time_N[n]
         clamped = time_ms > columns.append_N[n] + rules.clock_ahead_ms_max
@@ -60,8 +60,10 @@ def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touc
             continue
         if block_is_due(state, rules, time_ms):
             return BLOCK_DUE, n
-        if tables_are_full(state, rules, columns.item_first_N1[n + 1] - columns.item_first_N1[n]):
-            return FULL, n
+        if users_are_full(state, rules, columns, n):
+            return USERS_FULL, n
+        if items_are_full(state, rules, columns, n):
+            return ITEMS_FULL, n
         if not pools_have_room(state, rules):
             return NEEDS_ROOM, n
         if clamped:
@@ -84,13 +86,29 @@ def block_is_due(state: State, rules: Rules, time_ms: int) -> bool:
 
 
 @kernel
-def tables_are_full(state: State, rules: Rules, items: int) -> bool:
-    """Whether one more user or that many more items are more than allowed."""
-    users_used, items_used = state.users.ids.used, state.items.ids.used
-    return (
-        users_used[ROWS_USED] - users_used[FREE_USED] + 1 > rules.users_max
-        or items_used[ROWS_USED] - items_used[FREE_USED] + items > rules.items_max
-    )
+def users_are_full(state: State, rules: Rules, columns: Columns, n: int) -> bool:
+    """Whether the record brings one user more than allowed."""
+    used = state.users.ids.used
+    if used[ROWS_USED] - used[FREE_USED] < rules.users_max or columns.type_N[n] == IMPRESSION:
+        return False
+    start, stop = columns.user_start_N1[n], columns.user_start_N1[n + 1] - 1
+    return find_id(state.users.ids, columns.user_N[n], columns.user_text, start, stop) < 0
+
+
+@kernel
+def items_are_full(state: State, rules: Rules, columns: Columns, n: int) -> bool:
+    """Whether the record brings more items than allowed."""
+    used = state.items.ids.used
+    room = rules.items_max - (used[ROWS_USED] - used[FREE_USED])
+    first, last = columns.item_first_N1[n], columns.item_first_N1[n + 1]
+    if last - first <= room or columns.type_N[n] == IMPRESSION:
+        return False
+    unknown = 0
+    for m in range(first, last):
+        start, stop = columns.item_start_M1[m], columns.item_start_M1[m + 1] - 1
+        if find_id(state.items.ids, columns.item_M[m], columns.item_text, start, stop) < 0:
+            unknown += 1
+    return unknown > room
 
 
 @kernel

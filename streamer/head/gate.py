@@ -122,6 +122,8 @@ def learn_gate(
         for n in range(wanted):
             found += row_C[wanted_C[n]]
         slope = found / np.float32(wanted) - expected
+        if not np.isfinite(slope):
+            continue
         for k in range(PHI):
             step = slope * phi_K[k]
             square = np.float32(SQUARE_DECAY) * gate.square_FK[f, k] + np.float32(1.0 - SQUARE_DECAY) * step * step

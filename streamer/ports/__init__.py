@@ -255,6 +255,10 @@ class SnapshotStore(Protocol):
         """Removes a blob; nothing where there is none."""
         ...
 
+    def remove_leftovers(self) -> int:
+        """Removes what writes that never ended left behind, and counts it; called by a new owner before its first write."""
+        ...
+
 
 class Clock(Protocol):
     """Wall clock and monotonic clock of the shell."""

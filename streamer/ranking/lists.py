@@ -9,7 +9,7 @@ import numpy as np
 from streamer.head.gate import weigh
 from streamer.ranking.candidates import PRIOR
 from streamer.ranking.score import Asker, Model, score
-from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, WIDE, WIDE_BACK, Scratch
+from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, NEURAL, TREND, WIDE, WIDE_BACK, Scratch
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
@@ -61,7 +61,8 @@ def rank_users(
         user = lists.user_U[n]
         length = 0
         row = max(user, 0)
-        asker = Asker(NOBODY, users.pushed_U[row], users.last_ms_U[row], users.repeats_U[row])
+        known = np.float32(1.0) if user != NOBODY else np.float32(0.0)
+        asker = Asker(NOBODY, users.pushed_U[row], users.last_ms_U[row], known * users.repeats_U[row])
         if user != NOBODY:
             length = read_window(users, user, context_W)
             asker = Asker(user, users.pushed_U[user], max(0, now_ms - users.last_ms_U[user]), users.repeats_U[user])
@@ -109,10 +110,21 @@ def best_places(logit_C: Array, count: int, place_K: Array) -> int:
 def explain(
     model: Model, context_W: Array, length: int, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array
 ) -> None:
-    """The largest terms of a candidate's logit: which, how much, and the item of the context that it speaks of."""
+    """The largest terms of a candidate's logit: which, how much, and the item of the context that it speaks of.
+
+    The trends are one term, named by the half-life that gives most.
+    """
+    trends, strongest = np.float32(0.0), TREND
+    for f in range(TREND, NEURAL):
+        value = scratch.weight_F[f] * scratch.feature_FC[f, place]
+        trends += value
+        if value > scratch.weight_F[strongest] * scratch.feature_FC[strongest, place]:
+            strongest = f
     used = 0
     for f in range(len(scratch.weight_F)):
         value = scratch.weight_F[f] * scratch.feature_FC[f, place]
+        if TREND <= f < NEURAL:
+            value = trends if f == strongest else np.float32(0.0)
         if abs(value) < REASON_MIN or (used == REASONS and value <= value_R[used - 1]):
             continue
         at = used if used < REASONS else used - 1

@@ -61,9 +61,11 @@ def score(
 
 @kernel
 def center(value_C: Array, count: int) -> None:
-    """Takes out the mean, which says nothing about order, and bounds what is left."""
+    """Takes out the mean, which says nothing about order, and bounds what is left; what is not finite counts as 0."""
     total = np.float32(0.0)
     for n in range(count):
+        if not np.isfinite(value_C[n]):
+            value_C[n] = 0.0
         total += value_C[n]
     mean = total / np.float32(max(count, 1))
     for n in range(count):

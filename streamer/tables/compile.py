@@ -19,14 +19,14 @@ from numba.core import config as numba_config
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_CALLERS = ("engine/engine.py", "engine/warm.py")
+_CALLERS = ("engine/engine.py", "engine/evict.py", "engine/warm.py", "catalog/vectors.py", "head/torch_gradient.py")
 """Files that only call kernels: what they say changes none."""
 _ROOMS = ("tables", "windows", "catalog", "signals", "head", "ranking", "engine")
 
 
 def cache_folder() -> Path:
     """The folder of compiled kernels that belong to the sources as they are; under the temporary folder if ours is read-only."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256((_PACKAGE / "events" / "model.py").read_bytes())  # codes of event types are compiled in
     for room in _ROOMS:
         for path in sorted((_PACKAGE / room).glob("*.py")):
             if path.relative_to(_PACKAGE).as_posix() not in _CALLERS:

@@ -110,9 +110,12 @@ def drop_from_windows(users: Users, gone_I: Array) -> None:
 
 @kernel
 def take_contribution(users: Users, user: int, time_ms: int, per_hour_max: int) -> bool:
-    """Whether the user may move global state once more within this hour of event time; counts it."""
+    """Whether the user may move global state once more within this hour of event time; counts it.
+
+    An event of an earlier hour counts with those of the latest one: going back and forth gains nothing.
+    """
     hour = time_ms // HOUR_MS
-    if users.hour_U[user] != hour:
+    if hour > users.hour_U[user]:
         users.hour_U[user] = hour
         users.hour_count_U[user] = 0
     if users.hour_count_U[user] >= per_hour_max:

@@ -242,3 +242,11 @@ def test_a_basket_larger_than_a_group_is_folded_whole():
     assert engine.state.stream.tolist() == [400, 0]
     assert engine.state.trends.tick[0] == 400
     assert engine.state.history.rows.length_R[0] == 400
+
+
+def test_a_forgotten_user_of_whom_nothing_is_known_still_gets_an_empty_list():
+    engine = Engine(tiny_config())
+    engine.apply_forget("stranger", 1_795_485_458_344)
+    (user,) = engine.published.take(10).tolist()
+    lists = engine.rank(np.array([user]), entries=5)
+    assert (engine.user_ids(np.array([user])), lists.count_U.tolist()) == ([b"stranger"], [0])

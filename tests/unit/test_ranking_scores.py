@@ -167,9 +167,12 @@ def test_reasons_are_the_largest_terms_and_all_terms_together_are_the_score(seed
         for k in range(int(lists.count_U[0])):
             term_F = scratch.weight_F * scratch.feature_FC[:, place_of[int(lists.item_UK[0, k])]]
             assert lists.score_UK[0, k] == pytest.approx(term_F.sum(), abs=1e-4)
+            trends, strongest = term_F[TREND:NEURAL].sum(), TREND + int(term_F[TREND:NEURAL].argmax())
+            term_F[TREND:NEURAL] = 0.0
+            term_F[strongest] = trends  # the trends are one reason, named by the strongest
             worth_saying = np.flatnonzero(np.abs(term_F) >= REASON_MIN)
             largest = worth_saying[np.argsort(-term_F[worth_saying], kind="stable")][:REASONS]
-            assert lists.value_UKR[0, k, : len(largest)].tolist() == term_F[largest].tolist()
+            assert lists.value_UKR[0, k, : len(largest)] == pytest.approx(term_F[largest], rel=1e-5, abs=1e-5)
             assert lists.term_UKR[0, k].tolist() == [*largest.tolist(), *[NOBODY] * (REASONS - len(largest))]
 
 

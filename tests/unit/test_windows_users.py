@@ -37,7 +37,7 @@ def test_a_window_holds_the_last_interactions_newest_first(pushes, cleared):
 def test_a_user_moves_global_state_so_often_an_hour_of_event_time_and_no_oftener(hours, per_hour):
     users, present, taken = new_users(2), {0: 0, 1: 0}, {0: 0, 1: 0}
     for user, hour in hours:
-        if present[user] != hour:
+        if hour > present[user]:  # an earlier hour counts with the latest
             present[user], taken[user] = hour, 0
         allowed = taken[user] < per_hour
         taken[user] += allowed
