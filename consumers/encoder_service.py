@@ -55,7 +55,7 @@ def _page(config: Config, worker: EncoderWorker) -> Iterator[None]:
 
     def status() -> OwnerStatus:
         return OwnerStatus(
-            role="standby" if worker.generation is None else "owner",
+            role="encoder",
             namespace=config.namespace,
             epoch=None,
             generation=worker.generation,
@@ -66,7 +66,9 @@ def _page(config: Config, worker: EncoderWorker) -> Iterator[None]:
 
     collector = EncoderCollector(lambda: worker.counters)
     try:
-        server = HealthServer(config.http.host, config.http.port, status=status, collector=collector)
+        server = HealthServer(
+            config.http.host, config.http.port, status=status, collector=collector, ready=lambda: worker.generation is not None
+        )
     except HttpUnavailable as error:
         logger.warning("the encoder worker runs without metrics and probes: %s", error)
         yield

@@ -180,7 +180,7 @@ def http(config: Config) -> Iterator[Finding]:
     url = worker_url(config)
     try:
         found = ask(url)
-        yield Finding("http", "ok", f"a worker answers at {url}: {found['role']} of namespace {found['namespace']}")
+        yield Finding("http", "ok", f"{url} answers: {found['role']} of namespace {found['namespace']}")
     except click.ClickException:
         if _taken(config):
             text = "something else listens there: end it, or set http.port (STREAMER_HTTP__PORT) to another port"

@@ -24,10 +24,11 @@ WEIGHT_MAX = 20.0
 
 
 class Gate(NamedTuple):
-    """``fixed_F`` are the weights at the start."""
+    """``fixed_F`` are the weights at the start, ``steps`` = [steps taken]."""
 
     weight_FK: Array
     square_FK: Array
+    steps: Array
     fixed_F: Array
 
 
@@ -35,19 +36,18 @@ def new_gate(fixed_F: Array) -> Gate:
     """A gate that answers with the fixed weights whatever the context."""
     weight_FK = np.zeros((len(fixed_F), PHI), np.float32)
     weight_FK[:, 0] = fixed_F
-    return Gate(weight_FK, np.zeros((len(fixed_F), PHI), np.float32), np.array(fixed_F, np.float32))
+    return Gate(weight_FK, np.zeros((len(fixed_F), PHI), np.float32), np.zeros(1, np.int64), np.array(fixed_F, np.float32))
 
 
 def gate_out(gate: Gate) -> dict[str, Array]:
     """For a snapshot."""
-    return {"gate.weight": gate.weight_FK, "gate.square": gate.square_FK}
+    return {"gate.weight": gate.weight_FK, "gate.square": gate.square_FK, "gate.steps": gate.steps}
 
 
 def gate_in(tables: dict[str, Array], fixed_F: Array) -> Gate:
     """From a snapshot."""
-    return Gate(
-        np.array(tables["gate.weight"], copy=True), np.array(tables["gate.square"], copy=True), np.array(fixed_F, np.float32)
-    )
+    weight_FK, square_FK, steps = (np.array(tables[f"gate.{name}"], copy=True) for name in ("weight", "square", "steps"))
+    return Gate(weight_FK, square_FK, steps, np.array(fixed_F, np.float32))
 
 
 @kernel
@@ -114,7 +114,12 @@ def expected_value(probability_C: Array, row_C: Array, count: int) -> np.float32
 def learn_gate(
     gate: Gate, phi_K: Array, feature_FC: Array, probability_C: Array, count: int, wanted_C: Array, wanted: int
 ) -> None:
-    """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities."""
+    """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities.
+
+    The mean square is corrected for its start at 0, as in Adam (Kingma and Ba 2015): else the first steps would be the largest.
+    """
+    gate.steps[0] += 1
+    correction = np.float32(1.0 - SQUARE_DECAY ** gate.steps[0])
     for f in range(len(gate.fixed_F)):
         row_C = feature_FC[f]
         expected = expected_value(probability_C, row_C, count)
@@ -128,5 +133,5 @@ def learn_gate(
             step = slope * phi_K[k]
             square = np.float32(SQUARE_DECAY) * gate.square_FK[f, k] + np.float32(1.0 - SQUARE_DECAY) * step * step
             gate.square_FK[f, k] = square
-            moved = gate.weight_FK[f, k] + np.float32(LEARNING_RATE) * step / (np.sqrt(square) + np.float32(1e-3))
+            moved = gate.weight_FK[f, k] + np.float32(LEARNING_RATE) * step / (np.sqrt(square / correction) + np.float32(1e-3))
             gate.weight_FK[f, k] = min(max(moved, np.float32(-WEIGHT_MAX)), np.float32(WEIGHT_MAX))

@@ -57,19 +57,28 @@ def test_logits_are_weighted_sums_and_probabilities_their_softmax(seed):
 @given(seed=SEED)
 def test_a_step_is_rmsprop_along_the_gradient_of_the_targets_mean_log_probability(seed):
     gate, phi_K, feature_FC, count, wanted_C = case(seed)
+    gate.steps[0] = seed % 3_000
     weight = torch.from_numpy(gate.weight_FK.astype(np.float64)).requires_grad_()
     features = torch.from_numpy(feature_FC[:, :count].astype(np.float64))
     chance = torch.log_softmax((weight @ torch.from_numpy(phi_K.astype(np.float64))) @ features, 0)
     chance[torch.from_numpy(wanted_C)].mean().backward()
     slope = weight.grad.numpy()
     square = SQUARE_DECAY * gate.square_FK + (1 - SQUARE_DECAY) * slope**2
-    moved = np.clip(gate.weight_FK + LEARNING_RATE * slope / (np.sqrt(square) + 1e-3), -WEIGHT_MAX, WEIGHT_MAX)
+    mean = square / (1 - SQUARE_DECAY ** (gate.steps[0] + 1))
+    moved = np.clip(gate.weight_FK + LEARNING_RATE * slope / (np.sqrt(mean) + 1e-3), -WEIGHT_MAX, WEIGHT_MAX)
 
     probability_C = np.zeros(STRIDE, np.float32)
     probability_C[:count] = torch.exp(chance).detach().numpy()
     learn_gate(gate, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C))
     assert gate.square_FK == pytest.approx(square, rel=1e-3, abs=1e-6)
     assert gate.weight_FK == pytest.approx(moved, rel=1e-4, abs=2e-4)
+
+
+def test_the_first_step_is_no_larger_than_the_others():
+    gate = new_gate(np.zeros(1, np.float32))
+    phi_K, feature_FC = np.ones(PHI, np.float32), np.array([[1.0, -1.0]], np.float32)
+    learn_gate(gate, phi_K, feature_FC, np.array([0.0, 1.0], np.float32), 2, np.zeros(1, np.int64), 1)
+    assert gate.weight_FK == pytest.approx(LEARNING_RATE, rel=1e-2)
 
 
 def test_weights_are_bounded_however_long_one_feature_is_right():
