@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         stack.callback(log.close)
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
         dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
+        require_folder(Path(config.snapshots.root))
         ports = Ports(log, admin, dead_letters, store, open_snapshots(config), WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
         collector = WorkerCollector(
@@ -101,6 +103,20 @@ def _store_url(config: Config, stack: contextlib.ExitStack) -> str:
         stack.enter_context(_kept_alive(valkey))
         return valkey.url
     return config.redis.url or DEFAULT_REDIS_URL
+
+
+def require_folder(root: Path) -> None:
+    """Raises OSError where snapshots cannot be written: better at the start than when the first one is due."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"snapshots cannot be written to {root} (snapshots.root, STREAMER_SNAPSHOTS__ROOT): {reason}; "
+            "give a folder that this user may write to"
+        ) from error
 
 
 @contextlib.contextmanager

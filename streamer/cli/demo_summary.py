@@ -120,6 +120,6 @@ def in_words(result: Mapping[str, Any]) -> str:
         *(f"  {n}. {entry['title']}: {entry['why']}" for n, entry in enumerate(user["list"], 1)),
         "",
         f"data in {where['data']}; lists in {where['lists']} as {where['key']}; snapshots in {where['snapshots']}",
-        "next: `streamer demo --resume --serve` keeps it up; README.md says how to send your own events, with Kafka and Redis",
+        f"next: `streamer demo --root {where['data']} --resume --serve` keeps it up; README.md says how to send your own events, with Kafka and Redis",
     ]
     return "\n".join(lines)
