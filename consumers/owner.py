@@ -12,14 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from consumers.letters import DeadLetters
 from consumers.measurements import Measurements
 from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
 from consumers.tenure import Tenure
 from consumers.work import OWNER_TOPICS, Work, decode
 from streamer.config.tree import Config
-from streamer.events.dead_letters import encode_dead_letter
-from streamer.events.model import DEAD, EVENTS, DeadLetter
+from streamer.events.model import EVENTS
 from streamer.ports import (
     Clock,
     EventLog,
@@ -28,7 +28,6 @@ from streamer.ports import (
     LogError,
     LogWriter,
     OffsetGapError,
-    OutRecord,
     OwnerStatus,
     Polled,
     Positions,
@@ -85,10 +84,8 @@ class Owner:
         self._writing: Future[Manifest] | None = None
         self._written: Positions = {}
         self._waiting: deque[Work] = deque()
-        self._letters: deque[OutRecord] = deque()
-        """Dead letters that the log has still to take. Their records are handed over; no snapshot is written before they are sent."""
-        self._letters_at_s = 0.0
-        self._returned = self._returned_before = 0
+        self._letters = DeadLetters(ports.dead_letters, ports.clock, measurements)
+        """Their records are handed over; no snapshot is written before they are sent."""
         """Letters that the log gave back, in all and when the snapshot under way was begun."""
         self._topic_ids: dict[str, str] = {}
         self._positions: dict[TopicPartition, int] = {}
@@ -164,7 +161,7 @@ class Owner:
         elif self._tenure is not None:
             self._take_in(polled, self._tenure)
             self._hand_over(self._tenure)
-            self._send_letters_if_due()
+            self._letters.send_if_due()
             self._keep_snapshots(self._tenure)
             self._watch_lag()
 
@@ -275,12 +272,12 @@ class Owner:
         if self._writing is not None:
             self._stay(self._writing.done)  # whatever became of it: the last one holds all that it holds
         gathered = tenure.finish()
-        self._returned_before = self._returned
-        self._stay(self._send_letters)
+        self._letters.begin_snapshot()
+        self._stay(self._letters.send)
         writing = snapshotter.write(gathered)
         self._stay(writing.done)
         manifest = writing.result()
-        self._require_letters()
+        self._letters.require_none_returned()
         self._stay(lambda: self._commits(gathered.positions, manifest))
         snapshotter.committed(manifest)
         self._tenure = None
@@ -323,7 +320,7 @@ class Owner:
             return
         started_s = self._ports.clock.monotonic_s()
         for work in decode(polled.batches, self._topic_ids):
-            self._letters.extend(map(self._encoded, work.dead))
+            self._letters.add(work.dead)
             self._waiting.append(work)
         for batch in polled.batches:
             self._positions[TopicPartition(batch.topic, batch.partition)] = batch.next_offset
@@ -333,64 +330,20 @@ class Owner:
         while self._waiting and not tenure.full:
             tenure.put(self._waiting.popleft())
 
-    def _encoded(self, letter: DeadLetter) -> OutRecord:
-        value, headers = encode_dead_letter(letter)
-        reason = letter.reject.reason.value
-        self._measurements.rejected[reason] = self._measurements.rejected.get(reason, 0) + 1
-        logger.warning(
-            "dead letter from %s[%d] at %d: %s: %s", letter.topic, letter.partition, letter.offset, reason, letter.reject.error
-        )
-        return OutRecord(DEAD, letter.key, value, headers)
-
-    def _send_letters_if_due(self) -> None:
-        """Never waits between two attempts: polling keeps the ownership, and takes in nothing while letters wait."""
-        now_s = self._ports.clock.monotonic_s()
-        if not self._letters or now_s < self._letters_at_s:
-            return
-        try:
-            self._send_letters()
-        except LogError as error:
-            if not error.retriable:
-                raise
-            self._letters_at_s = now_s + BACKOFF_S_MAX
-            self._measurements.log_errors += 1
-            logger.warning("dead letters wait, sent again in %.1f s: %s", BACKOFF_S_MAX, error)
-
-    def _send_letters(self) -> bool:
-        """Sends the dead letters that wait, each once; what the log does not take stays, or comes back."""
-        for _ in range(len(self._letters)):
-            self._ports.dead_letters.send(self._letters[0], self._letter_done)
-            self._letters.popleft()
-        return True
-
-    def _letter_done(self, record: OutRecord, error: Exception | None) -> None:
-        """Runs on the writer's thread."""
-        if error is None:
-            return
-        logger.error("a dead letter could not be written (%d bytes): %s", len(record.value or b""), error)
-        if isinstance(error, LogError) and error.retriable:
-            self._letters_at_s = self._ports.clock.monotonic_s() + BACKOFF_S_MAX
-            self._letters.append(record)
-            self._returned += 1  # only now: who sees the old number and no letters has missed nothing
-
-    def _require_letters(self) -> None:
-        """Raises LogError where dead letters came back since the snapshot was begun: it would leave them behind."""
-        if self._returned != self._returned_before:
-            raise LogError("dead letters were not acknowledged, they are sent again", retriable=True)
-
     # -- snapshots ----------------------------------------------------------------------------------------------------------
 
     def _keep_snapshots(self, tenure: Tenure) -> None:
         """The steps of a snapshot as far as they have come; never waits."""
         snapshotter = self._snapshotter
         assert snapshotter is not None
-        now_s, returned = self._ports.clock.monotonic_s(), self._returned
+        now_s, returned = self._ports.clock.monotonic_s(), self._letters.returned
         if self._writing is not None:
             if self._writing.done():
                 self._commit(self._writing, tenure, snapshotter)
                 self._writing = None
         elif not self._letters and (gathered := tenure.gathered()) is not None:
-            self._written, self._returned_before = gathered.positions, returned
+            self._written = gathered.positions
+            self._letters.begin_snapshot(returned)
             self._writing = snapshotter.write(gathered)
         elif (now_s - self._snapshot_at_s) * 1_000 >= self._config.snapshots.interval_ms and (
             tenure.applied_since_gather or self._snapshot_owed
@@ -401,7 +354,7 @@ class Owner:
     def _commit(self, writing: Future[Manifest], tenure: Tenure, snapshotter: Snapshotter) -> None:
         try:
             manifest = writing.result()
-            self._require_letters()
+            self._letters.require_none_returned()
         except (OSError, LogError) as error:
             self._snapshot_owed = True
             self._measurements.snapshot_failures += 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from consumers.measurements import Measurements
     from consumers.owner import Owner
     from consumers.runtime import Worker
-    from producers.formats.base import Recorded
+    from streamer.cli.demo_summary import Played
 
 logger = logging.getLogger(__name__)
 
@@ -139,22 +139,13 @@ def _run(owner: Owner, stop: threading.Event, failure: list[BaseException]) -> N
         failure.append(error)
 
 
-class Played:
-    """What the producer did, and the quality sums where the teaching part ended."""
-
-    def __init__(self, records: list[Recorded]) -> None:
-        self.records = records
-        self.sent = 0
-        self.seconds = 0.0
-        self.taught: dict[str, dict[str, float]] = {}
-
-
 def play(config: Config, worker: Worker, events_max: int | None) -> Played:
     """Sends items, then events in time order, at most AHEAD_MAX ahead of the owner; waits until all lists are in the store."""
     from consumers.compose import open_admin, open_writer
     from producers.formats import in_time_order, read_events, read_items
     from producers.recordings import movielens_100k
     from producers.replay import Pace, replay_records
+    from streamer.cli.demo_summary import Played
     from streamer.events.model import EVENTS, ITEMS
 
     recording = movielens_100k()

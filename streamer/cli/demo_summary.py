@@ -13,11 +13,21 @@ from streamer.config import Config
 
 if TYPE_CHECKING:
     from consumers.runtime import Worker
-    from streamer.cli.demo import Played
+    from producers.formats.base import Recorded
     from streamer.ports import Recommended
 
 SHOWN = 5
 """Of the sample user: last events, and entries of the list."""
+
+
+class Played:
+    """What the producer did, and the quality sums where the teaching part ended."""
+
+    def __init__(self, records: list[Recorded]) -> None:
+        self.records = records
+        self.sent = 0
+        self.seconds = 0.0
+        self.taught: dict[str, dict[str, float]] = {}
 
 
 def summary(config: Config, worker: Worker, played: Played, root: Path) -> dict[str, Any]:
