@@ -9,6 +9,7 @@ from time import perf_counter
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 
+from benchmarks.windows_only import WindowsOnly
 from benchmarks.world import World
 from consumers.compose import open_log
 from consumers.work import Work, decode
@@ -52,6 +53,22 @@ def log_poll(world: World, name: str) -> float:
 def poll_and_decode(world: World, name: str) -> float:
     """Poll, then JSON to columns: all that the polling thread does."""
     return _read(world, name, lambda batches: decode(batches, {}))
+
+
+def poll_decode_and_windows(world: World, name: str) -> float:
+    """The same, then duplicates, lateness and the windows of users, one after the other on one thread."""
+    windows = WindowsOnly(world.config(name))
+
+    def advance(batches: list[RecordBatch]) -> None:
+        for work in decode(batches, {}):
+            if work.columns is not None and len(work.columns.type_N):
+                windows.apply(work.columns)
+
+    events_per_s = _read(world, name, advance)
+    kept = int(windows.state.users.pushed_U.sum())
+    if kept < world.events:
+        raise RuntimeError(f"windows took in {kept} of {world.events} interactions")
+    return events_per_s
 
 
 def decoded(world: World, name: str) -> list[Work]:
