@@ -18,6 +18,12 @@ def test_a_quick_run_measures_everything_and_keeps_one_file(tmp_path: Path) -> N
     found = json.loads(path.read_text())
     assert path.name.startswith(found["date"])
     assert {"machine", "versions", "ratios", "medians", "quality"} <= found.keys()
-    assert found["ratios"].keys() == {"log_poll", "decode", "whole_line", "fold"}
+    assert found["ratios"].keys() == {
+        "log_poll",
+        "decode",
+        "decode_windows",
+        "fold",
+        "whole_line",
+    }
     assert all(value > 0 for value in found["medians"].values())
     assert "whole_line" in done.stdout
