@@ -1,0 +1,1 @@
+"""Judging recommenders on recorded streams: metrics, baselines, the backtest and its report."""
