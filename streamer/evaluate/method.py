@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,7 +28,7 @@ class Method(Protocol):
     Users and items are consecutive integers from 0, in the order of their first appearance in the stream.
     """
 
-    def rank(self, user: int, time_ms: int, excluded: Set[int]) -> Ranked:
+    def rank(self, user: int, time_ms: int, excluded: AbstractSet[int]) -> Ranked:
         """Ranks the catalogue seen so far for one user, without any effect on what this method answers later.
 
         Args:
