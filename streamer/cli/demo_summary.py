@@ -96,11 +96,7 @@ def _titles() -> dict[str, str]:
 
 
 def _entry(entry: Recommended, titles: Mapping[str, str]) -> dict[str, Any]:
-    because = reasons_in_words(entry)
-    for reason in entry.why:
-        if reason.item_id is not None and reason.item_id in titles:
-            because = because.replace(f" {reason.item_id}", f" {titles[reason.item_id]}", 1)
-    return {"title": titles.get(entry.item_id, entry.item_id), "score": entry.score, "why": because}
+    return {"title": titles.get(entry.item_id, entry.item_id), "score": entry.score, "why": reasons_in_words(entry, titles)}
 
 
 def in_words(result: Mapping[str, Any]) -> str:

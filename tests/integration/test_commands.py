@@ -117,12 +117,32 @@ def test_a_list_is_shown_as_it_is_served_and_explained(here: Here) -> None:
         assert own["version"] == version_text(T0, 7)
         assert [item["item_id"] for item in own["items"]] == ["i3", "i4"]
         assert own["items"][0]["why"] == [["co_visit", 0.75, "i0"]]
-        assert own["items"][0]["because"] == "because people who chose i0 chose it later"
-        shown = here.run("recommend", "u1", "--explain").stdout
-        assert "  1. i3  2.000\n     because people who chose i0 chose it later" in shown
+        assert own["items"][0]["because"] == "because people who had i0 often had it soon after"
+        shown = here.run("recommend", "u1", "--explain").stdout.splitlines()
+        assert shown[1:5] == [
+            "     ++++++++++   1.25 of a score, the largest part on this list",
+            "  1. i3  2.000",
+            "     ++++++       0.75 because people who had i0 often had it soon after",
+            "     ++++++++++   1.25 by all smaller terms together",
+        ]
         stranger = here.json("recommend", "u2")
         assert (stranger["personal"], [item["item_id"] for item in stranger["items"]]) == (False, ["i9"])
         assert "popular list (u2 has none of his own)" in here.run("recommend", "u2").stdout
+
+
+def test_titles_are_shown_where_item_documents_are_given(here: Here, tmp_path: Path) -> None:
+    documents = tmp_path / "titles.jsonl"
+    documents.write_text('{"item_id": "i0", "title": "Heat"}\n{"item_id": "i3", "title": "Ronin"}\n{"item_id": "i4"}\n')
+    with contextlib.closing(ValkeyProcess(Path(here.config.redis.root))) as server:
+        put_lists(here.config, server.url)
+        shown = here.run("recommend", "u1", "--explain", "--items", documents).stdout
+        assert '  1. i3 "Ronin"  2.000' in shown
+        assert 'because people who had "Heat" often had it soon after' in shown
+        assert "  2. i4  1.000" in shown
+        own = here.json("recommend", "u1", "--items", documents)
+        assert [item.get("title") for item in own["items"]] == ["Ronin", None]
+        missing = here.run("recommend", "u1", "--items", tmp_path / "nowhere.jsonl")
+        assert (missing.exit_code, "cannot be read" in missing.stderr) == (2, True)
 
 
 def test_lists_of_an_embedded_worker_that_ended_are_still_read(here: Here) -> None:

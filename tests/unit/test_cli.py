@@ -17,10 +17,8 @@ from click.testing import CliRunner, Result
 from streamer import __version__
 from streamer.cli import logs
 from streamer.cli.main import COMMANDS, EXIT_STATUS, exit_status, main
-from streamer.cli.words import WORDS, in_words, reason_in_words
 from streamer.config.tree import Logging
-from streamer.ports import LogError, OwnerStatus, Reason, Recommended, TopicsMissingError
-from streamer.ranking.scratch import TERMS
+from streamer.ports import LogError, OwnerStatus, TopicsMissingError
 
 Run = Callable[..., Result]
 
@@ -166,25 +164,6 @@ def test_sort_puts_a_recording_in_order_and_keeps_equal_times_as_they_stand(run:
     assert [(event["user_id"], event["type"]) for event in events] == [("u2", "click"), ("u1", "purchase"), ("u3", "purchase")]
     assert run("sort", ratings, "-o", tmp_path / "sorted.jsonl").stdout == ""
     assert (tmp_path / "sorted.jsonl").read_text() == result.stdout
-
-
-def test_every_term_of_the_score_has_words() -> None:
-    assert [term for term in TERMS if term not in WORDS and not term.startswith("trend_")] == []
-
-
-def test_an_entry_is_explained_by_its_items_the_strongest_trend_once() -> None:
-    why = (
-        Reason("trend_1000", 2.0, None),
-        Reason("trend_10000", 1.5, None),
-        Reason("transition", 1.0, "i7"),
-        Reason("last", -0.5, "i7"),
-    )
-    assert in_words(Recommended("i9", 4.0, why)) == (
-        "because many chose it within about the last 1000 interactions; people who were at i7 went on to it, "
-        "although it is where this user was last, i7"
-    )
-    assert in_words(Recommended("i9", 4.0, ())) == "no reason given"
-    assert reason_in_words(Reason("co_visit", 1.0, None)) == "people chose it after what this user chose"
 
 
 def record(message: str, *arguments: object, **fields: object) -> logging.LogRecord:
