@@ -10,7 +10,7 @@ from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.evict import evict_items, evict_users
-from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, leaves_out_seen, model_of
+from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, close_group, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.state import (
     COUNTER_NAMES,
@@ -27,7 +27,7 @@ from streamer.engine.state import (
     state_in,
     state_out,
 )
-from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, step
+from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, block_is_due, pools_have_room, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
 from streamer.head.bilinear import DIMENSIONS, SKIPPED, STEP, admit_item, with_text_width
 from streamer.head.gate import PHI
@@ -149,12 +149,25 @@ class Engine:
             self.state.group.state[LENGTH] = 0
         self.published.touch(np.array([user], np.int32))
 
-    def rank(self, user_U: Array, *, entries: int) -> Lists:
-        """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing."""
+    def settle(self, time_ms: int) -> None:
+        """Closes a block that is due and the open group, as the next record would that comes at that time from someone else."""
+        if block_is_due(self.state, self.rules, time_ms):
+            self._close_block()
+        if self.state.group.state[USER] != NOBODY:
+            if not pools_have_room(self.state, self.rules):
+                self._reserve()
+            close_group(self.state, self.rules, self.scratch)
+
+    def rank(self, user_U: Array, *, entries: int, at_ms: int | None = None, fixed: bool = False) -> Lists:
+        """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing.
+
+        ``at_ms`` is when they ask (default: the newest event time); ``fixed`` ranks by the weights of the start.
+        """
         lists = empty_lists(np.ascontiguousarray(user_U, np.int64), entries)
         state = self.state
         seen = bool(leaves_out_seen(state, self.rules))
-        rank_users(model_of(state), state.users, self.event_ms, seen, self.falls_back, self.scratch, lists)
+        now_ms = self.event_ms if at_ms is None else at_ms
+        rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, self.scratch, lists)
         return lists
 
     def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:
