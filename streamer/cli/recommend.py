@@ -97,7 +97,7 @@ def _parts(entry: Recommended, names: Mapping[str, str]) -> list[Told]:
     rest = entry.score - sum(reason.value for reason in reasons)
     parts = [Told(f"{'because' if reason.value >= 0 else 'although'} {reason.words}", reason.value) for reason in reasons]
     if not parts or abs(rest) >= LEAST:
-        parts.append(Told("by all smaller terms together" if parts else "no reason given", rest))
+        parts.append(Told("by all other terms together" if parts else "no reason given", rest))
     return parts
 
 

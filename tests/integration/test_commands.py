@@ -123,7 +123,7 @@ def test_a_list_is_shown_as_it_is_served_and_explained(here: Here) -> None:
             "     ++++++++++   1.25 of a score, the largest part on this list",
             "  1. i3  2.000",
             "     ++++++       0.75 because people who had i0 often had it soon after",
-            "     ++++++++++   1.25 by all smaller terms together",
+            "     ++++++++++   1.25 by all other terms together",
         ]
         stranger = here.json("recommend", "u2")
         assert (stranger["personal"], [item["item_id"] for item in stranger["items"]]) == (False, ["i9"])

@@ -1,0 +1,107 @@
+"""The reasons of a list's entries as a reader gets them: with the terms that are not told, they add up to the score."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from streams import EVENT_KINDS, KINDS, fold, random_choices, records_of, tiny_config
+
+from streamer.engine.engine import Engine
+from streamer.engine.learn import model_of
+from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, empty_lists, rank_users
+from streamer.ranking.scratch import NEURAL, TERMS, TREND
+
+SEEDS = st.integers(0, 2**32)
+ENTRIES = 12
+WRITTEN = 0.5001e-4
+"""How far a number may be from the one that is written, with four decimals."""
+
+
+def engine_of(seed):
+    kinds = KINDS if seed % 2 else EVENT_KINDS
+    choices = random_choices(seed, 300, users=9, items=40, kinds=kinds)
+    return fold(Engine(tiny_config()), records_of(choices))
+
+
+def everybody(engine):
+    """Every user's row, and the one of somebody unknown."""
+    return [NOBODY, *range(int(engine.state.users.ids.used[0]))]
+
+
+def ranked(engine, user, *, fixed, exclude_seen):
+    """The list of one user, whose candidates stay in the engine's scratch."""
+    lists = empty_lists(np.array([user], np.int64), ENTRIES)
+    rank_users(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, engine.scratch, lists)
+    return lists
+
+
+def terms_of(engine):
+    """The terms of each candidate's logit in float64, weight times feature, by item id."""
+    scratch, ids = engine.scratch, engine.state.items.ids
+    term_FC = scratch.weight_F[:, None].astype(np.float64) * scratch.feature_FC[:, : scratch.found[0]]
+    assert len(term_FC) == len(TERMS)
+    return {text_of(ids, int(item)): term_F for item, term_F in zip(scratch.item_C, term_FC.T, strict=False)}
+
+
+def text_of(ids, row):
+    start = int(ids.start_R[row])
+    return ids.text_B[start : start + int(ids.size_R[row])].tobytes().decode()
+
+
+def reasons_of(term_F):
+    """(name, value) of the terms as reasons, in the order of features: the trends are one, named by the strongest."""
+    trend_H = term_F[TREND:NEURAL]
+    strongest = TERMS[TREND + int(trend_H.argmax())]
+    single = [(TERMS[f], float(term_F[f])) for f in range(len(TERMS)) if not TREND <= f < NEURAL]
+    return [*single, (strongest, float(trend_H.sum()))]
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=SEEDS, fixed=st.booleans(), exclude_seen=st.booleans())
+def test_the_terms_of_every_entry_add_up_to_its_score(seed, fixed, exclude_seen):
+    engine = engine_of(seed)
+    for user in everybody(engine):
+        lists = ranked(engine, user, fixed=fixed, exclude_seen=exclude_seen)
+        terms = terms_of(engine)
+        for k in range(int(lists.count_U[0])):
+            term_F = terms[text_of(engine.state.items.ids, int(lists.item_UK[0, k]))]
+            assert float(lists.score_UK[0, k]) == pytest.approx(float(term_F.sum()), abs=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=SEEDS, fixed=st.booleans(), exclude_seen=st.booleans())
+def test_the_reasons_that_are_written_are_the_largest_terms_of_the_score(seed, fixed, exclude_seen):
+    engine = engine_of(seed)
+    for user in everybody(engine):
+        lists = ranked(engine, user, fixed=fixed, exclude_seen=exclude_seen)
+        terms = terms_of(engine)
+        (payload,) = engine.render(lists, version="0000000000001-00000000000000000001", written_ms=0)
+        for entry in json.loads(payload)["items"]:
+            assert_told(entry, reasons_of(terms[entry["item_id"]]))
+
+
+def assert_told(entry, reasons):
+    """What is told has the value of its term, and nothing worth saying that is not told is larger."""
+    told, values = [term for term, _, _ in entry["why"]], [value for _, value, _ in entry["why"]]
+    assert len(set(told)) == len(told) <= REASONS
+    assert values == sorted(values, reverse=True)
+    by_name = dict(reasons)
+    assert values == pytest.approx([by_name[term] for term in told], abs=2 * WRITTEN)
+    untold = [value for term, value in reasons if term not in told]
+    assert entry["score"] == pytest.approx(sum(values) + sum(untold), abs=1e-4 + (1 + len(values)) * WRITTEN)
+    worth_saying = [value for value in untold if abs(value) > 2 * REASON_MIN]
+    assert not worth_saying or (len(told) == REASONS and max(worth_saying) <= values[-1] + 2 * WRITTEN)
+
+
+def test_the_lists_that_are_tested_have_reasons_of_many_kinds():
+    told = set()
+    for seed in range(8):
+        engine = engine_of(seed)
+        for user in everybody(engine):
+            lists = ranked(engine, user, fixed=False, exclude_seen=False)
+            told |= set(lists.term_UKR[0, : int(lists.count_U[0])].ravel().tolist())
+    assert len(told - {NOBODY}) >= 8
