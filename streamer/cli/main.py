@@ -28,6 +28,9 @@ COMMANDS = {
     "doctor": Entry("streamer.cli.doctor", "Say what is there, what is missing, and what to do."),
     "replay": Entry("streamer.cli.replay", "Send recorded events onto the log."),
     "sort": Entry("streamer.cli.sort", "Put a recording in the order of its times, as replay wants it."),
+    "backtest": Entry(
+        "streamer.cli.backtest", "Judge the engine beside other methods on a recorded stream, and write a report."
+    ),
     "recommend": Entry("streamer.cli.recommend", "Show a user's list as it is served."),
     "status": Entry("streamer.cli.status", "Ask a running worker how it is."),
     "snapshots": Entry("streamer.cli.snapshots", "List snapshots, or show one."),

@@ -1,0 +1,119 @@
+"""Serving in event time: what a reader would have got from the store, whose lists are as old as their last rendering.
+
+A user's list is rendered right after each of his visits (a group of events). A sweep with the period T renders it again T, 2 T, ...
+after the visit, from the state of that moment, as long as he was seen within the lists' time to live. Where more users live than
+the sweep may render within T, the period is as long as it takes to render them all. Who has no list gets the popular one.
+
+The recording tells when each user comes again, so only renderings that will be read are made: the last one before each visit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config.tree import Config
+from streamer.evaluate.stream import Ints, Stream
+
+NOBODY = -1
+Render = Callable[[list[int]], list[list[int]]]
+"""The lists of these users (NOBODY: someone unknown) from the state as it is, item numbers best first."""
+
+
+class Shelf(NamedTuple):
+    """When the list was rendered that each group's user reads at his next visit, for one period of the sweep."""
+
+    name: str
+    at_G: Ints
+    """Epoch ms of the rendering: the visit itself, or a sweep after it."""
+    swept_G: NDArray[np.bool_]
+    """Whether it is a sweep's."""
+    read_G: NDArray[np.bool_]
+    """Whether the list is read at all: the user comes again, and before the list expires."""
+
+
+def next_visits(stream: Stream) -> Ints:
+    """The next group of each group's user, -1 where there is none."""
+    user_G = stream.user_N[stream.first_G1[:-1]]
+    order_G = np.argsort(user_G, kind="stable")
+    same = user_G[order_G[1:]] == user_G[order_G[:-1]]
+    next_G = np.full(stream.groups, -1, np.int64)
+    next_G[order_G[:-1][same]] = order_G[1:][same]
+    return next_G
+
+
+def shelf(stream: Stream, config: Config, period_ms: int | None) -> Shelf:
+    """The renderings that are read, with a sweep every ``period_ms`` of event time; None: without a sweep."""
+    time_G = stream.time_N[stream.first_G1[:-1]]
+    next_G = next_visits(stream)
+    again_G = next_G >= 0
+    gap_G = np.where(again_G, time_G[next_G] - time_G, 0)
+    ttl_ms = config.redis.ttl_s * 1_000
+    sweeps_G = np.zeros(stream.groups, np.int64)
+    period_G = np.ones(stream.groups, np.int64)
+    if period_ms is not None:
+        end_G = np.where(again_G, np.minimum(gap_G, ttl_ms), ttl_ms) + time_G
+        living_G = np.arange(1, stream.groups + 1) - np.searchsorted(np.sort(end_G), time_G, "right")
+        period_G = np.maximum(period_ms, living_G * 1_000 // config.ranking.sweep_users_per_s)
+        sweeps_G = np.minimum(gap_G, ttl_ms) // period_G
+    at_G = time_G + sweeps_G * period_G
+    return Shelf(
+        name="off" if period_ms is None else f"{period_ms / 1_000:g}",
+        at_G=at_G,
+        swept_G=sweeps_G > 0,
+        read_G=again_G & (time_G + gap_G - at_G <= ttl_ms),
+    )
+
+
+class Serving:
+    """The store in event time, one shelf a period: told of every visit in order, it says what each reader gets."""
+
+    def __init__(self, stream: Stream, config: Config, periods_ms: tuple[int | None, ...]) -> None:
+        self.shelves = [shelf(stream, config, period_ms) for period_ms in periods_ms]
+        self._time_G = stream.time_N[stream.first_G1[:-1]]
+        self._user_G = stream.user_N[stream.first_G1[:-1]]
+        self._previous_G = np.full(stream.groups, -1, np.int64)
+        next_G = next_visits(stream)
+        self._previous_G[next_G[next_G >= 0]] = np.flatnonzero(next_G >= 0)
+        self._lists: list[dict[int, list[int]]] = [{} for _ in self.shelves]
+        self._due = [_due(one) for one in self.shelves]
+        self._next = [0] * len(self.shelves)
+
+    def read(self, group: int, render: Render) -> list[list[int]]:
+        """What the user of this group gets from each shelf; call before anything of the group is known to the state."""
+        self._sweep(int(self._time_G[group]), render)
+        user, previous = int(self._user_G[group]), int(self._previous_G[group])
+        found = [lists.pop(user, None) for lists in self._lists]
+        if previous < 0 or any(not one.read_G[previous] for one in self.shelves):
+            popular = render([NOBODY])[0]
+            return [popular if items is None else items for items in found]
+        return [items or [] for items in found]
+
+    def visited(self, group: int, render: Render) -> None:
+        """Renders the user's list after his visit, where no sweep will before it is read; call once the group is applied."""
+        kept = [n for n, one in enumerate(self.shelves) if one.read_G[group] and not one.swept_G[group]]
+        if kept:
+            user = int(self._user_G[group])
+            items = render([user])[0]
+            for n in kept:
+                self._lists[n][user] = items
+
+    def _sweep(self, until_ms: int, render: Render) -> None:
+        """Renders what the sweeps did since the visit before, all from the state that stood in between."""
+        for n, (due_S, one) in enumerate(zip(self._due, self.shelves, strict=True)):
+            first = stop = self._next[n]
+            while stop < len(due_S) and one.at_G[due_S[stop]] <= until_ms:
+                stop += 1
+            if stop > first:
+                users = self._user_G[due_S[first:stop]].tolist()
+                self._lists[n].update(zip(users, render(users), strict=True))
+                self._next[n] = stop
+
+
+def _due(one: Shelf) -> Ints:
+    """The groups after which a sweep's rendering is read, in the order of those renderings."""
+    group_S = np.flatnonzero(one.read_G & one.swept_G)
+    return group_S[np.argsort(one.at_G[group_S], kind="stable")]

@@ -1,0 +1,134 @@
+"""The verdict of a backtest in sentences, made from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CLOSE = 0.01
+"""Differences below this share of the better figure are called small."""
+CONTROLS = ("frozen", "fixed", "bilinear", "attention")
+"""Methods that are the engine itself, run otherwise."""
+
+SAID_OF = {
+    "frozen": "Learning on against stopping at 30 % of the stream",
+    "fixed": "Learned weights against fixed ones",
+    "bilinear": "Against the plain two-tower head",
+    "attention": "Against the attention head",
+}
+
+
+def verdict(report: Mapping[str, Any]) -> list[str]:
+    """What is better than what, by how much, how sure: the chief thing first."""
+    ours, window = report["compared_with"], report["protocol"]["chief_window"]
+    if not report["methods"][ours]["windows"][window]["targets"]:
+        return ["The stream is too short to judge anything: no target lies after the first tenth, which only teaches."]
+    sentences = [_level(report, ours, window)]
+    others = [name for name in report["methods"] if name != ours and name not in CONTROLS]
+    sentences += _against_others(report, ours, others, window)
+    sentences += [f"{SAID_OF[name]}: {_difference(report, name, window)}." for name in CONTROLS if name in report["methods"]]
+    if len(report["methods"]) > 1:
+        sentences.append(_in_the_later_window(report, others))
+    sentences += _served(report, ours, window)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _level(report: Mapping[str, Any], ours: str, window: str) -> str:
+    found = report["methods"][ours]["windows"][window]
+    low, high = report["intervals"][window][ours]["hr@10"]["interval"]
+    return (
+        f"{ours} had the item that was chosen next among its first ten for {_percent(found['hr@10'])} of {found['targets']:,} choices "
+        f"(95 % interval {_percent(low)} to {_percent(high)}), on average over {window.replace('-', ' to ')} % of the stream; "
+        f"NDCG@10 is {found['ndcg@10']:.4f}."
+    )
+
+
+def _against_others(report: Mapping[str, Any], ours: str, others: Sequence[str], window: str) -> list[str]:
+    if not others:
+        return []
+    by_place = sorted(others, key=lambda name: -report["methods"][name]["windows"][window]["ndcg@10"])
+    verdicts = {name: _sign(report, name, window) for name in others}
+    worse = [name for name in by_place if verdicts[name] > 0]
+    better = [name for name in by_place if verdicts[name] < 0]
+    unsure = [name for name in by_place if verdicts[name] == 0]
+    best = by_place[0]
+    sentences = [f"The strongest other method is {best}: compared with it, {ours} is {_difference(report, best, window)}."]
+    if len(worse) == len(others):
+        all_others = "the only other method" if len(others) == 1 else f"all {len(others)} other methods"
+        sentences.append(f"By NDCG@10 {ours} is better than {all_others}, and chance does not explain it.")
+        return sentences
+    if worse:
+        sentences.append(f"By NDCG@10 {ours} is surely better than {_listed(worse)}.")
+    if unsure:
+        sentences.append(
+            f"Between {ours} and {_listed(unsure)} the stream does not decide: the interval of the difference includes 0."
+        )
+    if better:
+        sentences.append(f"By NDCG@10 {_listed(better)} {'is' if len(better) == 1 else 'are'} surely better than {ours}.")
+    return sentences
+
+
+def _sign(report: Mapping[str, Any], name: str, window: str) -> int:
+    """1 where ours is surely better by NDCG@10, -1 where it is surely worse, 0 where that is open."""
+    low, high = report["intervals"][window][name]["ndcg@10"]["difference_interval"]
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _difference(report: Mapping[str, Any], name: str, window: str) -> str:
+    """How ours compares with a method, in words."""
+    told = report["intervals"][window][name]["ndcg@10"]
+    other = report["methods"][name]["windows"][window]["ndcg@10"]
+    difference, (low, high) = told["difference"], told["difference_interval"]
+    figures = f"NDCG@10 {difference:+.4f}, interval {low:+.4f} to {high:+.4f}"
+    if _sign(report, name, window) == 0:
+        return f"neither surely better nor surely worse ({figures})"
+    relative = abs(difference) / other if other else 0.0
+    much = f" by {_percent(relative)}" if other else ""
+    small = ", a small difference" if other and relative < CLOSE else ""
+    return f"{'better' if difference > 0 else 'worse'}{much} ({figures}){small}"
+
+
+def _in_the_later_window(report: Mapping[str, Any], others: Sequence[str]) -> str:
+    """Whether the judgement changes where the first 30 % are left out too."""
+    windows = list(report["protocol"]["windows"])
+    chief = report["protocol"]["chief_window"]
+    later = next(name for name in windows if name != chief)
+    if not others or not report["intervals"][later]:
+        return ""
+    changed = [name for name in others if _sign(report, name, later) != _sign(report, name, chief)]
+    shown = later.replace("-", " to ")
+    if not changed:
+        return f"Over {shown} % of the stream, which no setting was tuned on, the judgement is the same."
+    return f"Over {shown} % of the stream the judgement differs for {_listed(changed)}: see the table."
+
+
+def _served(report: Mapping[str, Any], ours: str, window: str) -> list[str]:
+    fresh = report["methods"][ours]["windows"][window]["hr@10"]
+    sentences = []
+    for period, found in report.get("served", {}).items():
+        served = found[window]["hr@10"]
+        share = f", {_percent(served / fresh)} of what fresh lists reach" if fresh else ""
+        how = (
+            "without a sweep, lists as old as the last visit"
+            if period == "off"
+            else f"with a sweep every {_duration(float(period))}"
+        )
+        sentences.append(f"As served, {how}: HR@10 {_percent(served)}{share}.")
+    return sentences
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 120 and seconds % 60 == 0 else f"{seconds:g} seconds"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> _listed(["a"]), _listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
