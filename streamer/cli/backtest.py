@@ -211,7 +211,7 @@ def _written(
     import msgspec
 
     from streamer.cli.backtest_input import sha256_of
-    from streamer.evaluate.html import page
+    from streamer.evaluate.page import page
     from streamer.evaluate.report import list_lines, report_of
 
     ran_on = {
