@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from streamer.config.tree import Config
 from streamer.head.bilinear import EXTRA_TARGETS
+from streamer.signals.neighbours import PLACE_DECAY, POSTINGS, QUERY_DECAY, REACH, SESSIONS
 from streamer.signals.pairs import CONTEXT, FADE_HALF_LIFE, WIDE_DECAY
 from streamer.signals.trends import HALF_LIVES
 from streamer.windows.group import TARGETS
@@ -125,6 +126,30 @@ class ReferenceTrends:
         for age, (item, weight) in enumerate(reversed(self.happened)):
             values[item] += weight * 2.0 ** (-age / HALF_LIVES[half])
         return values
+
+
+def reference_neighbours(entries: list[tuple[int, int]], context: list[int], user: int) -> dict[int, tuple[float, float]]:
+    """What neighbour sessions say after and before their matches, by item; ``entries`` are (user, item), oldest first."""
+    likeness: dict[int, float] = {}
+    match: dict[int, int] = {}
+    for n, wanted in enumerate(context):
+        postings = [at for at in reversed(range(len(entries))) if entries[at][1] == wanted][:POSTINGS]
+        for at in postings:
+            other = entries[at][0]
+            if other != user:
+                likeness[other] = likeness.get(other, 0.0) + QUERY_DECAY**n
+                match.setdefault(other, at)
+    most_like = sorted(likeness, key=lambda other: -likeness[other])[:SESSIONS]
+    total = sum(likeness[other] for other in most_like)
+    found: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for other in most_like:
+        sequence = [at for at in range(len(entries)) if entries[at][0] == other]
+        middle = sequence.index(match[other])
+        around = (sequence[middle + 1 : middle + 1 + REACH], sequence[max(0, middle - REACH) : middle][::-1])
+        for side, places in enumerate(around):
+            for d, at in enumerate(places):
+                found[entries[at][1]][side] += likeness[other] / total * PLACE_DECAY**d
+    return {item: (after, before) for item, (after, before) in found.items()}
 
 
 @dataclass

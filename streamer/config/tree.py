@@ -118,6 +118,8 @@ class Signals(Section, frozen=True):
 
     neighbours_max: int = 256
     """Entries a row of the pair tables (K)."""
+    journal_interactions_max: int = 1_000_000
+    """Newest interactions of the whole stream that are searched for neighbour sessions; 32 bytes each."""
     user_contributions_per_hour_max: int = 1_000
     """Interactions of one user that move global state within one hour of event time."""
     weight_view: float = 1.0
@@ -129,7 +131,9 @@ class Signals(Section, frozen=True):
 class Head(Section, frozen=True):
     """The fusion head and how it learns."""
 
-    kind: Literal["bilinear"] = "bilinear"
+    kind: Literal["gated", "bilinear", "attention"] = "gated"
+    """``gated``: counting signals and the two towers, weighed by the gate. The plain two towers alone, for comparison: ``bilinear`` with fixed
+    weights of the window's places, ``attention`` with learned ones."""
     block_records: int = 128
     block_ms_max: int = 600_000
     """Event time after which an open block closes whatever it holds."""
@@ -148,6 +152,8 @@ class Ranking(Section, frozen=True):
     """A user's list is rendered at most once in this time."""
     refresh_ms_max: int = 600_000
     """A list of a user seen within the TTL is rendered again at least this often."""
+    explore: bool = True
+    """The last place of a list goes to an item that is new or rarely chosen."""
     sweep_users_per_s: int = 2_000
     """Bound on lists rendered in idle time."""
 

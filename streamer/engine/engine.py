@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN
+from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
 from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
@@ -32,6 +32,7 @@ from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
 from streamer.head.bilinear import DIMENSIONS, SKIPPED, STEP, admit_item, with_text_width
 from streamer.head.gate import PHI
 from streamer.head.learner import Gradient, Learner
+from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch
@@ -41,6 +42,7 @@ from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
 from streamer.windows.group import COUNT, LENGTH, NOBODY, USER
+from streamer.windows.journal import drop_users_from_journal
 from streamer.windows.users import clear_user
 
 FALL_BACK_AFTER = 2_000
@@ -68,6 +70,7 @@ def rules_of(config: Config) -> Rules:
         history_places=history_places,
         pair_places=pair_places,
         exclude_seen={"auto": EXCLUDE_AUTO, "true": EXCLUDE_ALWAYS, "false": EXCLUDE_NEVER}[config.ranking.exclude_seen],
+        learns_gate=int(config.head.kind == "gated"),
         weight_K=np.array(weights, np.float32),
     )
 
@@ -85,10 +88,12 @@ class Engine:
         self.scratch = new_scratch(DIMENSIONS, PHI)
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
+        self._frozen = False
         self._learner = Learner(
             learning_rate=config.head.learning_rate,
             negatives=config.head.negatives,
             seed=config.seed,
+            attention=config.head.kind != "bilinear",
             gradient=_gradient(config),
         )
 
@@ -115,6 +120,11 @@ class Engine:
             else:
                 self._reserve()
             code, at = step(self.state, self.rules, columns, at, self.published.touched, self.scratch)
+
+    def freeze(self) -> None:
+        """From now on the head learns nothing: the gate and the two towers stay as they are, counts go on."""
+        self._frozen = True
+        self.rules = self.rules._replace(learns_gate=0)
 
     def apply_item(self, document: ItemDocument) -> None:
         """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
@@ -143,6 +153,7 @@ class Engine:
         user = self._user_row(user_id)  # also for one who has none: the store may hold a list from an earlier life
         clear_user(self.state.users, user)
         give_piece(self.state.history.rows, user)
+        drop_users_from_journal(self.state.journal, np.array([user]))
         if self.state.group.state[USER] == user:
             self.state.group.state[USER] = NOBODY
             self.state.group.state[COUNT] = 0
@@ -167,7 +178,8 @@ class Engine:
         state = self.state
         seen = bool(leaves_out_seen(state, self.rules))
         now_ms = self.event_ms if at_ms is None else at_ms
-        rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, self.scratch, lists)
+        explore = Explore(state.items, self._config.seed, self._config.ranking.explore)
+        rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore, self.scratch, lists)
         return lists
 
     def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:
@@ -192,7 +204,12 @@ class Engine:
 
     @property
     def falls_back(self) -> bool:
-        """Whether the learned weights have lately been worse than the fixed ones by a margin, so that lists come from those."""
+        """Whether the learned weights have lately been worse than the fixed ones by a margin, so that lists come from those.
+
+        Never so for a head that was chosen to speak alone.
+        """
+        if self._config.head.kind != "gated":
+            return False
         quality = self.state.quality_MQ
         enough = quality[LIVE, JUDGED] >= FALL_BACK_AFTER
         return bool(enough and quality[LIVE, RECENT_NDCG] < FALL_BACK_BELOW * quality[FIXED, RECENT_NDCG])
@@ -207,6 +224,7 @@ class Engine:
             "windows.history_items_max": config.windows.history_items_max,
             "windows.users_max": config.windows.users_max,
             "catalog.items_max": config.catalog.items_max,
+            "signals.journal_interactions_max": config.signals.journal_interactions_max,
             "signals.neighbours_max": config.signals.neighbours_max,
         }
 
@@ -255,7 +273,10 @@ class Engine:
         self.published.reserve(len(self.state.users.pushed_U))
 
     def _close_block(self) -> None:
-        self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
+        if self._frozen:
+            self.state.block.state[:] = 0
+        else:
+            self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
 
     def _item_row(self, item_id: str) -> int:
@@ -268,6 +289,7 @@ class Engine:
         self._reserve(items=1, text_bytes=len(raw))
         row = int(find_or_add_id(self.state.items.ids, hashed, raw, 0, len(raw)))
         admit_item(self.state.head, row, self.rules.seed)
+        note_new_item(self.state.items, row)
         self.state.trends.tick_I[row] = self.state.trends.tick[0]
         return row
 

@@ -31,6 +31,7 @@ from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.search import place_of
 from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TURN, USER
 from streamer.windows.history import touch_history
+from streamer.windows.journal import append_journal
 from streamer.windows.users import WINDOW
 
 EXCLUDE_NEVER, EXCLUDE_ALWAYS, EXCLUDE_AUTO = range(3)
@@ -57,6 +58,8 @@ class Rules(NamedTuple):
     history_places: int
     pair_places: int
     exclude_seen: int
+    learns_gate: int
+    """0: its weights stay as they are."""
     weight_K: Array
     """By event type."""
 
@@ -64,7 +67,7 @@ class Rules(NamedTuple):
 @kernel
 def model_of(state: State) -> Model:
     """What scoring reads of the state."""
-    signals = Signals(state.forward, state.reverse, state.trends, state.history, state.items.flags_I)
+    signals = Signals(state.forward, state.reverse, state.trends, state.history, state.journal, state.items.flags_I)
     return Model(signals, state.gate, state.head)
 
 
@@ -84,7 +87,8 @@ def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
     asker = Asker(user, group.state[TURN], group.state[ELAPSED_MS], state.users.repeats_U[user])
     count = score(model_of(state), group.context_W, group.state[LENGTH], asker, leaves_out_seen(state, rules), False, scratch)
     judge(state, count, scratch)
-    learn_gate_of_group(state, count, scratch)
+    if rules.learns_gate:
+        learn_gate_of_group(state, count, scratch)
     learn_targets(state, rules)
     group.state[USER] = NOBODY
     group.state[COUNT] = 0
@@ -148,7 +152,7 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
             wanted += 1
     if wanted > 0:
         softmax_in_place(scratch.logit_C, count)
-        learn_gate(state.gate, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted)
+        learn_gate(state.gate, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_2W)
 
 
 @kernel
@@ -170,6 +174,7 @@ def learn_targets(state: State, rules: Rules) -> None:
             state.stream[REPEATS] += 1 if repeat else 0
             weight = rules.weight_K[group.type_G[g]]
             count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
+            append_journal(state.journal, user, target)
             count_trend(state.trends, target, weight)
             note_example(state.head, state.block, context_W, length, target, weight)
         length = min(length + 1, WINDOW)

@@ -10,8 +10,9 @@ from streamer.catalog.items import Items, items_in, items_out, new_items, reserv
 from streamer.config.tree import Config
 from streamer.events.model import EventType
 from streamer.head.bilinear import Block, Head, block_in, block_out, head_in, head_out, new_block, new_head, reserve_head
-from streamer.head.gate import Gate, gate_in, gate_out, new_gate
+from streamer.head.gate import Gate, gate_in, gate_out, neural_gate, new_gate
 from streamer.ranking.score import FIXED_F
+from streamer.ranking.scratch import NEURAL
 from streamer.signals.pairs import CONTEXT, Pairs, new_pairs, pairs_in, pairs_out, reserve_pairs
 from streamer.signals.pairs import places_for_one as pair_places_for_one
 from streamer.signals.trends import Trends, new_trends, reserve_trends, trends_in, trends_out
@@ -21,6 +22,7 @@ from streamer.windows.forgotten import Forgotten, forgotten_in, forgotten_out, n
 from streamer.windows.group import TARGETS, Group, group_in, group_out, new_group
 from streamer.windows.history import History, history_in, history_out, new_history, reserve_history
 from streamer.windows.history import places_for_one as history_places_for_one
+from streamer.windows.journal import Journal, journal_in, journal_out, new_journal, reserve_journal
 from streamer.windows.users import Users, new_users, reserve_users, users_in, users_out
 
 ROWS_AT_START = 1_024
@@ -40,6 +42,7 @@ class State(NamedTuple):
 
     users: Users
     history: History
+    journal: Journal
     dedup: Dedup
     forgotten: Forgotten
     items: Items
@@ -63,13 +66,14 @@ def new_state(config: Config) -> State:
     return State(
         users=new_users(rows),
         history=new_history(rows),
+        journal=new_journal(rows, rows, config.signals.journal_interactions_max),
         dedup=new_dedup(rows, 1),
         forgotten=new_forgotten(),
         items=new_items(rows),
         forward=new_pairs(rows),
         reverse=new_pairs(rows),
         trends=new_trends(rows),
-        gate=new_gate(FIXED_F),
+        gate=new_gate(FIXED_F) if config.head.kind == "gated" else neural_gate(FIXED_F, NEURAL),
         head=new_head(rows),
         block=new_block(config.head.block_records),
         group=new_group(),
@@ -92,6 +96,7 @@ def reserved(state: State, config: Config, *, events: int, users: int, items: in
     return state._replace(
         users=table_users,
         history=reserve_history(state.history, user_rows, history_places),
+        journal=reserve_journal(state.journal, user_rows, item_rows, events + TARGETS),
         dedup=reserve_dedup(state.dedup, events, partitions),
         items=table_items,
         forward=reserve_pairs(state.forward, item_rows, pair_places),
@@ -118,6 +123,7 @@ def state_out(state: State) -> dict[str, Array]:
     return (
         users_out(state.users)
         | history_out(state.history, users)
+        | journal_out(state.journal, users, items)
         | dedup_out(state.dedup)
         | forgotten_out(state.forgotten)
         | items_out(state.items)
@@ -144,6 +150,7 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
     return State(
         users=users,
         history=history_in(tables, user_rows),
+        journal=journal_in(tables, user_rows, item_rows),
         dedup=dedup_in(tables),
         forgotten=forgotten_in(tables),
         items=items,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.catalog.items import note_new_item
 from streamer.engine.columns import Columns
 from streamer.engine.learn import Rules, close_group
 from streamer.engine.state import CAPPED, CLAMPED, DUPLICATE, FORGOTTEN, LATE, State
@@ -23,6 +24,7 @@ from streamer.tables.ids import FREE_USED, ROWS_USED, find_id, find_or_add_id, m
 from streamer.windows.dedup import is_late, remember_id, seen_before
 from streamer.windows.forgotten import is_forgotten
 from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
+from streamer.windows.journal import APPENDED, SIZE_MAX
 from streamer.windows.users import push_window, take_contribution
 
 DONE, BLOCK_DUE, NEEDS_ROOM, USERS_FULL, ITEMS_FULL = range(5)
@@ -114,7 +116,8 @@ def items_are_full(state: State, rules: Rules, columns: Columns, n: int) -> bool
 @kernel
 def pools_have_room(state: State, rules: Rules) -> bool:
     """Whether closing a group fits whatever it does."""
-    return (
+    journal = state.journal
+    return (journal.extent[APPENDED] + TARGETS <= len(journal.item_J) or len(journal.item_J) == journal.extent[SIZE_MAX]) and (
         state.history.rows.top[0] + rules.history_places <= len(state.history.item_P)
         and state.forward.rows.top[0] + rules.pair_places <= len(state.forward.item_P)
         and state.reverse.rows.top[0] + rules.pair_places <= len(state.reverse.item_P)
@@ -158,6 +161,7 @@ def item_of(state: State, rules: Rules, columns: Columns, m: int) -> int:
     if item < 0:
         item = find_or_add_id(ids, columns.item_M[m], columns.item_text, start, stop)
         admit_item(state.head, item, rules.seed)
+        note_new_item(state.items, item)
         state.trends.tick_I[item] = state.trends.tick[0]
     return item
 

@@ -1,7 +1,7 @@
 """The fusion head in its bilinear form, its block of examples, and its learner on the CPU.
 
     fused(v) = E(v) W + e_v            frozen content vector through a learned matrix, plus a free vector per item
-    fused(u) = M sum_p a_p fused(w_p)  the window's items, newest first, a_p proportional to RECENCY ** p
+    fused(u) = M sum_p a_p fused(w_p)  the window's items, newest first, a = softmax(place_p + key . fused(w_p))
     s(u, v)  = fused(u) . fused(v) + b_v
 
 Learned by blocks of examples by maximum likelihood (binomial): each example's target against negatives shared by the block, drawn
@@ -22,6 +22,9 @@ from streamer.tables.random import INIT, NEGATIVES, random_below, random_u64
 
 DIMENSIONS = 32
 RECENCY = 0.8
+"""What a place of the window weighs beside the newer one before attention is learned."""
+ATTENTION_MAX = 20.0
+"""Bound on the logit of a place of the window."""
 RECENT_TARGETS = 4_096
 EXTRA_TARGETS = 64
 """A group may overfill a block by so many examples; what comes beyond is not learned by the head."""
@@ -45,6 +48,10 @@ class Head(NamedTuple):
     text_square_E: Array
     turn_DD: Array
     turn_square: Array
+    place_C: Array
+    key_D: Array
+    attention_square: Array
+    """Accumulators of ``place_C`` and ``key_D``."""
     steps: Array
     recent_T: Array
     recent_count_I: Array
@@ -73,6 +80,9 @@ def new_head(items: int) -> Head:
         text_square_E=np.zeros(0, np.float32),
         turn_DD=np.eye(DIMENSIONS, dtype=np.float32),
         turn_square=np.zeros(1, np.float32),
+        place_C=(np.arange(CONTEXT) * np.log(RECENCY)).astype(np.float32),
+        key_D=np.zeros(DIMENSIONS, np.float32),
+        attention_square=np.zeros(2, np.float32),
         steps=np.zeros(3, np.int64),
         recent_T=np.zeros(RECENT_TARGETS, np.int32),
         recent_count_I=np.zeros(items, np.int32),
@@ -179,14 +189,16 @@ def note_example(head: Head, block: Block, context_W: Array, length: int, target
 def fill_query(head: Head, context_W: Array, length: int, mean_D: Array, query_D: Array) -> None:
     """fused(u) of a context; ``mean_D`` is working memory."""
     mean_D[:] = 0.0
-    decay = np.float32(1.0)
     total = np.float32(0.0)
     for n in range(min(length, CONTEXT)):
         row_D = head.fused_ID[context_W[n]]
+        logit = head.place_C[n]
         for d in range(DIMENSIONS):
-            mean_D[d] += decay * row_D[d]
-        total += decay
-        decay *= np.float32(RECENCY)
+            logit += head.key_D[d] * row_D[d]
+        share = np.exp(min(max(logit, np.float32(-ATTENTION_MAX)), np.float32(ATTENTION_MAX)))
+        for d in range(DIMENSIONS):
+            mean_D[d] += share * row_D[d]
+        total += share
     query_D[:] = 0.0
     if total > 0:
         for d in range(DIMENSIONS):

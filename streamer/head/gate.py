@@ -2,8 +2,9 @@
 
     logit(u, v) = sum_f w_f(u) feature_f(u, v),    w_f(u) = sum_k weight_FK[f, k] phi_k(u)
 
-Learned after each group by the softmax cross-entropy over the candidates, only where the target is one of them, with RMSprop steps
-(Tieleman and Hinton 2012). The fixed weights of the start stay beside it as the yardstick.
+Learned after each group by the softmax cross-entropy over the candidates, only where the target is one of them, by online Newton steps
+(Hazan, Agarwal and Kale 2007) with forgetting: signals that say nearly the same would keep a first-order method busy for ever. The
+fixed weights of the start stay beside it as the yardstick.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from streamer.tables.fastmath import exp2_in_place
 
 PHI = 6
 """Features of the context (K): see ``fill_phi``."""
-LEARNING_RATE = 0.01
-SQUARE_DECAY = 0.999
+REMEMBERED = 0.9998
+"""What a step leaves of the curvature gathered before: about the last 5,000 groups count."""
+STEP_CAUTION = 10.0
+"""Curvature assumed where nothing was learned yet (or lately)."""
 WEIGHT_MAX = 20.0
 
 
 class Gate(NamedTuple):
-    """``fixed_F`` are the weights at the start, ``steps`` = [steps taken]."""
+    """``inverse_WW`` is the inverse of the remembered curvature, W = F * K weights; ``steps`` = [steps taken, starts anew]."""
 
     weight_FK: Array
-    square_FK: Array
+    inverse_WW: Array
     steps: Array
     fixed_F: Array
 
@@ -36,18 +39,27 @@ def new_gate(fixed_F: Array) -> Gate:
     """A gate that answers with the fixed weights whatever the context."""
     weight_FK = np.zeros((len(fixed_F), PHI), np.float32)
     weight_FK[:, 0] = fixed_F
-    return Gate(weight_FK, np.zeros((len(fixed_F), PHI), np.float32), np.zeros(1, np.int64), np.array(fixed_F, np.float32))
+    inverse_WW = np.eye(weight_FK.size) / STEP_CAUTION
+    return Gate(weight_FK, inverse_WW, np.zeros(2, np.int64), np.array(fixed_F, np.float32))
+
+
+def neural_gate(fixed_F: Array, neural: int) -> Gate:
+    """A gate that lets the neural term alone speak; the fixed weights stay the yardstick."""
+    gate = new_gate(fixed_F)
+    gate.weight_FK[:] = 0.0
+    gate.weight_FK[neural, 0] = 1.0
+    return gate
 
 
 def gate_out(gate: Gate) -> dict[str, Array]:
     """For a snapshot."""
-    return {"gate.weight": gate.weight_FK, "gate.square": gate.square_FK, "gate.steps": gate.steps}
+    return {"gate.weight": gate.weight_FK, "gate.inverse": gate.inverse_WW, "gate.steps": gate.steps}
 
 
 def gate_in(tables: dict[str, Array], fixed_F: Array) -> Gate:
     """From a snapshot."""
-    weight_FK, square_FK, steps = (np.array(tables[f"gate.{name}"], copy=True) for name in ("weight", "square", "steps"))
-    return Gate(weight_FK, square_FK, steps, np.array(fixed_F, np.float32))
+    weight_FK, inverse_WW, steps = (np.array(tables[f"gate.{name}"], copy=True) for name in ("weight", "inverse", "steps"))
+    return Gate(weight_FK, inverse_WW, steps, np.array(fixed_F, np.float32))
 
 
 @kernel
@@ -112,26 +124,70 @@ def expected_value(probability_C: Array, row_C: Array, count: int) -> np.float32
 
 @kernel
 def learn_gate(
-    gate: Gate, phi_K: Array, feature_FC: Array, probability_C: Array, count: int, wanted_C: Array, wanted: int
+    gate: Gate,
+    phi_K: Array,
+    feature_FC: Array,
+    probability_C: Array,
+    count: int,
+    wanted_C: Array,
+    wanted: int,
+    work_2W: Array,
 ) -> None:
     """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities.
 
-    The mean square is corrected for its start at 0, as in Adam (Kingma and Ba 2015): else the first steps would be the largest.
+    ``work_2W`` is working memory. What is not finite teaches nothing.
     """
-    gate.steps[0] += 1
-    correction = np.float32(1.0 - SQUARE_DECAY ** gate.steps[0])
+    slope_W, step_W = work_2W[0], work_2W[1]
     for f in range(len(gate.fixed_F)):
         row_C = feature_FC[f]
-        expected = expected_value(probability_C, row_C, count)
         found = np.float32(0.0)
         for n in range(wanted):
             found += row_C[wanted_C[n]]
-        slope = found / np.float32(wanted) - expected
+        slope = found / np.float32(wanted) - expected_value(probability_C, row_C, count)
         if not np.isfinite(slope):
-            continue
+            return
         for k in range(PHI):
-            step = slope * phi_K[k]
-            square = np.float32(SQUARE_DECAY) * gate.square_FK[f, k] + np.float32(1.0 - SQUARE_DECAY) * step * step
-            gate.square_FK[f, k] = square
-            moved = gate.weight_FK[f, k] + np.float32(LEARNING_RATE) * step / (np.sqrt(square / correction) + np.float32(1e-3))
+            slope_W[f * PHI + k] = slope * phi_K[k]
+    gate.steps[0] += 1
+    if not newton_step(gate.inverse_WW, slope_W, step_W):
+        gate.steps[1] += 1
+        return
+    for f in range(len(gate.fixed_F)):
+        for k in range(PHI):
+            moved = gate.weight_FK[f, k] + np.float32(step_W[f * PHI + k])
             gate.weight_FK[f, k] = min(max(moved, np.float32(-WEIGHT_MAX)), np.float32(WEIGHT_MAX))
+
+
+@inner_kernel
+def newton_step(inverse_WW: Array, slope_W: Array, step_W: Array) -> bool:
+    """Adds slope x slope to the remembered curvature A and writes A^-1 slope into ``step_W``; False where A had to start anew.
+
+    The inverse follows by Sherman and Morrison (1950). What forgetting would let it grow beyond is the caution of the start.
+    """
+    size = len(slope_W)
+    remembered = REMEMBERED
+    spread = remembered
+    for i in range(size):
+        total = 0.0
+        for j in range(size):
+            total += inverse_WW[i, j] * slope_W[j]
+        step_W[i] = total
+        spread += total * slope_W[i]
+    if not (np.isfinite(spread) and spread >= 0.5 * remembered):
+        inverse_WW[:] = 0.0
+        for i in range(size):
+            inverse_WW[i, i] = 1.0 / STEP_CAUTION
+        return False
+    for i in range(size):
+        share = step_W[i] / spread
+        for j in range(size):
+            inverse_WW[i, j] = (inverse_WW[i, j] - share * step_W[j]) / remembered
+    for i in range(size):
+        excess = inverse_WW[i, i] * STEP_CAUTION
+        if excess > 1.0:
+            factor = 1.0 / np.sqrt(excess)
+            for j in range(size):
+                inverse_WW[i, j] *= factor
+                inverse_WW[j, i] *= factor
+        step_W[i] /= spread
+    return True

@@ -14,9 +14,9 @@ import numpy as np
 from streamer.catalog.items import Items
 from streamer.catalog.vectors import ContentVectors
 from streamer.head.bilinear import (
+    ATTENTION_MAX,
     BLOCK_EXAMPLES,
     CURSOR,
-    RECENCY,
     REFRESHED,
     SKIPPED,
     SQUARE_DECAY,
@@ -34,12 +34,12 @@ GRADIENT_MAX = 5.0
 
 
 class Batch(NamedTuple):
-    """A closed block over its T distinct items: places into T of contexts [B, C] (with their weights), targets [B], negatives [N]."""
+    """A closed block over its T distinct items: places into T of contexts [B, C] (``used_BC`` is 1 where there is one, else 0), targets [B], negatives [N]."""
 
     item_T: Array
     content_TE: Array
     context_BC: Array
-    recency_BC: Array
+    used_BC: Array
     target_B: Array
     negative_N: Array
     target_odds_B: Array
@@ -54,6 +54,8 @@ class Parameters(NamedTuple):
     bias_T: Array
     text_ED: Array
     turn_DD: Array
+    place_C: Array
+    key_D: Array
 
 
 Gradient = Callable[[Parameters, Batch], Parameters]
@@ -63,17 +65,23 @@ Gradient = Callable[[Parameters, Batch], Parameters]
 class Learner:
     """Closes blocks: draws negatives, takes one step, refreshes the cached fused vectors. Holds scratch, no state."""
 
-    def __init__(self, *, learning_rate: float, negatives: int, seed: int, gradient: Gradient | None = None) -> None:
+    def __init__(
+        self, *, learning_rate: float, negatives: int, seed: int, attention: bool = True, gradient: Gradient | None = None
+    ) -> None:
+        """``attention``: whether the weights of the window's places are learned, or stay as at the start."""
         self._learning_rate = learning_rate
         self._negatives = negatives
         self._seed = seed
+        self._attention = attention
         self._gradient = gradient or gradient_by_hand
 
     def learn(self, head: Head, block: Block, items: Items, content: ContentVectors) -> None:
         """One step from the block's examples; a non-finite gradient skips it and is counted."""
         if block.state[BLOCK_EXAMPLES] > 0:
             batch = self._batch(head, block, items, content)
-            values = Parameters(head.free_ID[batch.item_T], head.bias_I[batch.item_T], head.text_ED, head.turn_DD)
+            values = Parameters(
+                head.free_ID[batch.item_T], head.bias_I[batch.item_T], head.text_ED, head.turn_DD, head.place_C, head.key_D
+            )
             slopes = self._gradient(values, batch)
             if all(np.isfinite(slope).all() for slope in slopes):
                 self._step(head, batch, slopes)
@@ -94,7 +102,6 @@ class Learner:
         draw_negatives(head, live, self._seed, negative_N, negative_odds_N)
         context_BC, target_B = block.context_BN[:examples], block.target_B[:examples]
         used_BC = np.arange(context_BC.shape[1]) < block.length_B[:examples, None]
-        recency_BC = np.where(used_BC, np.float32(RECENCY) ** np.arange(context_BC.shape[1], dtype=np.float32), np.float32(0.0))
         everything = np.concatenate([np.where(used_BC, context_BC, target_B[:, None]).ravel(), target_B, negative_N])
         item_T, place = np.unique(everything, return_inverse=True)
         cut = context_BC.size
@@ -104,7 +111,7 @@ class Learner:
             item_T=item_T,
             content_TE=content.of_rows(items, item_T) if content.width else np.zeros((len(item_T), 0), np.float32),
             context_BC=place[:cut].reshape(context_BC.shape),
-            recency_BC=(recency_BC / recency_BC.sum(axis=1, keepdims=True)).astype(np.float32),
+            used_BC=used_BC.astype(np.float32),
             target_B=place[cut : cut + examples],
             negative_N=place[cut + examples :],
             target_odds_B=target_odds_B,
@@ -128,8 +135,16 @@ class Learner:
             head.text_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.text_square_E) + np.float32(1e-6)))[
                 :, None
             ] * slopes.text_ED
+        if self._attention:
+            _step_attention(head, slopes, rate * np.float32(0.1))
         head.turn_square[0] = np.float32(SQUARE_DECAY) * head.turn_square[0] + (slopes.turn_DD**2).mean()
         head.turn_DD[:] += rate * np.float32(0.1) / (np.sqrt(head.turn_square[0]) + np.float32(1e-6)) * slopes.turn_DD
+
+
+def _step_attention(head: Head, slopes: Parameters, rate: np.float32) -> None:
+    for n, (value_N, slope_N) in enumerate(((head.place_C, slopes.place_C), (head.key_D, slopes.key_D))):
+        head.attention_square[n] = np.float32(SQUARE_DECAY) * head.attention_square[n] + (slope_N**2).mean()
+        value_N[:] += rate / (np.sqrt(head.attention_square[n]) + np.float32(1e-6)) * slope_N
 
 
 def _refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
@@ -142,7 +157,11 @@ def _refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) ->
 def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     """The gradient in numpy; see ``gradient_torch`` for what it is the gradient of."""
     fused_TD = values.free_TD + batch.content_TE @ values.text_ED
-    context_BD = np.einsum("bc,bcd->bd", batch.recency_BC, fused_TD[batch.context_BC])
+    fused_BCD = fused_TD[batch.context_BC]
+    logit_BC = np.clip(values.place_C + fused_BCD @ values.key_D, -ATTENTION_MAX, ATTENTION_MAX)
+    share_BC = np.exp(logit_BC) * batch.used_BC
+    share_BC /= share_BC.sum(axis=1, keepdims=True)
+    context_BD = np.einsum("bc,bcd->bd", share_BC, fused_BCD)
     query_BD = context_BD @ values.turn_DD.T
     target_BD, negative_ND = fused_TD[batch.target_B], fused_TD[batch.negative_N]
     logit_B = (query_BD * target_BD).sum(axis=1) + values.bias_T[batch.target_B] - batch.target_odds_B
@@ -155,12 +174,21 @@ def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     add_rows(slope_TD, batch.target_B, slope_B[:, None] * query_BD)
     add_rows(slope_TD, batch.negative_N, slope_BN.T @ query_BD)
     slope_context_BD = slope_query_BD @ values.turn_DD
-    spread_BCD = batch.recency_BC[:, :, None] * slope_context_BD[:, None, :]
+    slope_share_BC = np.einsum("bd,bcd->bc", slope_context_BD, fused_BCD)
+    slope_BC = share_BC * (slope_share_BC - (share_BC * slope_share_BC).sum(axis=1, keepdims=True))
+    spread_BCD = share_BC[:, :, None] * slope_context_BD[:, None, :] + slope_BC[:, :, None] * values.key_D
     add_rows(slope_TD, batch.context_BC.ravel(), spread_BCD.reshape(-1, slope_TD.shape[1]))
     slope_T1 = np.zeros((len(slope_TD), 1), np.float32)
     add_rows(slope_T1, batch.target_B, slope_B[:, None])
     add_rows(slope_T1, batch.negative_N, slope_BN.sum(axis=0)[:, None])
-    return Parameters(slope_TD, slope_T1[:, 0], batch.content_TE.T @ slope_TD, slope_query_BD.T @ context_BD)
+    return Parameters(
+        free_TD=slope_TD,
+        bias_T=slope_T1[:, 0],
+        text_ED=batch.content_TE.T @ slope_TD,
+        turn_DD=slope_query_BD.T @ context_BD,
+        place_C=slope_BC.sum(axis=0),
+        key_D=np.einsum("bc,bcd->d", slope_BC, fused_BCD),
+    )
 
 
 def _sigmoid(logit: Array) -> Array:

@@ -10,10 +10,12 @@ from streamer.head.learner import Batch, Gradient, Parameters
 
 def log_likelihood(values: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """The weighted binomial log-likelihood of a batch: targets are hits, negatives (but for the target itself) are not."""
-    free_TD, bias_T, text_ED, turn_DD = values
-    _, content_TE, context_BC, recency_BC, target_B, negative_N, target_odds_B, negative_odds_N, weight_B = batch
+    free_TD, bias_T, text_ED, turn_DD, place_C, key_D = values
+    _, content_TE, context_BC, used_BC, target_B, negative_N, target_odds_B, negative_odds_N, weight_B = batch
     fused_TD = free_TD + content_TE @ text_ED
-    context_BD = (recency_BC[:, :, None] * fused_TD[context_BC]).sum(dim=1)
+    logit_BC = place_C + fused_TD[context_BC] @ key_D
+    share_BC = torch.softmax(logit_BC.masked_fill(used_BC == 0, -torch.inf), dim=1)
+    context_BD = (share_BC[:, :, None] * fused_TD[context_BC]).sum(dim=1)
     query_BD = context_BD @ turn_DD.T
     hit_B = (query_BD * fused_TD[target_B]).sum(dim=1) + bias_T[target_B] - target_odds_B
     miss_BN = query_BD @ fused_TD[negative_N].T + bias_T[negative_N] - negative_odds_N

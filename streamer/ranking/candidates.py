@@ -12,7 +12,10 @@ import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
 from streamer.ranking.scratch import (
+    AFTER,
+    BEFORE,
     DIRECT,
+    EXCLUDED,
     LAST,
     NEAR,
     NEAR_BACK,
@@ -28,17 +31,21 @@ from streamer.ranking.scratch import (
     find_candidate,
     start_candidates,
 )
+from streamer.signals.neighbours import find_item, find_neighbours
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
 from streamer.tables.search import place_of
+from streamer.tables.select import kth_largest
 from streamer.windows.history import COUNT_HALF_LIFE, History
+from streamer.windows.journal import Journal
 
 FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 64, 32, 16, 8
 """Entries of a row that become candidates: of the last item, and of the nine before it."""
 TREND_CANDIDATES = 50
+NEIGHBOUR_CANDIDATES = 150
 HISTORY_TURNS = 200
 PRIOR = 2.0
 """Counts of nothing added to a row's total: a row seen twice is trusted half as much as one seen often."""
@@ -55,6 +62,7 @@ class Signals(NamedTuple):
     reverse: Pairs
     trends: Trends
     history: History
+    journal: Journal
     flags_I: Array
 
 
@@ -88,7 +96,12 @@ def gather(
         decay *= WIDE_DECAY
     if not exclude_seen:
         _add_repeats(signals, context_W, length, user, turn, scratch)
+    if length > 0:
+        find_neighbours(signals.journal, context_W, length, user, scratch.neighbours)
+        _add_neighbours(signals, scratch)
     _add_trends(signals, scratch)
+    if length > 0:
+        _complete_neighbours(scratch)
     decay = 1.0
     for n in range(pairs_used):
         item = context_W[n]
@@ -192,6 +205,34 @@ def _add_repeats(signals: Signals, context_W: Array, length: int, user: int, tur
 
 
 @kernel
+def _add_neighbours(signals: Signals, scratch: Scratch) -> None:
+    """Adds the strongest of the items that neighbour sessions speak for."""
+    near = scratch.neighbours
+    found = 0
+    for n in range(near.found[1]):
+        item = near.item_E[n]
+        listed = find_candidate(scratch, item) != EXCLUDED and not signals.flags_I[item] & WITHDRAWN
+        near.both_E[n] = near.after_E[n] + near.before_E[n] if listed else np.float32(0.0)
+        found += 1 if listed else 0
+    if found == 0:
+        return
+    least = kth_largest(near.both_E, near.found[1], min(NEIGHBOUR_CANDIDATES, found), near.work_E)
+    for n in range(near.found[1]):
+        if near.both_E[n] > 0.0 and near.both_E[n] >= least:
+            add_candidate(scratch, near.item_E[n])
+
+
+@kernel
+def _complete_neighbours(scratch: Scratch) -> None:
+    near = scratch.neighbours
+    for n in range(scratch.found[0]):
+        place = find_item(near, scratch.item_C[n])
+        if place >= 0:
+            scratch.feature_FC[AFTER, n] = near.after_E[place]
+            scratch.feature_FC[BEFORE, n] = near.before_E[place]
+
+
+@kernel
 def _add_trends(signals: Signals, scratch: Scratch) -> None:
     trends = signals.trends
     for half in range(len(RATES)):
@@ -220,6 +261,8 @@ def _finish_features(trends: Trends, scratch: Scratch) -> None:
             aged_C[n] *= np.float32(trends.value_IH[scratch.item_C[n], half] * share)
         log2_1p_scaled(aged_C, TREND_SCALE)
     for feature in range(NEAR, RECENT):
+        log2_1p_scaled(scratch.feature_FC[feature, :count], PAIR_SCALE)
+    for feature in range(AFTER, TREND):
         log2_1p_scaled(scratch.feature_FC[feature, :count], PAIR_SCALE)
     for feature in range(RECENT, LAST):
         log2_1p_scaled(scratch.feature_FC[feature, :count], REPEAT_SCALE)

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.head.bilinear import STEP
 from streamer.head.gate import weigh
 from streamer.ranking.candidates import PRIOR
+from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.score import Asker, Model, score
-from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, NEURAL, TREND, WIDE, WIDE_BACK, Scratch
+from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, NEURAL, NEW, TREND, WIDE, WIDE_BACK, Scratch
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
@@ -50,11 +52,11 @@ def empty_lists(user_U: Array, entries: int) -> Lists:
 
 @kernel
 def rank_users(
-    model: Model, users: Users, now_ms: int, exclude_seen: bool, fixed: bool, scratch: Scratch, lists: Lists
+    model: Model, users: Users, now_ms: int, exclude_seen: bool, fixed: bool, explore: Explore, scratch: Scratch, lists: Lists
 ) -> None:
     """Fills the lists of ``lists.user_U`` from the state as it is; ``fixed`` ranks by the weights of the start.
 
-    A known user of whom nothing is left gets an empty list.
+    The last place explores. A known user of whom nothing is left gets an empty list.
     """
     context_W = scratch.context_W
     for n in range(len(lists.user_U)):
@@ -88,6 +90,29 @@ def rank_users(
                 lists.value_UKR[n, k],
                 lists.about_UKR[n, k],
             )
+        item = drawn_item(
+            explore, model.signals.trends, model.head.steps[STEP], user, lists.item_UK[n], lists.count_U[n], scratch
+        )
+        if item != NONE:
+            put_new(lists, n, item)
+
+
+@kernel
+def put_new(lists: Lists, n: int, item: int) -> None:
+    """Gives the last place of a list to an item that is no candidate on its merits; its score is that of the entry it replaces or follows."""
+    last = lists.item_UK.shape[1] - 1
+    k = min(lists.count_U[n], last)
+    if k == 0:
+        return
+    if lists.count_U[n] <= last:
+        lists.score_UK[n, k] = lists.score_UK[n, k - 1]
+        lists.count_U[n] = k + 1
+    lists.item_UK[n, k] = item
+    for r in range(REASONS):
+        lists.term_UKR[n, k, r] = NOBODY
+        lists.value_UKR[n, k, r] = 0.0
+        lists.about_UKR[n, k, r] = NOBODY
+    lists.term_UKR[n, k, 0] = NEW
 
 
 @kernel
@@ -118,17 +143,17 @@ def explain(
     for f in range(TREND, NEURAL):
         value = scratch.weight_F[f] * scratch.feature_FC[f, place]
         trends += value
-        if value > scratch.weight_F[strongest] * scratch.feature_FC[strongest, place]:
+        if abs(value) > abs(scratch.weight_F[strongest] * scratch.feature_FC[strongest, place]):
             strongest = f
     used = 0
     for f in range(len(scratch.weight_F)):
         value = scratch.weight_F[f] * scratch.feature_FC[f, place]
         if TREND <= f < NEURAL:
             value = trends if f == strongest else np.float32(0.0)
-        if abs(value) < REASON_MIN or (used == REASONS and value <= value_R[used - 1]):
+        if abs(value) < REASON_MIN or (used == REASONS and abs(value) <= abs(value_R[used - 1])):
             continue
         at = used if used < REASONS else used - 1
-        while at > 0 and value_R[at - 1] < value:
+        while at > 0 and abs(value_R[at - 1]) < abs(value):
             value_R[at], term_R[at] = value_R[at - 1], term_R[at - 1]
             at -= 1
         value_R[at], term_R[at] = value, f

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.ranking.lists import NOBODY, REASONS, Lists
-from streamer.ranking.scratch import TERMS
+from streamer.ranking.scratch import REASON_NAMES
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable
@@ -18,8 +18,8 @@ def _bytes(text: str) -> Array:
     return np.frombuffer(text.encode(), np.uint8).copy()
 
 
-_TERM_TEXT = _bytes("".join(TERMS))
-_TERM_START = np.cumsum([0, *(len(term) for term in TERMS)])
+_TERM_TEXT = _bytes("".join(REASON_NAMES))
+_TERM_START = np.cumsum([0, *(len(term) for term in REASON_NAMES)])
 _OPEN = _bytes('{"version":"')
 _USER = _bytes('","user_id":"')
 _ITEMS = _bytes('","items":[')

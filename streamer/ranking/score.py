@@ -9,7 +9,21 @@ import numpy as np
 from streamer.head.bilinear import Head, affinity, fill_query
 from streamer.head.gate import Gate, fill_phi, fill_weights, weigh
 from streamer.ranking.candidates import Signals, gather
-from streamer.ranking.scratch import FEATURES, LAST, NEAR, NEAR_BACK, NEURAL, RECENT, REPEAT, TREND, WIDE, WIDE_BACK, Scratch
+from streamer.ranking.scratch import (
+    AFTER,
+    BEFORE,
+    FEATURES,
+    LAST,
+    NEAR,
+    NEAR_BACK,
+    NEURAL,
+    RECENT,
+    REPEAT,
+    TREND,
+    WIDE,
+    WIDE_BACK,
+    Scratch,
+)
 from streamer.signals.trends import FOR_EVER
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
@@ -19,6 +33,7 @@ FIXED_F = np.zeros(FEATURES, np.float32)
 """Weights at the start, and the yardstick for what is learned."""
 FIXED_F[[NEAR, NEAR_BACK, WIDE, WIDE_BACK]] = 0.3, 0.1, 0.5, 0.2
 FIXED_F[[RECENT, REPEAT, LAST]] = 0.3, 0.3, -1.0
+FIXED_F[[AFTER, BEFORE]] = 0.3, 0.2
 FIXED_F[TREND : TREND + FOR_EVER] = 0.1
 FIXED_F[TREND + FOR_EVER] = 0.1
 NEURAL_MAX = 10.0

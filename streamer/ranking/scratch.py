@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.signals.neighbours import Neighbours, new_neighbours
 from streamer.signals.trends import HALF_LIVES
 from streamer.tables.arrays import Array
 from streamer.tables.compile import leaf_kernel
@@ -28,15 +29,20 @@ TERMS = (
     "repeat_recent",
     "repeat",
     "last",
+    "neighbours",
+    "neighbours_before",
     *(f"trend_{half_life:g}" for half_life in HALF_LIVES[:-1]),
     "popularity",
     "content",
 )
 """Terms of the additive logit, by feature number (F of them)."""
 
-NEAR, NEAR_BACK, WIDE, WIDE_BACK, RECENT, REPEAT, LAST, TREND = range(8)
+NEAR, NEAR_BACK, WIDE, WIDE_BACK, RECENT, REPEAT, LAST, AFTER, BEFORE, TREND = range(10)
 NEURAL = TREND + len(HALF_LIVES)
 FEATURES = NEURAL + 1
+NEW = FEATURES
+"""The reason of an entry that explores: no term of the logit."""
+REASON_NAMES = (*TERMS, "new")
 ABSENT, EXCLUDED, FULL = -1, -2, -3
 _EXCLUDED_PLACE = (1 << PLACE_BITS) - 1
 
@@ -50,6 +56,7 @@ class Scratch(NamedTuple):
     fixed_C: Array
     weight_F: Array
     phi_K: Array
+    step_2W: Array
     mean_D: Array
     query_D: Array
     wanted_G: Array
@@ -64,6 +71,7 @@ class Scratch(NamedTuple):
     crowded_C: Array
     """Places of candidates that found their direct place taken."""
     crowded: Array
+    neighbours: Neighbours
 
 
 def new_scratch(dimensions: int, context_features: int) -> Scratch:
@@ -75,6 +83,7 @@ def new_scratch(dimensions: int, context_features: int) -> Scratch:
         fixed_C=np.zeros(CANDIDATES, np.float32),
         weight_F=np.zeros(FEATURES, np.float32),
         phi_K=np.zeros(context_features, np.float32),
+        step_2W=np.zeros((2, FEATURES * context_features), np.float64),
         mean_D=np.zeros(dimensions, np.float32),
         query_D=np.zeros(dimensions, np.float32),
         wanted_G=np.zeros(CANDIDATES, np.int64),
@@ -86,6 +95,7 @@ def new_scratch(dimensions: int, context_features: int) -> Scratch:
         crowded_C=np.zeros(CANDIDATES, np.int32),
         crowded=np.zeros(1, np.int64),
         stamp=np.zeros(1, np.int64),
+        neighbours=new_neighbours(),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from streamer.tables.compile import kernel
 from streamer.tables.ids import mix
 
-NEGATIVES, INIT = 1, 2
+NEGATIVES, INIT, EXPLORE = 1, 2, 3
 """Purposes."""
 
 

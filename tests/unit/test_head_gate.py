@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.head.gate import (
-    LEARNING_RATE,
     PHI,
-    SQUARE_DECAY,
+    REMEMBERED,
+    STEP_CAUTION,
     WEIGHT_MAX,
     fill_phi,
     fill_weights,
     gate_in,
     gate_out,
     learn_gate,
+    neural_gate,
     new_gate,
     softmax_in_place,
     weigh,
@@ -30,7 +31,8 @@ def case(seed):
     rng = np.random.default_rng(seed)
     gate = new_gate(rng.normal(size=FEATURES).astype(np.float32))
     gate.weight_FK[:] = rng.normal(size=gate.weight_FK.shape)
-    gate.square_FK[:] = rng.random(gate.square_FK.shape) * 0.01
+    root_WW = rng.normal(size=gate.inverse_WW.shape) * 0.03
+    gate.inverse_WW[:] = root_WW @ root_WW.T + np.eye(len(root_WW)) * 0.01
     phi_K = rng.normal(size=PHI).astype(np.float32)
     feature_FC = rng.normal(size=(FEATURES, STRIDE)).astype(np.float32)
     count = int(rng.integers(1, STRIDE))
@@ -53,40 +55,83 @@ def test_logits_are_weighted_sums_and_probabilities_their_softmax(seed):
     assert (logit_C[count:] == 7).all()
 
 
+def learn(gate, phi_K, feature_FC, probability_C, count, wanted_C):
+    learn_gate(gate, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C), np.zeros((2, gate.weight_FK.size)))
+
+
 @settings(deadline=None)
 @given(seed=SEED)
-def test_a_step_is_rmsprop_along_the_gradient_of_the_targets_mean_log_probability(seed):
+def test_a_step_is_newtons_with_the_remembered_curvature_along_the_gradient_of_the_targets_mean_log_probability(seed):
     gate, phi_K, feature_FC, count, wanted_C = case(seed)
-    gate.steps[0] = seed % 3_000
     weight = torch.from_numpy(gate.weight_FK.astype(np.float64)).requires_grad_()
     features = torch.from_numpy(feature_FC[:, :count].astype(np.float64))
     chance = torch.log_softmax((weight @ torch.from_numpy(phi_K.astype(np.float64))) @ features, 0)
     chance[torch.from_numpy(wanted_C)].mean().backward()
-    slope = weight.grad.numpy()
-    square = SQUARE_DECAY * gate.square_FK + (1 - SQUARE_DECAY) * slope**2
-    mean = square / (1 - SQUARE_DECAY ** (gate.steps[0] + 1))
-    moved = np.clip(gate.weight_FK + LEARNING_RATE * slope / (np.sqrt(mean) + 1e-3), -WEIGHT_MAX, WEIGHT_MAX)
+    slope_W = weight.grad.numpy().ravel()
+    curvature_WW = REMEMBERED * np.linalg.inv(gate.inverse_WW) + np.outer(slope_W, slope_W)
+    moved = gate.weight_FK + np.linalg.solve(curvature_WW, slope_W).reshape(gate.weight_FK.shape)
 
     probability_C = np.zeros(STRIDE, np.float32)
     probability_C[:count] = torch.exp(chance).detach().numpy()
-    learn_gate(gate, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C))
-    assert gate.square_FK == pytest.approx(square, rel=1e-3, abs=1e-6)
-    assert gate.weight_FK == pytest.approx(moved, rel=1e-4, abs=2e-4)
+    learn(gate, phi_K, feature_FC, probability_C, count, wanted_C)
+    assert gate.inverse_WW == pytest.approx(np.linalg.inv(curvature_WW), rel=1e-2, abs=1e-4)
+    assert gate.weight_FK == pytest.approx(np.clip(moved, -WEIGHT_MAX, WEIGHT_MAX), rel=1e-3, abs=1e-3)
 
 
-def test_the_first_step_is_no_larger_than_the_others():
+def test_what_is_forgotten_never_makes_a_step_bolder_than_the_first():
+    gate, rng = new_gate(np.zeros(2, np.float32)), np.random.default_rng(4)
+    phi_K = np.array([1.0, *[0.0] * (PHI - 1)], np.float32)
+    for _ in range(20_000):  # only the first feature ever differs
+        feature_FC = np.array([rng.normal(size=2), [1.0, 1.0]], np.float32)
+        learn(gate, phi_K, feature_FC, np.array([0.5, 0.5], np.float32), 2, np.array([0]))
+    assert np.isfinite(gate.inverse_WW).all()
+    assert np.diag(gate.inverse_WW).max() <= 1.0 / STEP_CAUTION + 1e-12
+    assert np.linalg.eigvalsh(gate.inverse_WW).min() > 0.0
+
+
+def test_a_broken_curvature_starts_anew_and_the_weights_stay():
     gate = new_gate(np.zeros(1, np.float32))
-    phi_K, feature_FC = np.ones(PHI, np.float32), np.array([[1.0, -1.0]], np.float32)
-    learn_gate(gate, phi_K, feature_FC, np.array([0.0, 1.0], np.float32), 2, np.zeros(1, np.int64), 1)
-    assert gate.weight_FK == pytest.approx(LEARNING_RATE, rel=1e-2)
+    gate.inverse_WW[:] = -1e6
+    learn(
+        gate, np.ones(PHI, np.float32), np.array([[1.0, -1.0]], np.float32), np.array([0.5, 0.5], np.float32), 2, np.array([0])
+    )
+    assert gate.steps.tolist() == [1, 1]
+    assert not gate.weight_FK.any()
+    assert np.array_equal(gate.inverse_WW, np.eye(PHI) / STEP_CAUTION)
+
+
+def test_features_that_are_not_finite_teach_nothing():
+    gate = new_gate(np.zeros(2, np.float32))
+    feature_FC = np.array([[1.0, -1.0], [np.nan, 0.0]], np.float32)
+    learn(gate, np.ones(PHI, np.float32), feature_FC, np.array([0.5, 0.5], np.float32), 2, np.array([0]))
+    assert not gate.weight_FK.any()
+    assert gate.steps[0] == 0
 
 
 def test_weights_are_bounded_however_long_one_feature_is_right():
-    gate = new_gate(np.zeros(1, np.float32))
-    phi_K, feature_FC = np.ones(PHI, np.float32), np.array([[1.0, -1.0]], np.float32)
-    for _ in range(3_000):
-        learn_gate(gate, phi_K, feature_FC, np.array([0.0, 1.0], np.float32), 2, np.zeros(1, np.int64), 1)
+    gate = new_gate(np.array([WEIGHT_MAX - 0.01], np.float32))
+    for _ in range(100):
+        learn(
+            gate,
+            np.ones(PHI, np.float32),
+            np.array([[1.0, -1.0]], np.float32),
+            np.array([0.0, 1.0], np.float32),
+            2,
+            np.array([0]),
+        )
     assert gate.weight_FK.max() == WEIGHT_MAX
+
+
+def test_a_neural_gate_lets_one_term_speak():
+    gate, weight_F, phi_K = (
+        neural_gate(np.array([0.3, -1.0, 0.0], np.float32), 2),
+        np.zeros(3, np.float32),
+        np.zeros(PHI, np.float32),
+    )
+    fill_phi(phi_K, 5, 20, 60_000, 0.5)
+    fill_weights(gate, phi_K, weight_F)
+    assert weight_F.tolist() == [0.0, 0.0, 1.0]
+    assert gate.fixed_F.tolist() == np.array([0.3, -1.0, 0.0], np.float32).tolist()
 
 
 def test_a_gate_answers_with_its_fixed_weights_until_it_has_learned():

@@ -37,18 +37,26 @@ def random_case(seed):
     rng = np.random.default_rng(seed)
     items, examples, negatives = (int(rng.integers(1, n)) for n in (12, 9, 10))
     width = int(rng.choice([0, WIDTH]))
-    recency_BC = rng.random((examples, CONTEXT)).astype(np.float32)
+    used_BC = (rng.random((examples, CONTEXT)) < 0.7).astype(np.float32)
+    used_BC[:, 0] = 1.0
     values = Parameters(
         *(
             rng.normal(size=shape).astype(np.float32) * np.float32(0.4)
-            for shape in ((items, DIMENSIONS), (items,), (width, DIMENSIONS), (DIMENSIONS, DIMENSIONS))
+            for shape in (
+                (items, DIMENSIONS),
+                (items,),
+                (width, DIMENSIONS),
+                (DIMENSIONS, DIMENSIONS),
+                (CONTEXT,),
+                (DIMENSIONS,),
+            )
         )
     )
     batch = Batch(
         item_T=np.arange(items),
         content_TE=rng.normal(size=(items, width)).astype(np.float32),
         context_BC=rng.integers(0, items, (examples, CONTEXT)),
-        recency_BC=recency_BC / recency_BC.sum(axis=1, keepdims=True),
+        used_BC=used_BC,
         target_B=rng.integers(0, items, examples),
         negative_N=rng.integers(0, items, negatives),
         target_odds_B=rng.normal(size=examples).astype(np.float32),
@@ -137,12 +145,14 @@ def test_affinity_is_the_bilinear_form_of_the_window_and_the_item(seed, length):
     head, *_ = head_of(ITEMS, width=WIDTH)
     head.turn_DD[:] = rng.normal(size=head.turn_DD.shape)
     head.bias_I[:] = rng.normal(size=ITEMS)
+    head.place_C[:] = rng.normal(size=CONTEXT)
+    head.key_D[:] = rng.normal(size=DIMENSIONS) * 5
     context_W, item_C = rng.integers(0, ITEMS, 20).astype(np.int32), np.arange(ITEMS, dtype=np.int32)
     query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
     fill_query(head, context_W, length, np.ones(DIMENSIONS, np.float32), query_D)
     affinity(head, query_D, item_C, ITEMS, out_C)
     used = context_W[: min(length, CONTEXT)]
-    weight_C = 0.8 ** np.arange(len(used))
+    weight_C = np.exp(head.place_C[: len(used)] + head.fused_ID[used] @ head.key_D)
     mean_D = weight_C @ head.fused_ID[used] / weight_C.sum() if len(used) else np.zeros(DIMENSIONS)
     assert out_C == pytest.approx(head.fused_ID @ (head.turn_DD @ mean_D) + head.bias_I, rel=1e-3, abs=1e-4)
 

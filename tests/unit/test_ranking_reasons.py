@@ -12,6 +12,7 @@ from streams import EVENT_KINDS, KINDS, fold, random_choices, records_of, tiny_c
 
 from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
+from streamer.ranking.explore import Explore
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, empty_lists, rank_users
 from streamer.ranking.scratch import NEURAL, TERMS, TREND
 
@@ -35,7 +36,8 @@ def everybody(engine):
 def ranked(engine, user, *, fixed, exclude_seen):
     """The list of one user, whose candidates stay in the engine's scratch."""
     lists = empty_lists(np.array([user], np.int64), ENTRIES)
-    rank_users(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, engine.scratch, lists)
+    off = Explore(engine.state.items, 0, False)
+    rank_users(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, off, engine.scratch, lists)
     return lists
 
 
@@ -55,7 +57,7 @@ def text_of(ids, row):
 def reasons_of(term_F):
     """(name, value) of the terms as reasons, in the order of features: the trends are one, named by the strongest."""
     trend_H = term_F[TREND:NEURAL]
-    strongest = TERMS[TREND + int(trend_H.argmax())]
+    strongest = TERMS[TREND + int(np.abs(trend_H).argmax())]
     single = [(TERMS[f], float(term_F[f])) for f in range(len(TERMS)) if not TREND <= f < NEURAL]
     return [*single, (strongest, float(trend_H.sum()))]
 
@@ -88,13 +90,13 @@ def assert_told(entry, reasons):
     """What is told has the value of its term, and nothing worth saying that is not told is larger."""
     told, values = [term for term, _, _ in entry["why"]], [value for _, value, _ in entry["why"]]
     assert len(set(told)) == len(told) <= REASONS
-    assert values == sorted(values, reverse=True)
+    assert [abs(value) for value in values] == pytest.approx(sorted((abs(value) for value in values), reverse=True))
     by_name = dict(reasons)
     assert values == pytest.approx([by_name[term] for term in told], abs=2 * WRITTEN)
     untold = [value for term, value in reasons if term not in told]
     assert entry["score"] == pytest.approx(sum(values) + sum(untold), abs=1e-4 + (1 + len(values)) * WRITTEN)
-    worth_saying = [value for value in untold if abs(value) > 2 * REASON_MIN]
-    assert not worth_saying or (len(told) == REASONS and max(worth_saying) <= values[-1] + 2 * WRITTEN)
+    worth_saying = [abs(value) for value in untold if abs(value) > 2 * REASON_MIN]
+    assert not worth_saying or (len(told) == REASONS and max(worth_saying) <= abs(values[-1]) + 2 * WRITTEN)
 
 
 def test_the_lists_that_are_tested_have_reasons_of_many_kinds():

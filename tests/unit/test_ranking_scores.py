@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import reference_neighbours
 from streams import fold, random_choices, records_of, tiny_config
 
 from streamer.catalog.items import WITHDRAWN
@@ -17,6 +18,7 @@ from streamer.ranking.candidates import (
     FORWARD_LAST,
     FORWARD_OTHER,
     HISTORY_TURNS,
+    NEIGHBOUR_CANDIDATES,
     PAIR_SCALE,
     PRIOR,
     REPEAT_SCALE,
@@ -26,10 +28,25 @@ from streamer.ranking.candidates import (
 )
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS
 from streamer.ranking.score import NEURAL_MAX, Asker, score
-from streamer.ranking.scratch import FEATURES, LAST, NEAR, NEAR_BACK, NEURAL, RECENT, REPEAT, TERMS, TREND, WIDE, WIDE_BACK
+from streamer.ranking.scratch import (
+    AFTER,
+    BEFORE,
+    FEATURES,
+    LAST,
+    NEAR,
+    NEAR_BACK,
+    NEURAL,
+    RECENT,
+    REPEAT,
+    TERMS,
+    TREND,
+    WIDE,
+    WIDE_BACK,
+)
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
 from streamer.windows.history import COUNT_HALF_LIFE
+from streamer.windows.journal import APPENDED
 from streamer.windows.users import WINDOW, read_window
 
 SEEDS = st.integers(0, 2**32)
@@ -44,9 +61,16 @@ class Readable:
         self.history = self.history_of(user) if user >= 0 else {}
         self.excluded = set(self.history) if exclude_seen else set()
         self.excluded |= set(context) if exclude_seen and exclude_context else set()
+        self.neighbours = self.neighbours_of(user)
         self.candidates = self.candidates_of(repeats=not exclude_seen)
         self.feature = {item: self.features_of(item, repeats=not exclude_seen) for item in self.candidates}
         self.center_neural()
+
+    def neighbours_of(self, user):
+        journal = self.state.journal
+        used = int(journal.extent[APPENDED])
+        entries = list(zip(journal.user_J[:used].tolist(), journal.item_J[:used].tolist(), strict=True))
+        return reference_neighbours(entries, self.context, user)
 
     def history_of(self, user):
         history = self.state.history
@@ -76,6 +100,11 @@ class Readable:
         if repeats:
             found += [item for item, (_, turn) in self.history.items() if self.turn - turn <= HISTORY_TURNS]
             found += self.context
+        strongest = sorted(
+            (item for item in self.neighbours if self.may_be_listed(item)), key=lambda item: -sum(self.neighbours[item])
+        )
+        assert len(strongest) <= NEIGHBOUR_CANDIDATES
+        found += strongest
         for half in range(len(RATES)):
             top = state.trends.top_HT[half, : int(state.trends.length_H[half])].tolist()
             found += [item for item in top if self.may_be_listed(item)][:TREND_CANDIDATES]
@@ -94,6 +123,7 @@ class Readable:
             feature[LAST] = bool(self.context) and item == self.context[0]
         feature[TREND : TREND + len(RATES)] = self.trends_of(item)
         feature[:RECENT] = np.log2(1 + PAIR_SCALE * feature[:RECENT])
+        feature[[AFTER, BEFORE]] = np.log2(1 + PAIR_SCALE * np.array(self.neighbours.get(item, (0.0, 0.0))))
         feature[RECENT:LAST] = np.log2(1 + REPEAT_SCALE * feature[RECENT:LAST])
         feature[NEURAL] = self.affinity_of(item)
         return feature
@@ -121,7 +151,7 @@ class Readable:
         head, used = self.state.head, self.context[:CONTEXT]
         if not used:
             return 0.0
-        weight = 0.8 ** np.arange(len(used))
+        weight = np.exp(head.place_C[: len(used)] + head.fused_ID[used] @ head.key_D)
         query = head.turn_DD @ (weight @ head.fused_ID[used] / weight.sum())
         return query @ head.fused_ID[item] + head.bias_I[item]
 
@@ -133,7 +163,7 @@ class Readable:
 
 
 def engine_of(seed, **ranking):
-    return fold(Engine(tiny_config(**ranking)), records_of(random_choices(seed, 150)))
+    return fold(Engine(tiny_config(explore=False, **ranking)), records_of(random_choices(seed, 150)))
 
 
 @settings(deadline=None, max_examples=40)
@@ -167,11 +197,11 @@ def test_reasons_are_the_largest_terms_and_all_terms_together_are_the_score(seed
         for k in range(int(lists.count_U[0])):
             term_F = scratch.weight_F * scratch.feature_FC[:, place_of[int(lists.item_UK[0, k])]]
             assert lists.score_UK[0, k] == pytest.approx(term_F.sum(), abs=1e-4)
-            trends, strongest = term_F[TREND:NEURAL].sum(), TREND + int(term_F[TREND:NEURAL].argmax())
+            trends, strongest = term_F[TREND:NEURAL].sum(), TREND + int(np.abs(term_F[TREND:NEURAL]).argmax())
             term_F[TREND:NEURAL] = 0.0
             term_F[strongest] = trends  # the trends are one reason, named by the strongest
             worth_saying = np.flatnonzero(np.abs(term_F) >= REASON_MIN)
-            largest = worth_saying[np.argsort(-term_F[worth_saying], kind="stable")][:REASONS]
+            largest = worth_saying[np.argsort(-np.abs(term_F[worth_saying]), kind="stable")][:REASONS]
             assert lists.value_UKR[0, k, : len(largest)] == pytest.approx(term_F[largest], rel=1e-5, abs=1e-5)
             assert lists.term_UKR[0, k].tolist() == [*largest.tolist(), *[NOBODY] * (REASONS - len(largest))]
 

@@ -34,7 +34,7 @@ def test_every_term_of_the_score_has_words(term: str, item_id: str | None) -> No
         ("transition", "A", "people who had A went on to it next"),
         ("transition", None, "people went on to it from what you had last"),
         ("co_visit", "A", "people who had A often had it soon after"),
-        ("neighbours", None, "people with a history like yours had it"),
+        ("neighbours", None, "people with a history like yours went on to it"),
         ("repeat", None, "you come back to it"),
         ("last", "A", "it is what you had last"),
         ("trend_3", None, "it is popular just now, within about the last 3 interactions"),

@@ -1,0 +1,108 @@
+"""Neighbour sessions beside a readable search of the whole journal; the journal as a ring; selection beside sorting."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import reference_neighbours
+
+from streamer.signals.neighbours import NOTHING, SESSIONS, find_item, find_neighbours, new_neighbours
+from streamer.tables.select import kth_largest
+from streamer.windows.journal import (
+    append_journal,
+    drop_items_from_journal,
+    drop_users_from_journal,
+    journal_in,
+    journal_out,
+    new_journal,
+    reserve_journal,
+)
+
+USERS, ITEMS = 400, 60
+
+
+def written(choices, size_max):
+    journal = reserve_journal(new_journal(USERS, ITEMS, size_max), USERS, ITEMS, len(choices))
+    for user, item in choices:
+        append_journal(journal, user, item)
+    return journal
+
+
+def told(journal, context, user, near):
+    """(after, before) by item."""
+    context_W = np.array(context, np.int32)
+    find_neighbours(journal, context_W, len(context), user, near)
+    return {int(near.item_E[n]): (float(near.after_E[n]), float(near.before_E[n])) for n in range(near.found[1])}
+
+
+def same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for item, pair in ours.items():
+        assert pair == pytest.approx(theirs[item], rel=1e-4, abs=1e-6)
+
+
+CHOICES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 11)), max_size=150)
+CONTEXT = st.lists(st.integers(0, 11), max_size=20)
+
+
+@settings(deadline=None, max_examples=150)
+@given(choices=CHOICES, context=CONTEXT, user=st.integers(-1, 7), size_max=st.sampled_from([5, 40, 1_000]))
+def test_neighbours_are_those_of_a_readable_search_of_the_newest_entries(choices, context, user, size_max):
+    journal, near = written(choices, size_max), new_neighbours()
+    expected = reference_neighbours(choices[-size_max:], context, user)
+    same(told(journal, context, user, near), expected)
+    same(told(journal, context, user, near), expected)  # nothing of the search before is left
+    assert find_item(near, ITEMS - 1) == NOTHING
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_the_sessions_most_like_the_window_speak(seed):
+    rng = np.random.default_rng(seed)
+    choices = list(
+        zip(rng.integers(0, USERS, 4_000).tolist(), (ITEMS * rng.random(4_000) ** 2).astype(int).tolist(), strict=True)
+    )
+    context = rng.permutation(ITEMS)[:20].tolist()
+    journal, near = written(choices, 100_000), new_neighbours()
+    ours = told(journal, context, 3, near)
+    assert near.found[0] > SESSIONS
+    same(ours, reference_neighbours(choices, context, 3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(choices=CHOICES, context=CONTEXT, user=st.integers(0, 7), item=st.integers(0, 11), size_max=st.sampled_from([30, 1_000]))
+def test_a_user_or_an_item_that_is_dropped_is_in_no_neighbourhood(choices, context, user, item, size_max):
+    journal, near = written(choices, size_max), new_neighbours()
+    drop_users_from_journal(journal, np.array([user]))
+    drop_items_from_journal(journal, np.array([item]))
+    for entry in range(len(journal.item_J)):
+        assert (journal.item_J[entry] == NOTHING) == (journal.user_J[entry] == NOTHING)
+    assert user not in journal.user_J
+    assert item not in journal.item_J
+    assert item not in told(journal, context, -1, near)
+    others = [other for other in context if other != item]
+    alone = all(u == user or i == item for u, i in choices[-size_max:])
+    assert not alone or told(journal, others, -1, near) == {}
+
+
+@settings(deadline=None, max_examples=60)
+@given(choices=CHOICES, more=CHOICES, context=CONTEXT, size_max=st.sampled_from([5, 40, 1_000]))
+def test_a_restored_journal_goes_on_as_the_one_that_was_kept(choices, more, context, size_max):
+    kept = written(choices, size_max)
+    restored = reserve_journal(journal_in(journal_out(kept, USERS, ITEMS), USERS, ITEMS), USERS, ITEMS, len(more))
+    kept = reserve_journal(kept, USERS, ITEMS, len(more))
+    for user, item in more:
+        append_journal(kept, user, item)
+        append_journal(restored, user, item)
+    ours, theirs = journal_out(kept, USERS, ITEMS), journal_out(restored, USERS, ITEMS)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert told(kept, context, 0, new_neighbours()) == told(restored, context, 0, new_neighbours())
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=60), k=st.integers(1, 80))
+def test_the_kth_largest_is_the_one_of_the_sorted_values(values, k):
+    value_N = np.array(values, np.float32)
+    before = value_N.copy()
+    found = kth_largest(value_N, len(values), k, np.zeros(len(values), np.float32))
+    assert found == np.sort(value_N)[::-1][min(k, len(values)) - 1]
+    assert value_N.tolist() == before.tolist()
