@@ -137,9 +137,9 @@ class Head(Section, frozen=True):
     block_records: int = 128
     block_ms_max: int = 600_000
     """Event time after which an open block closes whatever it holds."""
-    negatives: int = 128
+    negatives: int = 512
     """Sampled negatives a block, shared by its examples."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.15
     device: str = "cpu"
 
 
