@@ -7,6 +7,7 @@ the group has committed.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,9 @@ QUEUE_MAX = 2
 IDLE_POLL_S = 0.01
 RANKED_AT_ONCE_MAX = 128
 """Lists in a portion: some 10 ms of the fold's time."""
-SWEEP_EVERY_S = 1.0
+SWEEP_EVERY_S_MAX = 1.0
+SWEEPS_A_REFRESH = 4
+"""A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
 SHARED_EVERY_S = 1.0
 GONE_MAX = 10_000
 LAST_LISTS_S_MAX = 10.0
@@ -85,6 +88,7 @@ class Tenure:
         self.snapshot = birth.parent.name if birth.parent else None
         self.applied_since_gather = 0
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
+        self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._publisher = Publisher(store, clock, measurements, epoch=birth.epoch, shared=lambda: self._shared)
         self._thread = threading.Thread(target=self._run, name="fold", daemon=True)
         self._thread.start()
@@ -184,7 +188,7 @@ class Tenure:
         if (now_s - self._ranked_at_s) * 1_000 >= self._config.ranking.publish_ms:
             self._ranked_at_s = now_s
             self._publish()
-        if now_s - self._swept_at_s >= SWEEP_EVERY_S and not self.backlog:
+        if now_s - self._swept_at_s >= self._sweep_every_s and not self.backlog:
             self._swept_at_s = now_s
             self._sweep()
         if now_s - self._shared_at_s >= SHARED_EVERY_S:
@@ -289,7 +293,7 @@ class Tenure:
         stale_T = self._engine.published.stale(
             now_ms - ranking.refresh_ms_max,
             now_ms - 1_000 * self._config.redis.ttl_s,
-            int(ranking.sweep_users_per_s * SWEEP_EVERY_S),
+            math.ceil(ranking.sweep_users_per_s * self._sweep_every_s),
         )
         self._engine.published.touch(stale_T)
         self._measurements.swept += len(stale_T)
