@@ -116,6 +116,7 @@ class _Asked:
 
     def __init__(self, stream: Stream, config: Config, *, fixed: bool) -> None:
         self.engine = Engine(config)
+        self._exclude_seen = config.ranking.exclude_seen
         self._fixed = fixed
         self._frozen = False
         self._users = stream.user_ids
@@ -155,6 +156,8 @@ class _Asked:
 
     def leaves_out_seen(self) -> bool:
         """Whether lists leave out what the user has had, as of now."""
+        if self._exclude_seen != "auto":
+            return self._exclude_seen == "true"
         return bool(leaves_out_seen(self.engine.state, self.engine.rules))
 
     def weights(self) -> Floats:
