@@ -127,6 +127,7 @@ def figures_of(run: Run, targets: Targets) -> dict[str, Any]:
     chief_T = targets.window(CHIEF)
     found: dict[str, Any] = {
         "windows": {name: means(value_TQ, targets.window(name)) for name in WINDOWS},
+        "known_users": {name: means(value_TQ, targets.window(name) & (targets.history_T > 0)) for name in WINDOWS},
         "purchases": {name: means(value_TQ, targets.window(name) & targets.purchase_T) for name in WINDOWS},
         "by_history": breakdown(value_TQ, chief_T, targets.history_T, HISTORY_EDGES, HISTORY_NAMES),
         "by_item_age": breakdown(value_TQ, chief_T, targets.age_T, AGE_EDGES, AGE_NAMES),

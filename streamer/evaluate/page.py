@@ -121,28 +121,29 @@ def _mean(value: float | None) -> str:
 
 
 def _other_windows(report: Report) -> str:
-    """The same for the other windows, and for purchases alone, folded away."""
+    """The same for the other windows, for users with a history and for purchases alone, folded away."""
     chief = report["protocol"]["chief_window"]
     folded = [
         f'<details><summary>Over {window.replace("-", " to ")} % of the stream</summary><div class="wide">{_table(report, window)}</div></details>'
         for window in report["protocol"]["windows"]
         if window != chief
     ]
-    purchases = {name: found["purchases"] for name, found in report["methods"].items()}
-    if any(means["targets"] for windows in purchases.values() for means in windows.values()):
-        count = next(iter(purchases.values()))[chief]["targets"]
-        folded.append(f"<details><summary>Purchases alone ({count:,} of them)</summary>{_purchases(purchases)}</details>")
+    for field, title in (("known_users", "Users who had chosen something before, alone"), ("purchases", "Purchases alone")):
+        by_method = {name: found[field] for name, found in report["methods"].items()}
+        count = next(iter(by_method.values()))[chief]["targets"]
+        if count:
+            folded.append(f"<details><summary>{title} ({count:,} choices)</summary>{_part_of(by_method)}</details>")
     return "".join(folded)
 
 
-def _purchases(purchases: Mapping[str, Mapping[str, Any]]) -> str:
-    windows = list(next(iter(purchases.values())))
+def _part_of(by_method: Mapping[str, Mapping[str, Any]]) -> str:
+    windows = list(next(iter(by_method.values())))
     heads = [f"{metric}, {window.replace('-', ' to ')} %" for window in windows for metric in ("HR@10", "NDCG@10", "MRR")]
     rows = [
         f"<tr><th>{escape(name)}</th>"
         + "".join(f"<td>{_mean(found[window][metric])}</td>" for window in windows for metric in ("hr@10", "ndcg@10", "mrr"))
         + "</tr>"
-        for name, found in purchases.items()
+        for name, found in by_method.items()
     ]
     head = "".join(f"<th>{one}</th>" for one in ("method", *heads))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

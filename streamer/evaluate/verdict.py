@@ -7,6 +7,8 @@ from typing import Any
 
 CLOSE = 0.01
 """Differences below this share of the better figure are called small."""
+STRANGERS = 0.05
+"""Share of choices by users without a history from which on it is said what they do to the figures."""
 CONTROLS = ("frozen", "fixed", "bilinear", "attention")
 """Methods that are the engine itself, run otherwise."""
 
@@ -25,6 +27,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         return ["The stream is too short to judge anything: no target lies after the first tenth, which only teaches."]
     sentences = [_level(report, ours, window)]
     others = [name for name in report["methods"] if name != ours and name not in CONTROLS]
+    sentences.append(_of_known_users(report, ours, window))
     sentences += _against_others(report, ours, others, window)
     sentences += [f"{SAID_OF[name]}: {_difference(report, name, window)}." for name in CONTROLS if name in report["methods"]]
     if len(report["methods"]) > 1:
@@ -40,6 +43,19 @@ def _level(report: Mapping[str, Any], ours: str, window: str) -> str:
         f"{ours} had the item that was chosen next among its first ten for {_percent(found['hr@10'])} of {found['targets']:,} choices "
         f"(95 % interval {_percent(low)} to {_percent(high)}), on average over {window.replace('-', ' to ')} % of the stream; "
         f"NDCG@10 is {found['ndcg@10']:.4f}."
+    )
+
+
+def _of_known_users(report: Mapping[str, Any], ours: str, window: str) -> str:
+    """How much users weigh of whom nothing was known; nothing is said where there are few."""
+    found = report["methods"][ours]
+    known, whole = found["known_users"][window], found["windows"][window]
+    if not known["targets"] or known["targets"] > (1 - STRANGERS) * whole["targets"]:
+        return ""
+    strangers = whole["targets"] - known["targets"]
+    return (
+        f"{strangers:,} of the choices are a user's first, of whom nothing was known; without them HR@10 is {_percent(known['hr@10'])} "
+        f"and NDCG@10 {known['ndcg@10']:.4f}."
     )
 
 

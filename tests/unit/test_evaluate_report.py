@@ -73,6 +73,8 @@ def test_classes_and_purchases_add_up_to_the_window(report, runs):
             assert sum(means["targets"] for means in classes) == whole["targets"]
             total = sum(means["hr@10"] * means["targets"] for means in classes)
             assert total / whole["targets"] == pytest.approx(whole["hr@10"])
+        strangers = found["by_history"]["0"]["targets"]
+        assert found["known_users"]["10-100"]["targets"] == whole["targets"] - strangers
     event_M = stream.event_M
     purchases = (stream.type_N[event_M] == EventType.PURCHASE) & (event_M >= 0.1 * stream.events)
     assert report["methods"]["stan"]["purchases"]["10-100"]["targets"] == int(purchases.sum())
@@ -87,6 +89,13 @@ def test_the_verdict_says_who_is_better_and_how_sure(report):
     assert "Learning on against stopping at 30 % of the stream: neither surely better nor surely worse" in verdict
     assert "with a sweep every 60 seconds: HR@10" in verdict
     assert "without a sweep, lists as old as the last visit: HR@10" in verdict
+
+
+def test_the_verdict_says_what_strangers_do_to_the_figures():
+    rows = [(n, f"u{n}" if n % 2 else "a", "xy"[n % 2], EventType.CLICK) for n in range(40)]
+    stream = stream_of(rows)
+    told = report_of(stream, {"streamer": run_engine("streamer", stream, Config(), id)}, Config(), ran_on=RAN_ON, versions={})
+    assert "18 of the choices are a user's first, of whom nothing was known" in told["verdict"][1]
 
 
 def test_a_method_that_beats_all_is_told_to(runs):
