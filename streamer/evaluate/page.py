@@ -24,7 +24,7 @@ def page(report: Report) -> str:
         _tiles(report),
         *_warnings(report),
         '<section><h2>Verdict</h2><div class="verdict">',
-        *(f"<p>{escape(sentence)}</p>" for sentence in report["verdict"]),
+        *(f"<p>{escape(sentence).replace(' %', '&nbsp;%')}</p>" for sentence in report["verdict"]),
         "</div></section>",
         "<section><h2>All methods</h2>",
         _explained_table(report),

@@ -114,7 +114,7 @@ def _in_the_later_window(report: Mapping[str, Any], others: Sequence[str]) -> st
     changed = [name for name in others if _sign(report, name, later) != _sign(report, name, chief)]
     shown = later.replace("-", " to ")
     if not changed:
-        return f"Over {shown} % of the stream, which no setting was tuned on, the judgement is the same."
+        return f"Over {shown} % of the stream the judgement is the same."
     return f"Over {shown} % of the stream the judgement differs for {_listed(changed)}: see the table."
 
 
