@@ -1,7 +1,7 @@
 # `make demo` shows the main job, `make check` is what CI runs. Each target installs what it needs first.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install kafka demo test chaos bounds lint types check bench clean
+.PHONY: help install kafka demo test chaos bounds lint types check bench served candidates clean
 
 # The first of these that is 3.11 or later; looked for only when the environment is made.
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
@@ -28,6 +28,8 @@ help:
 	@echo "make chaos     the tests that kill workers, at full size: 50,000 events, ten kills, several minutes"
 	@echo "make bounds    the tests of kernels with every index checked (compiles them anew, minutes)"
 	@echo "make bench     throughput and latency on this machine"
+	@echo "make served    14 recorded days through Kafka and Redis in 12 minutes: are lists as served as good as the backtest says?"
+	@echo "make candidates  what candidates lose against ranking the full catalogue"
 	@echo "make clean     removes caches and build outputs; keeps $(VENV), $(JARS) and .streamer"
 
 install: $(VENV)/.stamp-packages kafka $(VENV)/.stamp-warm
@@ -83,6 +85,12 @@ bounds: install
 
 bench: install
 	$(PY) -m benchmarks
+
+served: install
+	$(PY) -m benchmarks.served_slice
+
+candidates: install
+	$(PY) -m benchmarks.candidate_loss
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

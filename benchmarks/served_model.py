@@ -83,7 +83,7 @@ def _renderings(stream: Stream, judged: Slice, model: Model) -> dict[int, list[_
         user, seen_at_ms = int(user_G[group]), int(time_G[group]) - model.delay_ms
         if group >= judged.start:
             known = [visit for visit in visits.get(user, ()) if visit < judged.start or time_G[visit] <= seen_at_ms]
-            groups = int(np.searchsorted(time_G, time_G[group] - model.popular_delay_ms, "left"))
+            groups = int(np.searchsorted(time_G, time_G[group] - model.popular_delay_ms, "right"))
             if known:
                 groups = known[-1] + 1
                 since_ms = max(int(time_G[known[-1]]), judged.start_ms)

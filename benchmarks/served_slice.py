@@ -31,7 +31,6 @@ from redis import Redis
 
 from benchmarks.deskdrop import deskdrop, stream_of
 from benchmarks.served_model import Model, Slice, as_served, rank_in, slice_of
-from benchmarks.world import KafkaServer
 from consumers.compose import open_writer
 from producers.formats import Recorded, RecordingError
 from streamer.config import tree
@@ -43,7 +42,10 @@ from streamer.evaluate.stream import Stream
 from streamer.events.model import EVENTS
 from streamer.ports import LogWriter, OutRecord
 
-from line import Line, Process, line_settings  # isort: skip  # the tests' folder is on the path once benchmarks.world is loaded
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from kafka_server import KafkaServer
+from line import Line, Process, line_settings
 
 WARM_S = 120
 """Added to the lists' time to live: those of the history are written before the slice begins."""
