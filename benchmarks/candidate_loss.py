@@ -26,6 +26,7 @@ from streamer.catalog.items import WITHDRAWN
 from streamer.cli.backtest_input import read_stream
 from streamer.config.tree import Config, Ranking
 from streamer.engine.engine import Engine
+from streamer.engine.learn import leaves_out_seen
 from streamer.evaluate.metrics import hit, ndcg
 from streamer.evaluate.stream import Stream, engine_batches
 from streamer.ranking.candidates import HISTORY_TURNS, PAIR_SCALE, PRIOR, REPEAT_SCALE, SHARE, TREND_SCALE
@@ -152,8 +153,6 @@ class Everything:
 
 def engine_leaves_out(engine: Engine) -> bool:
     """Whether the engine's lists leave out what their user has had."""
-    from streamer.engine.learn import leaves_out_seen  # noqa: PLC0415  beside the other kernels it would hide that this is one
-
     return bool(leaves_out_seen(engine.state, engine.rules))
 
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -74,7 +74,7 @@ class Read(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """When an event was sent, by the monotonic clock, and by which record of its user before it the list can be told as new."""
+    """When an event was sent, by the monotonic clock, and how long after its time."""
 
     at_s: float
     late_s: float
@@ -139,7 +139,7 @@ class Shelf:
         self.line = Line(settings)
         self.worker: Process | None = None
         self._prefix = f"{settings['STREAMER_NAMESPACE']}:v1:"
-        self._client = Redis.from_url(settings["STREAMER_REDIS__URL"])
+        self._client: Any = Redis.from_url(settings["STREAMER_REDIS__URL"])
         self.reads: list[Read] = []
 
     def start(self) -> None:

@@ -1,0 +1,41 @@
+"""Lists rendered again without an event: how soon after ``ranking.refresh_ms_max``."""
+
+import json
+
+import pytest
+from streams import START_MS
+from test_lists_of_a_life_before import EPOCH, EVENTS_0, click, store_with, wait_for
+
+from consumers.measurements import Measurements
+from consumers.tenure import Birth, Tenure
+from streamer.config.tree import Config, Ranking
+from streamer.engine.engine import Engine
+from streamer.snapshots import Start, StartKind
+
+
+class Hand:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, start_ms: int) -> None:
+        self.ms = start_ms
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic_s(self) -> float:
+        return self.ms / 1_000
+
+
+@pytest.mark.parametrize(("refresh_ms", "late_ms"), [(200, 50), (600_000, 1_000)])
+def test_a_list_is_rendered_again_soon_after_it_is_due_however_short_that_is(refresh_ms, late_ms):
+    config = Config(ranking=Ranking(refresh_ms_max=refresh_ms, publish_ms=0))
+    store, clock = store_with("another", 1), Hand(START_MS)
+    start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, Measurements())
+    tenure.put(click("u", 0))
+    wait_for(lambda: b"rec:u" in store.payloads)
+    wait_for(lambda: tenure._engine.published.unpublished == 0)
+    clock.ms += refresh_ms + late_ms
+    wait_for(lambda: json.loads(store.payloads[b"rec:u"])["written_ms"] == clock.ms)
+    tenure.end()
+    wait_for(lambda: tenure.ended)
