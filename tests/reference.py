@@ -215,6 +215,8 @@ class ReferenceFold:
             self._block[2] = time_ms
         self._block[0] += 1
         if event["type"] == "impression":
+            if user in self.users:
+                self._moves(self.users[user], time_ms)
             return
         items = event["item_ids"] if event["type"] == "purchase" and "item_ids" in event else [event["item_id"]]
         state = self.users.setdefault(user, ReferenceUser())

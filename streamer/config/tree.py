@@ -98,6 +98,8 @@ class Windows(Section, frozen=True):
     """User states and what is admitted to them."""
 
     lateness_ms_max: int = 86_400_000
+    click_wait_ms: int = 600_000
+    """Event time after which an item that was shown and not chosen is a negative example."""
     clock_ahead_ms_max: int = 300_000
     """An event further ahead of the log's own time than this is set to that time and counted as clamped."""
     dedup_ids_min: int = 1_000_000
@@ -122,6 +124,8 @@ class Signals(Section, frozen=True):
     """Newest interactions of the whole stream that are searched for neighbour sessions; 32 bytes each."""
     user_contributions_per_hour_max: int = 1_000
     """Interactions of one user that move global state within one hour of event time."""
+    weight_impression: float = 0.2
+    """Of an item that was shown and not chosen, as a negative example of the head; 0: impressions teach nothing."""
     weight_view: float = 1.0
     weight_click: float = 1.0
     weight_cart: float = 2.0

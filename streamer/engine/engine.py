@@ -42,6 +42,7 @@ from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
 from streamer.windows.group import COUNT, LENGTH, NOBODY, USER
+from streamer.windows.impressions import drop_from_impressions
 from streamer.windows.journal import drop_users_from_journal
 from streamer.windows.users import clear_user
 
@@ -71,6 +72,8 @@ def rules_of(config: Config) -> Rules:
         pair_places=pair_places,
         exclude_seen={"auto": EXCLUDE_AUTO, "true": EXCLUDE_ALWAYS, "false": EXCLUDE_NEVER}[config.ranking.exclude_seen],
         learns_gate=int(config.head.kind == "gated"),
+        click_wait_ms=config.windows.click_wait_ms,
+        weight_impression=signals.weight_impression,
         weight_K=np.array(weights, np.float32),
     )
 
@@ -154,6 +157,7 @@ class Engine:
         clear_user(self.state.users, user)
         give_piece(self.state.history.rows, user)
         drop_users_from_journal(self.state.journal, np.array([user]))
+        drop_from_impressions(self.state.impressions, users=np.array([user]))
         if self.state.group.state[USER] == user:
             self.state.group.state[USER] = NOBODY
             self.state.group.state[COUNT] = 0

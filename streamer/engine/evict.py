@@ -19,6 +19,7 @@ from streamer.tables.ids import ROWS_USED, free_rows
 from streamer.tables.pools import give_pieces
 from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, Group
 from streamer.windows.history import drop_from_history
+from streamer.windows.impressions import drop_from_impressions
 from streamer.windows.journal import drop_items_from_journal, drop_users_from_journal
 from streamer.windows.users import drop_from_windows
 
@@ -36,6 +37,7 @@ def evict_users(state: State, users_max: int) -> tuple[State, Array]:
         column[gone_T] = 0
     give_pieces(state.history.rows, gone_T)
     drop_users_from_journal(state.journal, gone_T)
+    drop_from_impressions(state.impressions, users=gone_T)
     return state._replace(users=state.users._replace(ids=free_rows(state.users.ids, gone_T))), gone_T
 
 
@@ -53,6 +55,7 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
     drop_from_windows(state.users, gone_I)
     drop_from_history(state.history, gone_I)
     drop_items_from_journal(state.journal, gone_T)
+    drop_from_impressions(state.impressions, items=gone_T)
     for pairs in (state.forward, state.reverse):
         _drop_pairs(pairs, gone_T, gone_I)
     _drop_trends(state.trends, gone_T, gone_I)

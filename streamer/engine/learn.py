@@ -32,7 +32,7 @@ from streamer.tables.search import place_of
 from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TURN, USER
 from streamer.windows.history import touch_history
 from streamer.windows.journal import append_journal
-from streamer.windows.users import WINDOW
+from streamer.windows.users import WINDOW, stage_weight
 
 EXCLUDE_NEVER, EXCLUDE_ALWAYS, EXCLUDE_AUTO = range(3)
 REPEAT_SHARE_MIN = 0.01
@@ -60,6 +60,8 @@ class Rules(NamedTuple):
     exclude_seen: int
     learns_gate: int
     """0: its weights stay as they are."""
+    click_wait_ms: int
+    weight_impression: float
     weight_K: Array
     """By event type."""
 
@@ -172,7 +174,8 @@ def learn_targets(state: State, rules: Rules) -> None:
         if group.moves_G[g]:
             state.stream[INTERACTIONS] += 1
             state.stream[REPEATS] += 1 if repeat else 0
-            weight = rules.weight_K[group.type_G[g]]
+            own = state.users.pushed_U[user] - group.state[COUNT] + g
+            weight = stage_weight(state.users, user, own, target, group.type_G[g], rules.weight_K)
             count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
             append_journal(state.journal, user, target)
             count_trend(state.trends, target, weight)

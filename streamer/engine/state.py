@@ -22,6 +22,7 @@ from streamer.windows.forgotten import Forgotten, forgotten_in, forgotten_out, n
 from streamer.windows.group import TARGETS, Group, group_in, group_out, new_group
 from streamer.windows.history import History, history_in, history_out, new_history, reserve_history
 from streamer.windows.history import places_for_one as history_places_for_one
+from streamer.windows.impressions import Impressions, impressions_in, impressions_out, new_impressions
 from streamer.windows.journal import Journal, journal_in, journal_out, new_journal, reserve_journal
 from streamer.windows.users import Users, new_users, reserve_users, users_in, users_out
 
@@ -43,6 +44,7 @@ class State(NamedTuple):
     users: Users
     history: History
     journal: Journal
+    impressions: Impressions
     dedup: Dedup
     forgotten: Forgotten
     items: Items
@@ -67,6 +69,7 @@ def new_state(config: Config) -> State:
         users=new_users(rows),
         history=new_history(rows),
         journal=new_journal(rows, rows, config.signals.journal_interactions_max),
+        impressions=new_impressions(),
         dedup=new_dedup(rows, 1),
         forgotten=new_forgotten(),
         items=new_items(rows),
@@ -124,6 +127,7 @@ def state_out(state: State) -> dict[str, Array]:
         users_out(state.users)
         | history_out(state.history, users)
         | journal_out(state.journal, users, items)
+        | impressions_out(state.impressions)
         | dedup_out(state.dedup)
         | forgotten_out(state.forgotten)
         | items_out(state.items)
@@ -151,6 +155,7 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
         users=users,
         history=history_in(tables, user_rows),
         journal=journal_in(tables, user_rows, item_rows),
+        impressions=impressions_in(tables),
         dedup=dedup_in(tables),
         forgotten=forgotten_in(tables),
         items=items,

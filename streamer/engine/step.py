@@ -16,7 +16,7 @@ from streamer.engine.columns import Columns
 from streamer.engine.learn import Rules, close_group
 from streamer.engine.state import CAPPED, CLAMPED, DUPLICATE, FORGOTTEN, LATE, State
 from streamer.events.model import EventType
-from streamer.head.bilinear import BLOCK_EXAMPLES, BLOCK_FIRST_MS, BLOCK_RECORDS, admit_item
+from streamer.head.bilinear import BLOCK_EXAMPLES, BLOCK_FIRST_MS, BLOCK_RECORDS, BLOCK_SHOWN, admit_item, note_shown
 from streamer.ranking.scratch import Scratch
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
@@ -24,8 +24,9 @@ from streamer.tables.ids import FREE_USED, ROWS_USED, find_id, find_or_add_id, m
 from streamer.windows.dedup import is_late, remember_id, seen_before
 from streamer.windows.forgotten import is_forgotten
 from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
+from streamer.windows.impressions import SHOWN_MAX, note_impression, take_ignored
 from streamer.windows.journal import APPENDED, SIZE_MAX
-from streamer.windows.users import push_window, take_contribution
+from streamer.windows.users import push_window, read_window, take_contribution
 
 DONE, BLOCK_DUE, NEEDS_ROOM, USERS_FULL, ITEMS_FULL = range(5)
 IMPRESSION = int(EventType.IMPRESSION)
@@ -83,7 +84,7 @@ def block_is_due(state: State, rules: Rules, time_ms: int) -> bool:
     block = state.block.state
     if block[BLOCK_RECORDS] == 0:
         return False
-    full = block[BLOCK_RECORDS] >= rules.block_records or block[BLOCK_EXAMPLES] >= rules.block_records
+    full = block[BLOCK_RECORDS] >= rules.block_records or block[BLOCK_EXAMPLES] - block[BLOCK_SHOWN] >= rules.block_records
     return full or time_ms > block[BLOCK_FIRST_MS] + rules.block_ms_max
 
 
@@ -133,7 +134,9 @@ def apply_event(state: State, rules: Rules, columns: Columns, n: int, time_ms: i
     if block[BLOCK_RECORDS] == 0:
         block[BLOCK_FIRST_MS] = time_ms
     block[BLOCK_RECORDS] += 1
+    learn_ignored(state, rules, time_ms, scratch)
     if kind == IMPRESSION:
+        note_shown_items(state, rules, columns, n, time_ms)
         return
     user = find_or_add_id(
         state.users.ids, columns.user_N[n], columns.user_text, columns.user_start_N1[n], columns.user_start_N1[n + 1] - 1
@@ -151,6 +154,36 @@ def apply_event(state: State, rules: Rules, columns: Columns, n: int, time_ms: i
             state.counter_C[CAPPED] += 1
         add_target(group, item, kind, moves)
         push_window(state.users, user, item, kind, time_ms)
+
+
+@kernel
+def note_shown_items(state: State, rules: Rules, columns: Columns, n: int, time_ms: int) -> None:
+    """Lets what was shown wait for a click; an impression admits nobody, and counts as one contribution of its user's hour."""
+    start, stop = columns.user_start_N1[n], columns.user_start_N1[n + 1] - 1
+    user = find_id(state.users.ids, columns.user_N[n], columns.user_text, start, stop)
+    if user < 0 or rules.weight_impression <= 0.0:
+        return
+    if not take_contribution(state.users, user, time_ms, rules.contributions_per_hour_max):
+        state.counter_C[CAPPED] += 1
+        return
+    first = columns.item_first_N1[n]
+    for m in range(first, min(columns.item_first_N1[n + 1], first + SHOWN_MAX)):
+        start, stop = columns.item_start_M1[m], columns.item_start_M1[m + 1] - 1
+        item = find_id(state.items.ids, columns.item_M[m], columns.item_text, start, stop)
+        if item >= 0:
+            note_impression(state.impressions, user, item, time_ms)
+
+
+@kernel
+def learn_ignored(state: State, rules: Rules, time_ms: int, scratch: Scratch) -> None:
+    """Makes negative examples of impressions whose wait is over, a few a record: as many as one can bring."""
+    for _ in range(2 * SHOWN_MAX):
+        at = take_ignored(state.impressions, state.users, time_ms, rules.click_wait_ms)
+        if at == -2:
+            return
+        if at >= 0:
+            length = read_window(state.users, state.impressions.user_M[at], scratch.context_W)
+            note_shown(state.block, scratch.context_W, length, state.impressions.item_M[at], rules.weight_impression)
 
 
 @kernel

@@ -6,7 +6,7 @@
 
 Learned by blocks of examples by maximum likelihood (binomial): each example's target against negatives shared by the block, drawn
 half evenly from the catalog and half from recent targets, with the log-odds correction for their sampling,
-``sigmoid(s(u, v) - log(N q(v)))`` (Gutmann and Hyvarinen 2010). One optimizer float a row: Adagrad with decaying accumulators.
+``sigmoid(s(u, v) - log(N q(v)))`` (Gutmann and Hyvarinen 2010). What was shown and not chosen is a negative of its own, without correction. One optimizer float a row: Adagrad with decaying accumulators.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from streamer.signals.pairs import CONTEXT
 from streamer.tables.arrays import Array, grown, resized
-from streamer.tables.compile import inner_kernel, kernel
+from streamer.tables.compile import inner_kernel, kernel, leaf_kernel
 from streamer.tables.random import INIT, NEGATIVES, random_below, random_u64
 
 DIMENSIONS = 32
@@ -33,7 +33,7 @@ INIT_SCALE = 0.1
 REFRESHED = 256
 """Rows of ``fused_ID`` computed anew after each block, in turn, beside the rows that it touched."""
 
-BLOCK_EXAMPLES, BLOCK_RECORDS, BLOCK_FIRST_MS = 0, 1, 2
+BLOCK_EXAMPLES, BLOCK_RECORDS, BLOCK_FIRST_MS, BLOCK_SHOWN = range(4)
 STEP, SKIPPED, CURSOR = 0, 1, 2
 
 
@@ -60,7 +60,7 @@ class Head(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The open block: contexts (items newest first), targets, weights; ``state`` = [examples, records, first event time]."""
+    """The open block: contexts (items newest first), targets, weights (negative: shown and not chosen); ``state`` = [examples, records, first event time, examples shown]."""
 
     context_BN: Array
     length_B: Array
@@ -120,14 +120,14 @@ def head_in(tables: dict[str, Array], items: int) -> Head:
 
 
 def new_block(records: int) -> Block:
-    """An empty block for ``records`` examples and those by which a group may overfill it."""
-    size = records + EXTRA_TARGETS
+    """An empty block for ``records`` examples, those by which a group may overfill it, and as many shown and not chosen."""
+    size = 2 * records + EXTRA_TARGETS
     return Block(
         context_BN=np.zeros((size, CONTEXT), np.int32),
         length_B=np.zeros(size, np.int32),
         target_B=np.zeros(size, np.int32),
         weight_B=np.zeros(size, np.float32),
-        state=np.zeros(3, np.int64),
+        state=np.zeros(4, np.int64),
     )
 
 
@@ -141,7 +141,7 @@ def block_out(block: Block) -> dict[str, Array]:
 
 def block_in(tables: dict[str, Array], records: int) -> Block:
     """From a snapshot."""
-    size = records + EXTRA_TARGETS
+    size = 2 * records + EXTRA_TARGETS
     return Block(*(resized(tables[f"block.{name}"], 0 if name == "state" else size) for name in Block._fields))
 
 
@@ -173,9 +173,28 @@ def note_example(head: Head, block: Block, context_W: Array, length: int, target
     head.recent_T[at] = target
     head.recent_count_I[target] += 1
     head.recent[0] += 1
-    n = block.state[BLOCK_EXAMPLES]
-    if length == 0 or n == len(block.target_B):
+    if block.state[BLOCK_EXAMPLES] - block.state[BLOCK_SHOWN] < _records(block) + EXTRA_TARGETS:
+        _put_example(block, context_W, length, target, weight)
+
+
+@kernel
+def note_shown(block: Block, context_W: Array, length: int, item: int, weight: float) -> None:
+    """Adds an item that was shown and not chosen to the open block, as many as it may have records."""
+    if length > 0 and block.state[BLOCK_SHOWN] < _records(block):
+        block.state[BLOCK_SHOWN] += 1
+        _put_example(block, context_W, length, item, -weight)
+
+
+@leaf_kernel
+def _records(block: Block) -> int:
+    return (len(block.target_B) - EXTRA_TARGETS) // 2
+
+
+@kernel
+def _put_example(block: Block, context_W: Array, length: int, target: int, weight: float) -> None:
+    if length == 0:
         return
+    n = block.state[BLOCK_EXAMPLES]
     used = min(length, CONTEXT)
     for at in range(CONTEXT):
         block.context_BN[n, at] = context_W[at] if at < used else 0  # nothing of an earlier block stays

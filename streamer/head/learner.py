@@ -107,6 +107,7 @@ class Learner:
         cut = context_BC.size
         target_odds_B = np.zeros(examples, np.float32)
         fill_log_odds(head, live, target_B, self._negatives, target_odds_B)
+        target_odds_B[block.weight_B[:examples] < 0] = 0.0  # shown by somebody's choice, not drawn
         return Batch(
             item_T=item_T,
             content_TE=content.of_rows(items, item_T) if content.width else np.zeros((len(item_T), 0), np.float32),
@@ -166,8 +167,10 @@ def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     target_BD, negative_ND = fused_TD[batch.target_B], fused_TD[batch.negative_N]
     logit_B = (query_BD * target_BD).sum(axis=1) + values.bias_T[batch.target_B] - batch.target_odds_B
     logit_BN = query_BD @ negative_ND.T + (values.bias_T[batch.negative_N] - batch.negative_odds_N)
-    slope_B = batch.weight_B * (1.0 - _sigmoid(logit_B))
-    slope_BN = -batch.weight_B[:, None] * _sigmoid(logit_BN)
+    chosen_B, ignored_B = np.maximum(batch.weight_B, 0.0), np.maximum(-batch.weight_B, 0.0)
+    chance_B = _sigmoid(logit_B)
+    slope_B = chosen_B * (1.0 - chance_B) - ignored_B * chance_B
+    slope_BN = -chosen_B[:, None] * _sigmoid(logit_BN)
     slope_BN[batch.negative_N[None, :] == batch.target_B[:, None]] = 0.0
     slope_query_BD = slope_B[:, None] * target_BD + slope_BN @ negative_ND
     slope_TD = np.zeros_like(fused_TD)

@@ -9,7 +9,10 @@ from streamer.head.learner import Batch, Gradient, Parameters
 
 
 def log_likelihood(values: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """The weighted binomial log-likelihood of a batch: targets are hits, negatives (but for the target itself) are not."""
+    """The weighted binomial log-likelihood of a batch: targets are hits, negatives (but for the target itself) are not.
+
+    A target of negative weight was shown and not chosen: no hit, and nothing was drawn against it.
+    """
     free_TD, bias_T, text_ED, turn_DD, place_C, key_D = values
     _, content_TE, context_BC, used_BC, target_B, negative_N, target_odds_B, negative_odds_N, weight_B = batch
     fused_TD = free_TD + content_TE @ text_ED
@@ -20,7 +23,9 @@ def log_likelihood(values: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, 
     hit_B = (query_BD * fused_TD[target_B]).sum(dim=1) + bias_T[target_B] - target_odds_B
     miss_BN = query_BD @ fused_TD[negative_N].T + bias_T[negative_N] - negative_odds_N
     other_BN = (negative_N[None, :] != target_B[:, None]).float()
-    return (weight_B * logsigmoid(hit_B)).sum() + (weight_B[:, None] * other_BN * logsigmoid(-miss_BN)).sum()
+    chosen_B, ignored_B = weight_B.clamp(min=0), (-weight_B).clamp(min=0)
+    targets = (chosen_B * logsigmoid(hit_B) + ignored_B * logsigmoid(-hit_B)).sum()
+    return targets + (chosen_B[:, None] * other_BN * logsigmoid(-miss_BN)).sum()
 
 
 def gradient_torch(device: str) -> Gradient:

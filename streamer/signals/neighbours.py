@@ -20,9 +20,9 @@ from streamer.tables.select import kth_largest
 from streamer.windows.journal import APPENDED, NOTHING, SIZE_MAX, Journal, oldest_position
 from streamer.windows.users import WINDOW
 
-POSTINGS = 100
+POSTINGS = 60
 """Newest entries of an item that are looked at."""
-SESSIONS = 100
+SESSIONS = 60
 REACH = 20
 """Places before and after the match."""
 QUERY_DECAY = 0.85

@@ -124,6 +124,21 @@ def take_contribution(users: Users, user: int, time_ms: int, per_hour_max: int) 
     return True
 
 
+@kernel
+def stage_weight(users: Users, user: int, own: int, item: int, kind: int, weight_K: Array) -> float:
+    """What the ``own``-th push of a user counts: its type's weight, less that of an earlier stage of the same item in the window.
+
+    A purchase after a click is one choice that came further, not two; the same stage again counts again.
+    """
+    pushed = users.pushed_U[user]
+    before = np.float32(0.0)
+    for n in range(max(pushed - WINDOW, 0), own):
+        place = n % WINDOW
+        if users.item_UW[user, place] == item and users.type_UW[user, place] < kind:
+            before = max(before, weight_K[users.type_UW[user, place]])
+    return max(weight_K[kind] - before, np.float32(0.0))
+
+
 def clear_user(users: Users, user: int) -> None:
     """Forgets all that the row holds but its id."""
     for array in users[1:]:

@@ -61,7 +61,7 @@ def random_case(seed):
         negative_N=rng.integers(0, items, negatives),
         target_odds_B=rng.normal(size=examples).astype(np.float32),
         negative_odds_N=rng.normal(size=negatives).astype(np.float32),
-        weight_B=rng.choice([1.0, 2.0, 3.0], examples).astype(np.float32),
+        weight_B=rng.choice([-0.2, 1.0, 2.0, 3.0], examples).astype(np.float32),
     )
     return values, batch
 
@@ -167,7 +167,7 @@ def test_a_step_makes_the_targets_likelier_and_refreshes_what_scoring_reads(widt
             item = int(rng.integers(0, 10))
             note_example(head, block, np.full(20, item, np.int32), 3, item + 10, 1.0)
         learner.learn(head, block, catalog, content)
-    assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (40, 0, [0, 0, 0])
+    assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (40, 0, [0, 0, 0, 0])
     fused_ID = head.free_ID + content.of_rows(catalog, np.arange(ITEMS)) @ head.text_ED if width else head.free_ID
     assert head.fused_ID == pytest.approx(fused_ID, abs=1e-5)
     query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
@@ -185,4 +185,4 @@ def test_a_block_whose_gradient_is_not_finite_teaches_nothing_and_is_counted():
     Learner(learning_rate=0.05, negatives=16, seed=5).learn(head, block, catalog, content)
     after = (head.free_ID, head.bias_I, head.square_I, head.turn_DD)
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True))
-    assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (1, 1, [0, 0, 0])
+    assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (1, 1, [0, 0, 0, 0])
