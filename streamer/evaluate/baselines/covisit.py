@@ -16,7 +16,7 @@ from streamer.evaluate.method import Ranked
 
 @dataclass(frozen=True)
 class CovisitConfig:
-    """What was chosen, and how: the window and its decay are those of the engine's own signals."""
+    """The window is the engine's; the decay is one of 0.6 to 1, chosen as the package says."""
 
     window_items: int = 10
     """A user's last events that count."""

@@ -15,7 +15,7 @@ _SCALE_MAX = 1e100
 
 @dataclass(frozen=True)
 class DecayedConfig:
-    """What was chosen, and how."""
+    """The half-life is one of 10 to 10,000, chosen as the package says."""
 
     half_life_events: float = 1_000.0
     """Events of the whole stream after which an event counts half."""

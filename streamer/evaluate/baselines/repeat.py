@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamer.evaluate.baselines.covisit import Covisit, CovisitConfig
 from streamer.evaluate.baselines.ranked import backed_off, ranked
@@ -13,9 +13,9 @@ from streamer.evaluate.method import Ranked
 
 @dataclass(frozen=True)
 class RepeatConfig:
-    """What was chosen, and how."""
+    """Decay (0.5 to 1) and share (0.1 to 0.7): chosen as the package says."""
 
-    covisit: CovisitConfig = CovisitConfig()
+    covisit: CovisitConfig = field(default_factory=CovisitConfig)
     decay: float = 0.9
     """An own event counts so much less with each event of the user's that followed it."""
     share: float = 0.1

@@ -62,7 +62,8 @@ class Sessions:
             return np.zeros(0, np.int64)
         item_UL, length = self._arrays.item_UL, int(self._arrays.length_U[user])
         first = length - min(length, items, item_UL.shape[1])
-        return item_UL[user, np.arange(first, length) % item_UL.shape[1]].astype(np.int64)
+        found: Ints = item_UL[user, np.arange(first, length) % item_UL.shape[1]].astype(np.int64)
+        return found
 
     def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """Adds a group to the user's session."""
@@ -101,7 +102,7 @@ class Sessions:
         )
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def neighbours(arrays: SessionArrays, item_Q: Ints, own: int, sample: int) -> Ints:
     """The newest sessions but the user's own that had any of the items, newest first, at most ``sample``."""
     taken_U = np.zeros(len(arrays.order_U), np.bool_)
@@ -122,7 +123,7 @@ def neighbours(arrays: SessionArrays, item_Q: Ints, own: int, sample: int) -> In
     return found_S[np.argsort(-arrays.order_U[found_S])][:sample]
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def vsknn_scores(
     arrays: SessionArrays, item_Q: Ints, own: int, k: int, sample: int, idf_weight: float, idf_N: Floats
 ) -> Floats:
@@ -157,7 +158,7 @@ def vsknn_scores(
     return score_N
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def stan_scores(
     arrays: SessionArrays,
     item_Q: Ints,
@@ -204,7 +205,7 @@ def stan_scores(
     return score_N
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _largest(similarity_S: Floats, k: int) -> Ints:
     """Places of the k largest that are not 0, of equals the first; in order only where there are more."""
     place_S = np.flatnonzero(similarity_S)

@@ -19,21 +19,21 @@ _DAY_MS = 86_400_000.0
 
 @dataclass(frozen=True)
 class StanConfig:
-    """What was chosen, and how."""
+    """k as in the paper. The rest chosen as the package says, among lambdas of 1.02 to 8, 5 to 80 days and 2.05 to 40, and memories of 50 to 200."""
 
-    k: int = 500
+    k: int = 100
     """Neighbours."""
-    sample: int = 5_000
+    sample: int = 1_000
     """The newest sessions among which they are looked for."""
-    lambda_spw: float = 1.02
+    lambda_spw: float = 1.5
     """Steps back in the user's session over which an item's weight falls by e."""
-    lambda_snh_days: float = 5.0
+    lambda_snh_days: float = 80.0
     """Age of a neighbour over which its similarity falls by e."""
-    lambda_inh: float = 2.05
+    lambda_inh: float = 6.0
     """Steps from the match in the neighbour over which an item's weight falls by e."""
     query_items: int = 50
     """A user's last items that are compared."""
-    memory_items: int = 50
+    memory_items: int = 200
     """Last items remembered of each session."""
 
 
