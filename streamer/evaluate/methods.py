@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
@@ -149,6 +151,15 @@ def _take(task: Task, queue: SimpleQueue[tuple[str, int]]) -> None:
     """Runs once in each process: what its runs have in common."""
     global _TASK, _QUEUE
     _TASK, _QUEUE = task, queue
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that it works for is gone, which the pool's own pipes do not tell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_here(name: str, leaves_out_G: NDArray[np.bool_] | None) -> Run:

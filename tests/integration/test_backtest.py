@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,25 @@ def test_the_executable_runs_methods_beside_each_other_with_progress_on_stderr(
     assert "streamer" in err
     assert "sorted by time" in err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "report.json"}
+
+
+def test_no_process_outlives_a_backtest_that_was_killed(here: Here, tmp_path: Path) -> None:
+    long = written(tmp_path / "long.jsonl", events(2, 20_000))
+    process = here.start("backtest", long, "--out", tmp_path / "out", "--methods", FEW, "--processes", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline_s = time.monotonic() + DEADLINE_S
+    while len(started := [pid for pid in children.read_text().split() if "spawn_main" in command_of(pid)]) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline_s
+    process.kill()
+    process.communicate()
+    while any("spawn_main" in command_of(pid) for pid in started):
+        assert time.monotonic() < deadline_s
+
+
+def command_of(pid: str) -> str:
+    """What a process runs, "" where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
