@@ -7,7 +7,7 @@ fast as lists keep up, and its lists are waited for; the slice is sent so many t
 lists is divided by the same number. Before each event is sent its user's list is read from Valkey and judged by the event.
 
 The line takes some milliseconds from an event to its list, which nothing divides: at speed S they are S times as long in event time.
-That is told from the versions of the lists read, and the model is asked with this delay and without one.
+They are told from the versions of the lists read, and the model is asked with these delays and without.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ HISTORY_PER_S = 400.0
 """Events of the history are sent so fast: a line keeps up with its lists, so that each is as old as its user's last visit."""
 POPULAR_AGE_S = 3.0
 """Mean age of the popular list in a store: rendered once a second, written every five."""
+QUANTILES = 10
 AGREES = 0.02
 
 
@@ -89,10 +90,10 @@ class Found:
     popular: float
     """Share of events whose user had no list of his own."""
     delay_ms: float
-    """Wall clock, from sending an event to its list."""
+    """Wall clock, from sending an event to its list, the median."""
     line: tuple[float, float]
     model: tuple[float, float]
-    """With the line's delay."""
+    """With the line's delays."""
     prompt: tuple[float, float]
     """Without delay."""
     same: float
@@ -229,8 +230,12 @@ def send_slice(writer: LogWriter, records: list[Recorded], start_ms: int, speed:
     return sent
 
 
-def delay_of(records: list[Recorded], start: int, reads: list[Read], sent: list[Sent]) -> float:
-    """Seconds from sending an event to its list: the time that best parts the reads that found the user's last event from the others."""
+def delays_of(records: list[Recorded], start: int, reads: list[Read], sent: list[Sent]) -> list[float]:
+    """Seconds from sending an event to its list: QUANTILES equally likely values.
+
+    A read tells only whether the user's event before was in his list by then. The share of lists that are there after so long is
+    the rising step function nearest to that (Ayer et al. 1955).
+    """
     last: dict[bytes, int] = {}
     gap_s: list[float] = []
     knew: list[bool] = []
@@ -241,10 +246,26 @@ def delay_of(records: list[Recorded], start: int, reads: list[Read], sent: list[
             knew.append(position_of(read.payload) > start + last[user])
         last[user] = n
     order = np.argsort(gap_s)
-    knew_N = np.array(knew)[order]
-    wrong = np.concatenate(([0], np.cumsum(knew_N))) + np.concatenate((np.cumsum(~knew_N[::-1])[::-1], [0]))
-    edges_s = np.concatenate(([0.0], np.array(gap_s)[order]))
-    return float(edges_s[int(wrong.argmin())])
+    share_N = rising(np.array(knew, np.float64)[order])
+    wanted_Q = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    places_Q = np.minimum(np.searchsorted(share_N, wanted_Q), len(order) - 1)
+    return np.array(gap_s)[order][places_Q].tolist()
+
+
+def rising(value_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rising sequence nearest to this one by least squares: neighbours that fall are pooled.
+
+    >>> rising(np.array([0.0, 1.0, 0.0, 1.0])).tolist()
+    [0.0, 0.5, 0.5, 1.0]
+    """
+    pools: list[tuple[float, int]] = []
+    for value in value_N.tolist():
+        total, count = value, 1
+        while pools and pools[-1][0] * count >= total * pools[-1][1]:
+            before = pools.pop()
+            total, count = total + before[0], count + before[1]
+        pools.append((total, count))
+    return np.repeat([total / count for total, count in pools], [count for _, count in pools])
 
 
 def ranks_of(records: list[Recorded], start: int, reads: list[Read]) -> NDArray[np.float64]:
@@ -265,21 +286,22 @@ def measure(kafka: str, valkey: str, folder: Path, records: list[Recorded], plan
         f"sent; the latest {max(one.late_s for one in sent) * 1_000:.0f} ms after its time, half within {np.median([one.late_s for one in sent]) * 1_000:.1f} ms"
     )
     start = int(stream.first_G1[judged.start])
-    delays_s = [delay_of(records, start, shelf.reads, sent) for shelf in shelves]
     popular_ms = round(POPULAR_AGE_S * 1_000 * plan.speed)
-    delayed = [
+    delays_s = [delays_of(records, start, shelf.reads, sent) for shelf in shelves]
+    models = [
         Model(period_ms, round(delay_s * 1_000 * plan.speed), popular_ms)
-        for period_ms, delay_s in zip(plan.periods_ms, delays_s, strict=True)
+        for period_ms, quantiles_s in zip(plan.periods_ms, delays_s, strict=True)
+        for delay_s in quantiles_s
     ]
-    models = as_served(stream, Config(), judged, [*delayed, *map(Model, plan.periods_ms)])
+    rank_MN = as_served(stream, Config(), judged, [*models, *map(Model, plan.periods_ms)])
     return [
         _found(
             plan.periods_ms[n],
             shelf.reads,
-            delays_s[n],
+            float(np.median(delays_s[n])),
             ranks_of(records, start, shelf.reads),
-            models[n],
-            models[n + len(shelves)],
+            np.array(rank_MN[n * QUANTILES : (n + 1) * QUANTILES]),
+            rank_MN[len(models) + n],
         )
         for n, shelf in enumerate(shelves)
     ]
@@ -290,7 +312,7 @@ def _found(
     reads: list[Read],
     delay_s: float,
     line_N: NDArray[np.float64],
-    model_N: NDArray[np.float64],
+    model_QN: NDArray[np.float64],
     prompt_N: NDArray[np.float64],
 ) -> Found:
     return Found(
@@ -299,9 +321,9 @@ def _found(
         popular=sum(not read.personal for read in reads) / len(reads),
         delay_ms=1_000 * delay_s,
         line=_quality(line_N),
-        model=_quality(model_N),
+        model=_quality(model_QN),
         prompt=_quality(prompt_N),
-        same=float((hit(line_N) == hit(model_N)).mean()),
+        same=float((hit(line_N) == hit(model_QN)).mean()),
     )
 
 
