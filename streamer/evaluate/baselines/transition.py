@@ -51,7 +51,6 @@ class Transition:
         last = self._last.setdefault(user, deque(maxlen=self._reach_items))
         for item in item_G:
             for steps, before in enumerate(reversed(last), 1):
-                if before != item:
-                    self._after.add(before, item, 1.0 / steps)
+                self._after.add(before, item, 1.0 / steps)
             self._count.add(item, 1.0)
             last.append(item)
