@@ -86,7 +86,6 @@ class Owner:
         self._waiting: deque[Work] = deque()
         self._letters = DeadLetters(ports.dead_letters, ports.clock, measurements)
         """Their records are handed over; no snapshot is written before they are sent."""
-        """Letters that the log gave back, in all and when the snapshot under way was begun."""
         self._topic_ids: dict[str, str] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._snapshot_at_s = 0.0

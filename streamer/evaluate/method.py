@@ -38,13 +38,12 @@ class Method(Protocol):
         """
         ...
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """Learns one group: all events of one user at one time, in their order.
 
         Args:
             user: User number.
             item_G: The items of the group's G events.
-            weight_G: How much each event counts, by its type; 1 is a click.
             time_ms: When they happened, epoch milliseconds; never falls from group to group.
         """
         ...

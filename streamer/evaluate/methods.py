@@ -75,7 +75,7 @@ def run_one(name: str, task: Task, leaves_out_G: NDArray[np.bool_] | None, progr
         )
     else:
         assert leaves_out_G is not None
-        run = run_method(name, new_method(name, task.config.seed), task.stream, task.config, leaves_out_G, progress)
+        run = run_method(name, new_method(name, task.config.seed), task.stream, leaves_out_G, progress)
     run.seconds = task.clock() - started_s
     return run
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.config.tree import Config
 from streamer.evaluate.method import Method
 from streamer.evaluate.metrics import mid_rank
 from streamer.evaluate.stream import Stream
@@ -67,7 +66,6 @@ class Visit(NamedTuple):
     places: list[int]
     """Which item references the targets are."""
     items: list[int]
-    types: list[int]
 
 
 def visits(stream: Stream) -> Iterator[Visit]:
@@ -76,30 +74,17 @@ def visits(stream: Stream) -> Iterator[Visit]:
     for group in range(stream.groups):
         first, stop = first_G1[group], first_G1[group + 1]
         places: list[int] = []
-        types: list[int] = []
         for event in range(first, stop):
-            kind = int(stream.type_N[event])
-            if kind != EventType.IMPRESSION:
-                references = range(int(item_first_N1[event]), int(item_first_N1[event + 1]))
-                places += references
-                types += [kind] * len(references)
+            if stream.type_N[event] != EventType.IMPRESSION:
+                places += range(int(item_first_N1[event]), int(item_first_N1[event + 1]))
         items = [int(stream.item_M[place]) for place in places]
-        yield Visit(group, first, int(stream.user_N[first]), int(stream.time_N[first]), places, items, types)
+        yield Visit(group, first, int(stream.user_N[first]), int(stream.time_N[first]), places, items)
 
 
-def weights_of(config: Config) -> tuple[float, ...]:
-    """How much an interaction counts, by event type."""
-    signals = config.signals
-    return (0.0, signals.weight_view, signals.weight_click, signals.weight_cart, signals.weight_purchase)
-
-
-def run_method(
-    name: str, method: Method, stream: Stream, config: Config, leaves_out_G: NDArray[np.bool_], progress: Progress
-) -> Run:
+def run_method(name: str, method: Method, stream: Stream, leaves_out_G: NDArray[np.bool_], progress: Progress) -> Run:
     """Runs a baseline; ``leaves_out_G`` says at which groups the user must not get what he has had."""
     run = new_run(name, stream)
     run.leaves_out_G = leaves_out_G
-    weights = weights_of(config)
     seen: list[set[int]] = [set() for _ in stream.user_ids]
     withdrawn = Withdrawn(stream)
     for visit in visits(stream):
@@ -110,7 +95,7 @@ def run_method(
         run.answered_G[visit.group] = len(ranked.item_K) > 0
         if visit.items:
             _note_ranks(run.rank_M, visit, ranked.item_K.tolist(), ranked.score_K)
-            method.learn(visit.user, visit.items, [weights[kind] for kind in visit.types], visit.time_ms)
+            method.learn(visit.user, visit.items, visit.time_ms)
             had.update(visit.items)
         progress(visit.events)
     progress(stream.events)

@@ -52,7 +52,7 @@ def random_groups(seed: int, count: int, *, users: int = 12, items: int = 70) ->
 
 def teach(method: Method, groups: Sequence[Group]) -> Method:
     for user, items, time_ms in groups:
-        method.learn(user, items, [1.0] * len(items), time_ms)
+        method.learn(user, items, time_ms)
     return method
 
 
@@ -90,8 +90,8 @@ def test_reading_changes_nothing(name: str) -> None:
     for user, items, time_ms in GROUPS:
         for asked in (user, (user + 1) % USERS, UNKNOWN):
             assert same(read.rank(asked, time_ms, {1}), read.rank(asked, time_ms, {1}))
-        read.learn(user, items, [1.0] * len(items), time_ms)
-        unread.learn(user, items, [1.0] * len(items), time_ms)
+        read.learn(user, items, time_ms)
+        unread.learn(user, items, time_ms)
     for user in (*range(USERS), UNKNOWN):
         assert same(read.rank(user, LAST_MS, set()), unread.rank(user, LAST_MS, set()))
 
@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_lists(name: str) -> None:
 def test_a_method_that_knows_nothing_answers_with_an_empty_list(name: str) -> None:
     method = MAKERS[name](7)
     assert len(method.rank(0, 0, set()).item_K) == 0
-    method.learn(0, [], [], 0)
+    method.learn(0, [], 0)
     assert len(method.rank(0, 0, {0, 5}).item_K) == 0
 
 
@@ -189,7 +189,7 @@ def test_decayed_popularity_halves_an_event_with_each_half_life(seed: int) -> No
 def test_decayed_popularity_survives_a_long_stream() -> None:
     method = Decayed(DecayedConfig(half_life_events=1.0))
     for event in range(3_000):
-        method.learn(0, [event % 3], [1.0], event)
+        method.learn(0, [event % 3], event)
     assert method.rank(0, 0, set()).score_K.tolist() == pytest.approx([8 / 7, 4 / 7, 2 / 7])
 
 
@@ -314,7 +314,7 @@ def test_stan_scores_as_its_formula_says(seed: int, k: int) -> None:
 def test_neighbours_are_the_newest_sessions_and_remember_their_last_items_only() -> None:
     method = VSknn(VSknnConfig(sample=2, memory_items=2))
     for user, items in ((0, [0, 1]), (1, [0, 2]), (2, [0, 3]), (3, [4, 0, 5])):
-        method.learn(user, items, [1.0] * len(items), user)
+        method.learn(user, items, user)
     score_N = method.scores(np.array([0]))
     assert np.flatnonzero(score_N).tolist() == [0, 3, 5]
 
@@ -382,6 +382,6 @@ def test_the_newest_item_is_left_out_only_where_nobody_has_an_item_twice_in_a_ro
     method = NewestOut(Popularity())
     for event in range(200):
         items = [event % 10] * (1 + repeats)
-        method.learn(0, items, [1.0] * len(items), event)
+        method.learn(0, items, event)
     assert (9 in method.rank(0, 200, set()).item_K) is listed
     assert 9 in method.rank(UNKNOWN, 200, set()).item_K

@@ -72,7 +72,7 @@ def ours(published: list[Position]) -> list[dict[int, float]]:
     users: dict[int, int] = {}
     for time_s, session, item in sorted(clicks("train_full"), key=lambda click: click[0]):
         user, number = users.setdefault(session, len(users)), numbers.setdefault(item, len(numbers))
-        method.learn(user, [number], [1.0], int(time_s * 1000))
+        method.learn(user, [number], int(time_s * 1000))
     ids, found = list(numbers), []
     for one in published:
         score_N = method.scores(np.array([numbers[item] for item in one.before]))

@@ -46,8 +46,8 @@ class Recorder:
         self.steps.append(("rank", user, time_ms - T0, sorted(excluded)))
         return self.ranked
 
-    def learn(self, user, item_G, weight_G, time_ms):
-        self.steps.append(("learn", user, list(item_G), list(weight_G)))
+    def learn(self, user, item_G, time_ms):
+        self.steps.append(("learn", user, list(item_G)))
         assert self.steps[-2] == ("rank", user, time_ms - T0, self.steps[-2][3])
 
 
@@ -55,17 +55,17 @@ def run_recorder(rows, items, scores, exclude_seen, documents=()):
     stream = stream_of(rows, documents)
     recorder = Recorder(items, scores)
     leaves_out_G = np.full(stream.groups, exclude_seen)
-    return recorder, run_method("popularity", recorder, stream, config(), leaves_out_G, quiet)
+    return recorder, run_method("popularity", recorder, stream, leaves_out_G, quiet)
 
 
-def test_a_group_is_ranked_once_before_all_of_it_is_learned_with_the_weights_of_its_types():
+def test_a_group_is_ranked_once_before_all_of_it_is_learned():
     rows = [(0, "a", "x", CLICK), (0, "a", "yz", PURCHASE), (1, "b", "x", CLICK)]
     recorder, run = run_recorder(rows, [0, 1, 2], [3, 2, 2], exclude_seen=False)
     assert recorder.steps == [
         ("rank", 0, 0, []),
-        ("learn", 0, [0, 1, 2], [1, 3, 3]),
+        ("learn", 0, [0, 1, 2]),
         ("rank", 1, 1_000, []),
-        ("learn", 1, [0], [1]),
+        ("learn", 1, [0]),
     ]
     assert run.rank_M.tolist() == [1, 2.5, 2.5, 1]
 
@@ -85,7 +85,7 @@ def test_seen_and_withdrawn_items_are_excluded_from_the_moment_on():
         Document(T0 + 3_000, ItemDocument(item_id="y"), None),
     ]
     recorder, _ = run_recorder(rows, [0], [1], exclude_seen=True, documents=documents)
-    asked = [(user, excluded) for kind, user, _, excluded in recorder.steps if kind == "rank"]
+    asked = [(step[1], step[3]) for step in recorder.steps if step[0] == "rank"]
     assert asked == [(0, []), (1, []), (0, [0, 1]), (0, [0, 2])]
 
 

@@ -58,9 +58,9 @@ class RiverBiasedMF:
             score_N = score_N + item_NF[:, :-1] @ self._model.u_latents[user]
         return ranked(score_N, excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del weight_G, time_ms
+        del time_ms
         for item in item_G:
             self._count.add(item, 1.0)
             self._item_NF = grown(self._item_NF, item + 1)

@@ -56,9 +56,9 @@ class Covisit:
         del time_ms
         return ranked(backed_off(self.scores(user), self.count_N), excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del weight_G, time_ms
+        del time_ms
         window = self._window.setdefault(user, deque(maxlen=self._config.window_items))
         for item in item_G:
             self._note(window, item)

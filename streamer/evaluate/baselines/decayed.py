@@ -38,9 +38,9 @@ class Decayed:
         del user, time_ms
         return ranked(self._value.value_N / self._unit, excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del user, weight_G, time_ms
+        del user, time_ms
         for item in item_G:
             self._unit *= self._growth
             self._value.add(item, self._unit)

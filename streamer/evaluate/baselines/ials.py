@@ -62,9 +62,9 @@ class Ials:
         score_N[: len(score_M)] = score_M - min(score_M.min(), 0.0)  # so that the new items of the back-off come last
         return ranked(score_N, excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del weight_G, time_ms
+        del time_ms
         own = self._own.setdefault(user, {})
         for item in item_G:
             own[item] = own.get(item, 0.0) + 1.0

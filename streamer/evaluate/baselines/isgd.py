@@ -54,9 +54,9 @@ class Isgd:
             return ranked(self._count.value_N, excluded)
         return ranked(-np.abs(1.0 - self._item_NF[: self._count.size] @ self._user[user]), excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del weight_G, time_ms
+        del time_ms
         if item_G and user not in self._user:
             self._user[user] = self._random.normal(0.0, _INITIAL_SCALE, self._config.factors)
         for item in item_G:

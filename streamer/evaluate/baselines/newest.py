@@ -34,7 +34,7 @@ class NewestOut:
             excluded = excluded | {newest}
         return self._method.rank(user, time_ms, excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
         for item in item_G:
             newest = self._newest.get(user)
@@ -42,7 +42,7 @@ class NewestOut:
                 self._events += 1
                 self._repeats += newest == item
             self._newest[user] = item
-        self._method.learn(user, item_G, weight_G, time_ms)
+        self._method.learn(user, item_G, time_ms)
 
     def _repeats_are_rare(self) -> bool:
         return self._events >= _EVENTS_MIN and self._repeats < REPEATS_MIN * self._events

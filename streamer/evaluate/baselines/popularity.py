@@ -21,8 +21,8 @@ class Popularity:
         del user, time_ms
         return ranked(self._count.value_N, excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del user, weight_G, time_ms
+        del user, time_ms
         for item in item_G:
             self._count.add(item, 1.0)

@@ -47,9 +47,9 @@ class Repeat:
                 score_N[item] += factor * value
         return ranked(backed_off(score_N, self._covisit.count_N), excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        self._covisit.learn(user, item_G, weight_G, time_ms)
+        self._covisit.learn(user, item_G, time_ms)
         own = self._own.setdefault(user, {})
         for item in item_G:
             for other in own:

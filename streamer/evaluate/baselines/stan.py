@@ -74,7 +74,6 @@ class Stan:
         score_N = self.scores(self._sessions.last(user, self._config.query_items), time_ms, user)
         return ranked(backed_off(score_N, self._sessions.count_N), excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del weight_G
         self._sessions.learn(user, item_G, time_ms)

@@ -43,9 +43,9 @@ class Transition:
             self._after.add_row_to(score_N, self._last[user][-1], 1.0)
         return ranked(backed_off(score_N, self._count.value_N), excluded)
 
-    def learn(self, user: int, item_G: Sequence[int], weight_G: Sequence[float], time_ms: int) -> None:
+    def learn(self, user: int, item_G: Sequence[int], time_ms: int) -> None:
         """As Method."""
-        del weight_G, time_ms
+        del time_ms
         if not item_G:
             return
         last = self._last.setdefault(user, deque(maxlen=self._reach_items))
