@@ -45,7 +45,7 @@ from streamer.windows.journal import Journal
 FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 64, 32, 16, 8
 """Entries of a row that become candidates: of the last item, and of the nine before it."""
 TREND_CANDIDATES = 50
-NEIGHBOUR_CANDIDATES = 150
+NEIGHBOUR_CANDIDATES = 60
 HISTORY_TURNS = 200
 PRIOR = 2.0
 """Counts of nothing added to a row's total: a row seen twice is trusted half as much as one seen often."""

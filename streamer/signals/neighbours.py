@@ -17,7 +17,7 @@ import numpy as np
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.select import kth_largest
-from streamer.windows.journal import APPENDED, NOTHING, SIZE_MAX, Journal, oldest_position
+from streamer.windows.journal import APPENDED, NOTHING, SIZE_MAX, Journal, entry_at, newest_entry, oldest_position
 from streamer.windows.users import WINDOW
 
 POSTINGS = 60
@@ -116,7 +116,8 @@ def find_neighbours(journal: Journal, context_W: Array, length: int, user: int, 
 
 @kernel
 def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, near: Neighbours) -> None:
-    oldest, size = oldest_position(journal), journal.extent[SIZE_MAX]
+    oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
+    last = newest_entry(journal)
     stamp = near.found[2] << KEY_BITS
     weight = np.float32(1.0)
     for n in range(length):
@@ -124,9 +125,9 @@ def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, n
         for _ in range(POSTINGS):
             if position <= oldest:
                 break
-            at = (position - 1) % size
+            at = entry_at(newest, last, size, position)
             other = journal.user_J[at]
-            if other not in (NOTHING, user):
+            if other != NOTHING and other != user:  # noqa: PLR1714  a tuple would be made for each
                 slot = _slot_of(near.session_slot, stamp | other)
                 if near.session_slot[slot] != stamp | other:
                     near.session_slot[slot] = stamp | other
@@ -142,27 +143,25 @@ def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, n
 @kernel
 def _spread(journal: Journal, match: int, like: np.float32, near: Neighbours) -> None:
     """Adds what stands around a match."""
+    last = newest_entry(journal)
+    at = entry_at(journal.extent[APPENDED], last, journal.extent[SIZE_MAX], match)
+    _walk(journal, journal.after_J, near.after_E, journal.after_J[at], like, near)
+    _walk(journal, journal.before_J, near.before_E, journal.before_J[at], like, near)
+
+
+@leaf_kernel
+def _walk(journal: Journal, link_J: Array, into_E: Array, position: int, like: np.float32, near: Neighbours) -> None:
     oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
+    last = newest_entry(journal)
     weight = like
-    position = journal.after_J[(match - 1) % size]
-    for _ in range(REACH):
-        if position <= oldest or position > newest:
-            break
-        at = (position - 1) % size
-        if journal.item_J[at] != NOTHING:
-            near.after_E[_place(near, journal.item_J[at])] += weight
-        weight *= np.float32(PLACE_DECAY)
-        position = journal.after_J[at]
-    weight = like
-    position = journal.before_J[(match - 1) % size]
     for _ in range(REACH):
         if position <= oldest:
             break
-        at = (position - 1) % size
+        at = entry_at(newest, last, size, position)
         if journal.item_J[at] != NOTHING:
-            near.before_E[_place(near, journal.item_J[at])] += weight
+            into_E[_place(near, journal.item_J[at])] += weight
         weight *= np.float32(PLACE_DECAY)
-        position = journal.before_J[at]
+        position = link_J[at]
 
 
 @leaf_kernel

@@ -80,6 +80,19 @@ def oldest_position(journal: Journal) -> int:
     return max(journal.extent[APPENDED] - journal.extent[SIZE_MAX], 0)
 
 
+@leaf_kernel
+def entry_at(newest: int, newest_entry: int, size_max: int, position: int) -> int:
+    """Where a position that the ring still has stands, given where the newest one does: a division a step would cost more than the step."""
+    at = newest_entry - (newest - position)
+    return at + size_max if at < 0 else at
+
+
+@leaf_kernel
+def newest_entry(journal: Journal) -> int:
+    """Where the newest position stands."""
+    return (journal.extent[APPENDED] - 1) % journal.extent[SIZE_MAX]
+
+
 @kernel
 def append_journal(journal: Journal, user: int, item: int) -> None:
     """Adds one interaction; the caller has reserved room."""
