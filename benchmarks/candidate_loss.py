@@ -101,9 +101,7 @@ class Everything:
         if repeats:
             self._add_repeats(feature_FI)
         if self._context:
-            found = slice(0, int(self._near.found[1]))
-            feature_FI[AFTER, self._near.item_E[found]] = self._near.after_E[found]
-            feature_FI[BEFORE, self._near.item_E[found]] = self._near.before_E[found]
+            feature_FI[[AFTER, BEFORE]] = self._near.spoken_IL[: self.items].T
         for features, scale in (
             ((NEAR, NEAR_BACK, WIDE, WIDE_BACK, AFTER, BEFORE), PAIR_SCALE),
             ((RECENT, REPEAT), REPEAT_SCALE),

@@ -84,6 +84,7 @@ def demo_config(config_path: Path | None, root: Path) -> Config:
             "snapshots.root": str(root / "snapshots"),
             "encoder.cache_root": str(root / "vectors"),
             "http.port": 0,
+            "head.judged_every": 1,  # what is shown at the end is of every event
         },
     )
 

@@ -144,6 +144,10 @@ class Head(Section, frozen=True):
     negatives: int = 512
     """Sampled negatives a block, shared by its examples."""
     learning_rate: float = 0.15
+    judged_first: int = 20_000
+    """Groups of interactions from the start of the stream that are all scored just before they are learned."""
+    judged_every: int = 4
+    """After those, one group in so many (drawn) is scored: it tells how good lists are and teaches the gate. Counts and towers learn from every group."""
     device: str = "cpu"
 
 

@@ -35,7 +35,7 @@ from streamer.head.learner import Gradient, Learner
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
-from streamer.ranking.scratch import new_scratch
+from streamer.ranking.scratch import new_scratch, reserve_scratch
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
 from streamer.tables.pools import give_piece
@@ -72,6 +72,8 @@ def rules_of(config: Config) -> Rules:
         pair_places=pair_places,
         exclude_seen={"auto": EXCLUDE_AUTO, "true": EXCLUDE_ALWAYS, "false": EXCLUDE_NEVER}[config.ranking.exclude_seen],
         learns_gate=int(config.head.kind == "gated"),
+        judged_first=config.head.judged_first,
+        judged_every=config.head.judged_every,
         click_wait_ms=config.windows.click_wait_ms,
         weight_impression=signals.weight_impression,
         weight_K=np.array(weights, np.float32),
@@ -88,7 +90,7 @@ class Engine:
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(None if fold is None else fold["items.vectors"])
-        self.scratch = new_scratch(DIMENSIONS, PHI)
+        self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
         self._frozen = False
@@ -275,6 +277,7 @@ class Engine:
             self.state, self._config, events=events, users=users, items=items, partitions=partitions, text_bytes=text_bytes
         )
         self.published.reserve(len(self.state.users.pushed_U))
+        self.scratch = reserve_scratch(self.scratch, len(self.state.users.pushed_U), len(self.state.items.flags_I))
 
     def _close_block(self) -> None:
         if self._frozen:

@@ -1,4 +1,4 @@
-"""What closing a group does: score it from the context it opened with, note how good that was, then learn it, target by target."""
+"""What closing a group does: score some of them from the context they opened with and note how good that was, then learn it, target by target."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from streamer.engine.state import (
     FIXED,
+    GROUPS,
     HITS,
     INTERACTIONS,
     JUDGED,
@@ -23,11 +24,12 @@ from streamer.head.bilinear import note_example
 from streamer.head.gate import learn_gate, softmax_in_place, weigh
 from streamer.ranking.candidates import Signals
 from streamer.ranking.score import Asker, Model, rank_of, score
-from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate
+from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate, is_candidate
 from streamer.signals.pairs import count_pairs
 from streamer.signals.trends import FOR_EVER, count_trend
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.random import JUDGED_GROUPS, random_below, random_u64
 from streamer.tables.search import place_of
 from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TURN, USER
 from streamer.windows.history import touch_history
@@ -60,6 +62,8 @@ class Rules(NamedTuple):
     exclude_seen: int
     learns_gate: int
     """0: its weights stay as they are."""
+    judged_first: int
+    judged_every: int
     click_wait_ms: int
     weight_impression: float
     weight_K: Array
@@ -83,7 +87,26 @@ def leaves_out_seen(state: State, rules: Rules) -> bool:
 
 @kernel
 def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
-    """Judges and learns the open group, then none is open."""
+    """Judges the open group, if its turn has come, and learns it; then none is open."""
+    if is_judged(rules, state.stream[GROUPS]):
+        judge_group(state, rules, scratch)
+    state.stream[GROUPS] += 1
+    learn_targets(state, rules)
+    state.group.state[USER] = NOBODY
+    state.group.state[COUNT] = 0
+
+
+@kernel
+def is_judged(rules: Rules, group: int) -> bool:
+    """Whether a group is scored before it is learned, a function of its number: scoring costs more than all else that is done with it."""
+    if group < rules.judged_first or rules.judged_every == 1:
+        return True
+    return random_below(random_u64(rules.seed, JUDGED_GROUPS, group, 0), rules.judged_every) == 0
+
+
+@kernel
+def judge_group(state: State, rules: Rules, scratch: Scratch) -> None:
+    """Scores the open group from the context it opened with, notes how good that was, and teaches the gate."""
     group = state.group
     user = group.state[USER]
     asker = Asker(user, group.state[TURN], group.state[ELAPSED_MS], state.users.repeats_U[user])
@@ -91,9 +114,6 @@ def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
     judge(state, count, scratch)
     if rules.learns_gate:
         learn_gate_of_group(state, count, scratch)
-    learn_targets(state, rules)
-    group.state[USER] = NOBODY
-    group.state[COUNT] = 0
 
 
 @kernel
@@ -105,7 +125,7 @@ def judge(state: State, count: int, scratch: Scratch) -> None:
         if not group.moves_G[g]:
             continue
         place = find_candidate(scratch, group.target_G[g])
-        if place >= 0:
+        if is_candidate(place):
             state.candidates[0] += 1
             note_rank(state.quality_MQ[LIVE], rank_of(scratch.logit_C, count, place))
             note_rank(state.quality_MQ[FIXED], rank_of(scratch.fixed_C, count, place))
@@ -149,7 +169,7 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
     wanted = 0
     for g in range(group.state[COUNT]):
         place = find_candidate(scratch, group.target_G[g])
-        if place >= 0 and group.moves_G[g]:
+        if is_candidate(place) and group.moves_G[g]:
             wanted_G[wanted] = place
             wanted += 1
     if wanted > 0:

@@ -118,7 +118,9 @@ def items_are_full(state: State, rules: Rules, columns: Columns, n: int) -> bool
 def pools_have_room(state: State, rules: Rules) -> bool:
     """Whether closing a group fits whatever it does."""
     journal = state.journal
-    return (journal.extent[APPENDED] + TARGETS <= len(journal.item_J) or len(journal.item_J) == journal.extent[SIZE_MAX]) and (
+    return (
+        journal.extent[APPENDED] + TARGETS <= len(journal.entry_JL) or len(journal.entry_JL) == journal.extent[SIZE_MAX]
+    ) and (
         state.history.rows.top[0] + rules.history_places <= len(state.history.item_P)
         and state.forward.rows.top[0] + rules.pair_places <= len(state.forward.item_P)
         and state.reverse.rows.top[0] + rules.pair_places <= len(state.reverse.item_P)

@@ -178,10 +178,11 @@ def newton_step(inverse_WW: Array, slope_W: Array, step_W: Array) -> bool:
         for i in range(size):
             inverse_WW[i, i] = 1.0 / STEP_CAUTION
         return False
+    grown = 1.0 / remembered
     for i in range(size):
-        share = step_W[i] / spread
+        share = step_W[i] / (spread * remembered)
         for j in range(size):
-            inverse_WW[i, j] = (inverse_WW[i, j] - share * step_W[j]) / remembered
+            inverse_WW[i, j] = inverse_WW[i, j] * grown - share * step_W[j]
     for i in range(size):
         excess = inverse_WW[i, i] * STEP_CAUTION
         if excess > 1.0:

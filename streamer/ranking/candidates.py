@@ -14,7 +14,6 @@ from streamer.catalog.items import WITHDRAWN
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
-    DIRECT,
     EXCLUDED,
     LAST,
     NEAR,
@@ -29,15 +28,15 @@ from streamer.ranking.scratch import (
     add_candidate,
     exclude_item,
     find_candidate,
+    is_candidate,
     start_candidates,
 )
-from streamer.signals.neighbours import find_item, find_neighbours
+from streamer.signals.neighbours import find_neighbours
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
-from streamer.tables.search import place_of
 from streamer.tables.select import kth_largest
 from streamer.windows.history import COUNT_HALF_LIFE, History
 from streamer.windows.journal import Journal
@@ -47,6 +46,7 @@ FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 64, 32, 16, 8
 TREND_CANDIDATES = 50
 NEIGHBOUR_CANDIDATES = 60
 HISTORY_TURNS = 200
+LEAST = np.float32(1e-30)
 PRIOR = 2.0
 """Counts of nothing added to a row's total: a row seen twice is trusted half as much as one seen often."""
 PAIR_SCALE, REPEAT_SCALE, TREND_SCALE = 500.0, 8.0, 5_000.0
@@ -146,7 +146,7 @@ def _add_row(
         if signals.flags_I[other] & WITHDRAWN:
             continue
         place = add_candidate(scratch, other)
-        if place >= 0:
+        if is_candidate(place):
             scratch.feature_FC[wide, place] += pairs.wide_P[at] * wide_factor
             if is_last:
                 scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
@@ -169,14 +169,10 @@ def _complete_row(
 @leaf_kernel
 def _spread(item_P: Array, value_P: Array, start: int, stop: int, factor: np.float32, scratch: Scratch, into_C: Array) -> None:
     """Adds the entries' values to the candidates that they belong to, without a branch: what belongs to none goes NOWHERE."""
-    item_C, direct_T = scratch.item_C, scratch.direct_T
+    place_I, base = scratch.place_I, scratch.base[0]
     for at in range(start, stop):
-        place = direct_T[item_P[at] & (DIRECT - 1)]
-        into_C[place if item_C[place] == item_P[at] else NOWHERE + (at & 15)] += value_P[at] * factor
-    for n in range(scratch.crowded[0]):
-        at = place_of(item_P, start, stop, item_C[scratch.crowded_C[n]])
-        if at < stop:
-            into_C[scratch.crowded_C[n]] += value_P[at] * factor
+        place = place_I[item_P[at]] - base
+        into_C[place if place >= 0 else NOWHERE + (at & 15)] += value_P[at] * factor
 
 
 @kernel
@@ -190,17 +186,17 @@ def _add_repeats(signals: Signals, context_W: Array, length: int, user: int, tur
             if age > HISTORY_TURNS or signals.flags_I[item] & WITHDRAWN:
                 continue
             place = add_candidate(scratch, item)
-            if place >= 0:
+            if is_candidate(place):
                 scratch.feature_FC[RECENT, place] = np.float32(1.0 / (1.0 + age))
                 scratch.feature_FC[REPEAT, place] = np.float32(history.count_P[at] * 2.0 ** (-age / COUNT_HALF_LIFE))
     for n in range(length):
         if not signals.flags_I[context_W[n]] & WITHDRAWN:
             place = add_candidate(scratch, context_W[n])
-            if place >= 0:
+            if is_candidate(place):
                 scratch.feature_FC[RECENT, place] = max(scratch.feature_FC[RECENT, place], np.float32(1.0 / (1.0 + n)))
     if length > 0:
         place = find_candidate(scratch, context_W[0])
-        if place >= 0:
+        if is_candidate(place):
             scratch.feature_FC[LAST, place] = 1.0
 
 
@@ -208,28 +204,24 @@ def _add_repeats(signals: Signals, context_W: Array, length: int, user: int, tur
 def _add_neighbours(signals: Signals, scratch: Scratch) -> None:
     """Adds the strongest of the items that neighbour sessions speak for."""
     near = scratch.neighbours
-    found = 0
     for n in range(near.found[1]):
         item = near.item_E[n]
-        listed = find_candidate(scratch, item) != EXCLUDED and not signals.flags_I[item] & WITHDRAWN
-        near.both_E[n] = near.after_E[n] + near.before_E[n] if listed else np.float32(0.0)
-        found += 1 if listed else 0
-    if found == 0:
+        kept = (find_candidate(scratch, item) != EXCLUDED) & (signals.flags_I[item] & WITHDRAWN == 0)
+        near.both_E[n] = (near.spoken_IL[item, 0] + near.spoken_IL[item, 1]) * np.float32(kept)
+    if near.found[1] == 0:
         return
-    least = kth_largest(near.both_E, near.found[1], min(NEIGHBOUR_CANDIDATES, found), near.work_E)
+    least = max(kth_largest(near.both_E, near.found[1], NEIGHBOUR_CANDIDATES, near.work_E), LEAST)
     for n in range(near.found[1]):
-        if near.both_E[n] > 0.0 and near.both_E[n] >= least:
+        if near.both_E[n] >= least:
             add_candidate(scratch, near.item_E[n])
 
 
 @kernel
 def _complete_neighbours(scratch: Scratch) -> None:
-    near = scratch.neighbours
+    spoken_IL = scratch.neighbours.spoken_IL
     for n in range(scratch.found[0]):
-        place = find_item(near, scratch.item_C[n])
-        if place >= 0:
-            scratch.feature_FC[AFTER, n] = near.after_E[place]
-            scratch.feature_FC[BEFORE, n] = near.before_E[place]
+        scratch.feature_FC[AFTER, n] = spoken_IL[scratch.item_C[n], 0]
+        scratch.feature_FC[BEFORE, n] = spoken_IL[scratch.item_C[n], 1]
 
 
 @kernel
@@ -241,7 +233,7 @@ def _add_trends(signals: Signals, scratch: Scratch) -> None:
             item = trends.top_HT[half, n]
             if signals.flags_I[item] & WITHDRAWN:
                 continue
-            if add_candidate(scratch, item) >= 0:
+            if is_candidate(add_candidate(scratch, item)):
                 taken += 1
                 if taken == TREND_CANDIDATES:
                     break

@@ -15,6 +15,7 @@ from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, NEURAL, NEW, TREND, 
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
+from streamer.tables.search import place_of
 from streamer.windows.users import Users, read_window
 
 REASONS = 3
@@ -176,12 +177,11 @@ def strongest_source(pairs: Pairs, context_W: Array, length: int, item: int) -> 
     best, source, decay = 0.0, NOBODY, 1.0
     for n in range(min(length, CONTEXT)):
         row = context_W[n]
-        start = pairs.rows.start_R[row]
-        for at in range(start, start + pairs.rows.length_R[row]):
-            if pairs.item_P[at] == item:
-                given = decay * pairs.wide_P[at] / (pairs.wide_total_I[row] + PRIOR * pairs.scale_I[row])
-                if given > best:
-                    best, source = given, row
-                break
+        start, stop = pairs.rows.start_R[row], pairs.rows.start_R[row] + pairs.rows.length_R[row]
+        at = place_of(pairs.item_P, start, stop, item)
+        if at < stop:
+            given = decay * pairs.wide_P[at] / (pairs.wide_total_I[row] + PRIOR * pairs.scale_I[row])
+            if given > best:
+                best, source = given, row
         decay *= WIDE_DECAY
     return source

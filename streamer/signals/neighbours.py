@@ -14,10 +14,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array
+from streamer.tables.arrays import Array, grown
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.select import kth_largest
-from streamer.windows.journal import APPENDED, NOTHING, SIZE_MAX, Journal, entry_at, newest_entry, oldest_position
+from streamer.windows.journal import (
+    AFTER,
+    APPENDED,
+    BEFORE,
+    ITEM_MASK,
+    NOTHING,
+    SAME,
+    SIZE_MAX,
+    USER_SHIFT,
+    WHAT,
+    Journal,
+    entry_at,
+    newest_entry,
+    oldest_position,
+)
 from streamer.windows.users import WINDOW
 
 POSTINGS = 60
@@ -27,67 +41,65 @@ REACH = 20
 """Places before and after the match."""
 QUERY_DECAY = 0.85
 PLACE_DECAY = 0.9
-SLOTS_SESSIONS, SLOTS_ITEMS = 4_096, 16_384
 SESSIONS_MAX = WINDOW * POSTINGS
 ITEMS_MAX = 2 * REACH * SESSIONS
-KEY_BITS = 31
-STAMP_MAX = 1 << (63 - KEY_BITS)
+SIDES = 2
+"""[after, before] the match."""
 
 
 class Neighbours(NamedTuple):
-    """Working memory: sessions found with likeness and match, items found with what speaks for them; two hash sets find them."""
+    """Working memory: sessions found with likeness and match, items found with what speaks for them.
 
-    session_slot: Array
-    session_place: Array
+    ``like_U`` and ``spoken_IL`` have a place for every user and every item, 0 for those that were not found.
+    """
+
+    like_U: Array
+    user_S: Array
     like_S: Array
     match_S: Array
-    item_slot: Array
-    item_place: Array
+    walked_S: Array
+    weight_S: Array
+    """Of the chosen sessions that have more places: the next one's position, and what it weighs."""
+    spoken_IL: Array
     item_E: Array
-    after_E: Array
-    before_E: Array
     both_E: Array
     work_E: Array
     found: Array
-    """[sessions, items, stamp]."""
+    """[sessions, items]."""
 
 
-def new_neighbours() -> Neighbours:
-    """Memory for one thread."""
+def new_neighbours(users: int, items: int) -> Neighbours:
+    """Memory for one thread, with room for so many users and items."""
     return Neighbours(
-        session_slot=np.zeros(SLOTS_SESSIONS, np.int64),
-        session_place=np.zeros(SLOTS_SESSIONS, np.int32),
+        like_U=np.zeros(users, np.float32),
+        user_S=np.zeros(SESSIONS_MAX + 1, np.int32),
         like_S=np.zeros(SESSIONS_MAX, np.float32),
-        match_S=np.zeros(SESSIONS_MAX, np.int64),
-        item_slot=np.zeros(SLOTS_ITEMS, np.int64),
-        item_place=np.zeros(SLOTS_ITEMS, np.int32),
-        item_E=np.zeros(ITEMS_MAX, np.int32),
-        after_E=np.zeros(ITEMS_MAX, np.float32),
-        before_E=np.zeros(ITEMS_MAX, np.float32),
+        match_S=np.zeros(SESSIONS_MAX + 1, np.int64),
+        walked_S=np.zeros(SESSIONS, np.int64),
+        weight_S=np.zeros(SESSIONS, np.float32),
+        spoken_IL=np.zeros((items, SIDES), np.float32),
+        item_E=np.zeros(ITEMS_MAX + 1, np.int32),
         both_E=np.zeros(ITEMS_MAX, np.float32),
         work_E=np.zeros(max(ITEMS_MAX, SESSIONS_MAX), np.float32),
-        found=np.zeros(3, np.int64),
+        found=np.zeros(2, np.int64),
     )
+
+
+def reserve_neighbours(near: Neighbours, users: int, items: int) -> Neighbours:
+    """Room for ``users`` and ``items`` rows in all; the same object where there is room already."""
+    if users <= len(near.like_U) and items <= len(near.spoken_IL):
+        return near
+    return near._replace(like_U=grown(near.like_U, users), spoken_IL=grown(near.spoken_IL, items))
 
 
 @leaf_kernel
 def _start(near: Neighbours) -> None:
+    """Forgets the items of the time before."""
+    for n in range(near.found[1]):
+        near.spoken_IL[near.item_E[n], 0] = 0.0
+        near.spoken_IL[near.item_E[n], 1] = 0.0
     near.found[0] = 0
     near.found[1] = 0
-    near.found[2] += 1
-    if near.found[2] == STAMP_MAX:
-        near.found[2] = 1
-        near.session_slot[:] = 0
-        near.item_slot[:] = 0
-
-
-@leaf_kernel
-def _slot_of(slot_N: Array, key: int) -> int:
-    """The slot that holds the key, or the free one where it belongs: its stamp is not the key's."""
-    at = ((key & ((1 << KEY_BITS) - 1)) * 0x9E3779B1 >> 12) & (len(slot_N) - 1)
-    while slot_N[at] != key and slot_N[at] >> KEY_BITS == key >> KEY_BITS:
-        at = (at + 1) & (len(slot_N) - 1)
-    return at
 
 
 @kernel
@@ -106,19 +118,25 @@ def find_neighbours(journal: Journal, context_W: Array, length: int, user: int, 
             total += near.like_S[n]
     equal = min(SESSIONS - above, sessions - above)
     total += np.float32(equal) * least
+    chosen = 0
     for n in range(sessions):
         like = near.like_S[n]
         if like == least:
             equal -= 1
         if like > least or (like == least and equal >= 0):
-            _spread(journal, near.match_S[n], like / total, near)
+            near.match_S[chosen] = near.match_S[n]
+            near.like_S[chosen] = like / total
+            chosen += 1
+    _spread(journal, AFTER, 0, chosen, near)
+    _spread(journal, BEFORE, 1, chosen, near)
 
 
 @kernel
 def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, near: Neighbours) -> None:
     oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
     last = newest_entry(journal)
-    stamp = near.found[2] << KEY_BITS
+    like_U = near.like_U
+    found = 0
     weight = np.float32(1.0)
     for n in range(length):
         position = journal.newest_I[context_W[n]]
@@ -126,62 +144,48 @@ def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, n
             if position <= oldest:
                 break
             at = entry_at(newest, last, size, position)
-            other = journal.user_J[at]
-            if other != NOTHING and other != user:  # noqa: PLR1714  a tuple would be made for each
-                slot = _slot_of(near.session_slot, stamp | other)
-                if near.session_slot[slot] != stamp | other:
-                    near.session_slot[slot] = stamp | other
-                    near.session_place[slot] = near.found[0]
-                    near.like_S[near.found[0]] = 0.0
-                    near.match_S[near.found[0]] = position
-                    near.found[0] += 1
-                near.like_S[near.session_place[slot]] += weight
-            position = journal.same_J[at]
+            what = journal.entry_JL[at, WHAT]
+            other = what >> USER_SHIFT
+            if what != NOTHING and other != user:
+                near.user_S[found] = other
+                near.match_S[found] = position
+                found += like_U[other] == 0.0
+                like_U[other] += weight
+            position = journal.entry_JL[at, SAME]
         weight *= np.float32(QUERY_DECAY)
+    for n in range(found):
+        near.like_S[n] = like_U[near.user_S[n]]
+        like_U[near.user_S[n]] = 0.0
+    near.found[0] = found
 
 
 @kernel
-def _spread(journal: Journal, match: int, like: np.float32, near: Neighbours) -> None:
-    """Adds what stands around a match."""
-    last = newest_entry(journal)
-    at = entry_at(journal.extent[APPENDED], last, journal.extent[SIZE_MAX], match)
-    _walk(journal, journal.after_J, near.after_E, journal.after_J[at], like, near)
-    _walk(journal, journal.before_J, near.before_E, journal.before_J[at], like, near)
+def _spread(journal: Journal, link: int, side: int, chosen: int, near: Neighbours) -> None:
+    """Adds what stands on one side of the matches.
 
-
-@leaf_kernel
-def _walk(journal: Journal, link_J: Array, into_E: Array, position: int, like: np.float32, near: Neighbours) -> None:
+    All sessions go on by a place, then all by the next: what one of them waits for from memory, the others do not.
+    """
     oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
     last = newest_entry(journal)
-    weight = like
+    for n in range(chosen):
+        at = entry_at(newest, last, size, near.match_S[n])
+        near.walked_S[n] = journal.entry_JL[at, link]
+        near.weight_S[n] = near.like_S[n]
+    found = near.found[1]
     for _ in range(REACH):
-        if position <= oldest:
-            break
-        at = entry_at(newest, last, size, position)
-        if journal.item_J[at] != NOTHING:
-            into_E[_place(near, journal.item_J[at])] += weight
-        weight *= np.float32(PLACE_DECAY)
-        position = link_J[at]
-
-
-@leaf_kernel
-def _place(near: Neighbours, item: int) -> int:
-    key = (near.found[2] << KEY_BITS) | item
-    slot = _slot_of(near.item_slot, key)
-    if near.item_slot[slot] != key:
-        place = near.found[1]
-        near.item_slot[slot] = key
-        near.item_place[slot] = place
-        near.item_E[place] = item
-        near.after_E[place] = 0.0
-        near.before_E[place] = 0.0
-        near.found[1] = place + 1
-    return near.item_place[slot]
-
-
-@leaf_kernel
-def find_item(near: Neighbours, item: int) -> int:
-    """The place of an item among those found, NOTHING where it is not."""
-    key = (near.found[2] << KEY_BITS) | item
-    slot = _slot_of(near.item_slot, key)
-    return near.item_place[slot] if near.item_slot[slot] == key else NOTHING
+        going = 0
+        for n in range(chosen):
+            position, weight = near.walked_S[n], near.weight_S[n]
+            if position > oldest:
+                at = entry_at(newest, last, size, position)
+                what = journal.entry_JL[at, WHAT]
+                if what != NOTHING:
+                    item = what & ITEM_MASK
+                    near.item_E[found] = item
+                    found += near.spoken_IL[item, 0] + near.spoken_IL[item, 1] == 0.0
+                    near.spoken_IL[item, side] += weight
+                near.walked_S[going] = journal.entry_JL[at, link]
+                near.weight_S[going] = weight * np.float32(PLACE_DECAY)
+                going += 1
+        chosen = going
+    near.found[1] = found

@@ -7,7 +7,7 @@ import numpy as np
 from streamer.tables.compile import kernel
 from streamer.tables.ids import mix
 
-NEGATIVES, INIT, EXPLORE = 1, 2, 3
+NEGATIVES, INIT, EXPLORE, JUDGED_GROUPS = range(1, 5)
 """Purposes."""
 
 

@@ -16,34 +16,29 @@ from streamer.tables.compile import kernel, leaf_kernel
 
 NOTHING = -1
 APPENDED, SIZE_MAX = 0, 1
+WHAT, BEFORE, AFTER, SAME = range(4)
+USER_SHIFT, ITEM_MASK = 32, (1 << 32) - 1
 
 
 class Journal(NamedTuple):
-    """By entry: item and user rows (NOTHING where freed or forgotten), the user's entries before and after, the item's before."""
+    """An entry's four numbers lie together, for it is found at random: one miss of the cache and not one for each.
 
-    item_J: Array
-    user_J: Array
-    before_J: Array
-    after_J: Array
-    same_J: Array
+    ``entry_JL[j]`` = [user row << 32 | item row (NOTHING where one of them is freed or forgotten), positions of the user's entry before
+    and after, position of the item's entry before].
+    """
+
+    entry_JL: Array
     newest_U: Array
     newest_I: Array
     extent: Array
     """[entries ever appended, entries kept at most]."""
 
 
-_BY_ENTRY = ("item_J", "user_J", "before_J", "after_J", "same_J")
-
-
 def new_journal(users: int, items: int, size_max: int) -> Journal:
     """Nothing has happened yet."""
     size = min(1_024, size_max)
     return Journal(
-        item_J=np.full(size, NOTHING, np.int32),
-        user_J=np.full(size, NOTHING, np.int32),
-        before_J=np.zeros(size, np.int64),
-        after_J=np.zeros(size, np.int64),
-        same_J=np.zeros(size, np.int64),
+        entry_JL=np.zeros((size, 4), np.int64),
         newest_U=np.zeros(users, np.int64),
         newest_I=np.zeros(items, np.int64),
         extent=np.array([0, size_max], np.int64),
@@ -53,15 +48,17 @@ def new_journal(users: int, items: int, size_max: int) -> Journal:
 def reserve_journal(journal: Journal, users: int, items: int, entries: int) -> Journal:
     """Room for ``users`` and ``items`` rows in all and for ``entries`` more entries, or as many as are ever kept."""
     needed = min(int(journal.extent[APPENDED]) + entries, int(journal.extent[SIZE_MAX]))
-    size = min(capacity_for(needed, len(journal.item_J)), int(journal.extent[SIZE_MAX]))
-    entry = {name: grown(getattr(journal, name), size) for name in _BY_ENTRY}
-    return journal._replace(newest_U=grown(journal.newest_U, users), newest_I=grown(journal.newest_I, items), **entry)
+    size = min(capacity_for(needed, len(journal.entry_JL)), int(journal.extent[SIZE_MAX]))
+    return Journal(
+        grown(journal.entry_JL, size), grown(journal.newest_U, users), grown(journal.newest_I, items), journal.extent
+    )
 
 
 def journal_out(journal: Journal, users: int, items: int) -> dict[str, Array]:
     """For a snapshot."""
     used = min(int(journal.extent[APPENDED]), int(journal.extent[SIZE_MAX]))
-    return {f"journal.{name}": getattr(journal, name)[:used] for name in _BY_ENTRY} | {
+    return {
+        "journal.entry": journal.entry_JL[:used],
         "journal.newest_U": journal.newest_U[:users],
         "journal.newest_I": journal.newest_I[:items],
         "journal.extent": journal.extent,
@@ -70,8 +67,8 @@ def journal_out(journal: Journal, users: int, items: int) -> dict[str, Array]:
 
 def journal_in(tables: dict[str, Array], users: int, items: int) -> Journal:
     """From a snapshot, with room for so many users and items."""
-    rows = {"newest_U": users, "newest_I": items}
-    return Journal(*(resized(tables[f"journal.{name}"], rows.get(name, 0)) for name in Journal._fields))
+    rows = {"entry": 0, "newest_U": users, "newest_I": items, "extent": 0}
+    return Journal(*(resized(tables[f"journal.{name}"], size) for name, size in rows.items()))
 
 
 @leaf_kernel
@@ -100,30 +97,32 @@ def append_journal(journal: Journal, user: int, item: int) -> None:
     position = journal.extent[APPENDED] + 1
     at = (position - 1) % size_max
     before = journal.newest_U[user]
-    journal.item_J[at] = item
-    journal.user_J[at] = user
-    journal.before_J[at] = before
-    journal.after_J[at] = 0
-    journal.same_J[at] = journal.newest_I[item]
+    entry_L = journal.entry_JL[at]
+    entry_L[WHAT] = (np.int64(user) << USER_SHIFT) | np.int64(item)
+    entry_L[BEFORE] = before
+    entry_L[AFTER] = 0
+    entry_L[SAME] = journal.newest_I[item]
     journal.newest_U[user] = position
     journal.newest_I[item] = position
     journal.extent[APPENDED] = position
     if before > oldest_position(journal):
-        journal.after_J[(before - 1) % size_max] = position
+        journal.entry_JL[(before - 1) % size_max, AFTER] = position
+
+
+def users_and_items(journal: Journal) -> tuple[Array, Array]:
+    """The user rows and the item rows of the ring as it lies, NOTHING where an entry is empty; beyond the newest they say nothing."""
+    what_J = journal.entry_JL[:, WHAT]
+    gone_J = what_J == NOTHING
+    return np.where(gone_J, NOTHING, what_J >> USER_SHIFT), np.where(gone_J, NOTHING, what_J & ITEM_MASK)
 
 
 def drop_users_from_journal(journal: Journal, user_T: Array) -> None:
     """Empties the entries of those users; what follows them in chains stays reachable."""
-    _empty(journal, np.isin(journal.user_J, user_T))
+    journal.entry_JL[np.isin(users_and_items(journal)[0], user_T), WHAT] = NOTHING
     journal.newest_U[user_T] = 0
 
 
 def drop_items_from_journal(journal: Journal, item_T: Array) -> None:
     """Empties the entries of those items; what follows them in chains stays reachable."""
-    _empty(journal, np.isin(journal.item_J, item_T))
+    journal.entry_JL[np.isin(users_and_items(journal)[1], item_T), WHAT] = NOTHING
     journal.newest_I[item_T] = 0
-
-
-def _empty(journal: Journal, gone_J: Array) -> None:
-    journal.item_J[gone_J] = NOTHING
-    journal.user_J[gone_J] = NOTHING

@@ -46,7 +46,7 @@ from streamer.ranking.scratch import (
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
 from streamer.windows.history import COUNT_HALF_LIFE
-from streamer.windows.journal import APPENDED
+from streamer.windows.journal import APPENDED, users_and_items
 from streamer.windows.users import WINDOW, read_window
 
 SEEDS = st.integers(0, 2**32)
@@ -69,7 +69,7 @@ class Readable:
     def neighbours_of(self, user):
         journal = self.state.journal
         used = int(journal.extent[APPENDED])
-        entries = list(zip(journal.user_J[:used].tolist(), journal.item_J[:used].tolist(), strict=True))
+        entries = list(zip(*(row_J[:used].tolist() for row_J in users_and_items(journal)), strict=True))
         return reference_neighbours(entries, self.context, user)
 
     def history_of(self, user):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import reference_neighbours
 
-from streamer.signals.neighbours import NOTHING, SESSIONS, find_item, find_neighbours, new_neighbours
+from streamer.signals.neighbours import NOTHING, SESSIONS, find_neighbours, new_neighbours
 from streamer.tables.select import kth_largest
 from streamer.windows.journal import (
     append_journal,
@@ -16,6 +16,7 @@ from streamer.windows.journal import (
     journal_out,
     new_journal,
     reserve_journal,
+    users_and_items,
 )
 
 USERS, ITEMS = 400, 60
@@ -32,7 +33,7 @@ def told(journal, context, user, near):
     """(after, before) by item."""
     context_W = np.array(context, np.int32)
     find_neighbours(journal, context_W, len(context), user, near)
-    return {int(near.item_E[n]): (float(near.after_E[n]), float(near.before_E[n])) for n in range(near.found[1])}
+    return {item: tuple(near.spoken_IL[item].tolist()) for item in near.item_E[: near.found[1]].tolist()}
 
 
 def same(ours, theirs):
@@ -48,11 +49,12 @@ CONTEXT = st.lists(st.integers(0, 11), max_size=20)
 @settings(deadline=None, max_examples=150)
 @given(choices=CHOICES, context=CONTEXT, user=st.integers(-1, 7), size_max=st.sampled_from([5, 40, 1_000]))
 def test_neighbours_are_those_of_a_readable_search_of_the_newest_entries(choices, context, user, size_max):
-    journal, near = written(choices, size_max), new_neighbours()
+    journal, near = written(choices, size_max), new_neighbours(USERS, ITEMS)
     expected = reference_neighbours(choices[-size_max:], context, user)
     same(told(journal, context, user, near), expected)
     same(told(journal, context, user, near), expected)  # nothing of the search before is left
-    assert find_item(near, ITEMS - 1) == NOTHING
+    assert np.count_nonzero(near.spoken_IL.any(axis=1)) == len(expected)
+    assert not near.like_U.any()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -62,7 +64,7 @@ def test_only_the_sessions_most_like_the_window_speak(seed):
         zip(rng.integers(0, USERS, 4_000).tolist(), (ITEMS * rng.random(4_000) ** 2).astype(int).tolist(), strict=True)
     )
     context = rng.permutation(ITEMS)[:20].tolist()
-    journal, near = written(choices, 100_000), new_neighbours()
+    journal, near = written(choices, 100_000), new_neighbours(USERS, ITEMS)
     ours = told(journal, context, 3, near)
     assert near.found[0] > SESSIONS
     same(ours, reference_neighbours(choices, context, 3))
@@ -71,13 +73,14 @@ def test_only_the_sessions_most_like_the_window_speak(seed):
 @settings(deadline=None, max_examples=60)
 @given(choices=CHOICES, context=CONTEXT, user=st.integers(0, 7), item=st.integers(0, 11), size_max=st.sampled_from([30, 1_000]))
 def test_a_user_or_an_item_that_is_dropped_is_in_no_neighbourhood(choices, context, user, item, size_max):
-    journal, near = written(choices, size_max), new_neighbours()
+    journal, near = written(choices, size_max), new_neighbours(USERS, ITEMS)
     drop_users_from_journal(journal, np.array([user]))
     drop_items_from_journal(journal, np.array([item]))
-    for entry in range(len(journal.item_J)):
-        assert (journal.item_J[entry] == NOTHING) == (journal.user_J[entry] == NOTHING)
-    assert user not in journal.user_J
-    assert item not in journal.item_J
+    used = min(len(choices), size_max)
+    user_J, item_J = (row_J[:used] for row_J in users_and_items(journal))
+    assert ((user_J == NOTHING) == (item_J == NOTHING)).all()
+    assert user not in user_J
+    assert item not in item_J
     assert item not in told(journal, context, -1, near)
     others = [other for other in context if other != item]
     alone = all(u == user or i == item for u, i in choices[-size_max:])
@@ -95,7 +98,7 @@ def test_a_restored_journal_goes_on_as_the_one_that_was_kept(choices, more, cont
         append_journal(restored, user, item)
     ours, theirs = journal_out(kept, USERS, ITEMS), journal_out(restored, USERS, ITEMS)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    assert told(kept, context, 0, new_neighbours()) == told(restored, context, 0, new_neighbours())
+    assert told(kept, context, 0, new_neighbours(USERS, ITEMS)) == told(restored, context, 0, new_neighbours(USERS, ITEMS))
 
 
 @settings(deadline=None)

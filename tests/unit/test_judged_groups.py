@@ -1,0 +1,46 @@
+"""Which groups are scored before they are learned, and that nothing else depends on it."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from streams import fold, random_choices, records_of, tiny_config
+
+from streamer.engine.engine import Engine
+from streamer.engine.learn import is_judged
+from streamer.engine.state import GROUPS, JUDGED, LIVE
+
+SCORED = ("gate.weight", "gate.inverse", "gate.steps", "quality", "candidates")
+"""Tables that scoring writes."""
+
+
+def engine_of(records, **head):
+    config = tiny_config()
+    config = msgspec.structs.replace(config, head=msgspec.structs.replace(config.head, **head))
+    return fold(Engine(config), records)
+
+
+def test_the_first_groups_are_all_judged_then_one_in_so_many():
+    rules = Engine(tiny_config()).rules._replace(judged_first=100, judged_every=4)
+    judged = np.array([is_judged(rules, group) for group in range(40_100)])
+    assert judged[:100].all()
+    assert abs(judged[100:].mean() - 1 / 4) < 4 * np.sqrt(1 / 4 * 3 / 4 / 40_000)
+    gaps = np.diff(np.flatnonzero(judged[100:]))
+    assert np.bincount(gaps, minlength=9)[1:5].min() > 0  # drawn, not every fourth
+
+
+def test_another_seed_draws_other_groups():
+    rules = Engine(tiny_config()).rules._replace(judged_first=0, judged_every=2)
+    other = rules._replace(seed=rules.seed + 1)
+    assert [is_judged(rules, group) for group in range(64)] != [is_judged(other, group) for group in range(64)]
+
+
+def test_counts_and_towers_learn_from_groups_that_are_not_judged():
+    records = records_of(random_choices(5, 400, users=9, items=40))
+    every, few = (engine_of(records, judged_first=10, judged_every=each) for each in (1, 1_000_000))
+    assert every.state.quality_MQ[LIVE, JUDGED] > 2 * few.state.quality_MQ[LIVE, JUDGED] > 0
+    assert every.state.stream[GROUPS] == few.state.stream[GROUPS] > 10
+    ours, theirs = every.fold_tables(), few.fold_tables()
+    assert ours.keys() == theirs.keys()
+    for name, table in ours.items():
+        assert np.array_equal(table, theirs[name]) == (name not in SCORED), name
