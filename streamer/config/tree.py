@@ -146,8 +146,10 @@ class Head(Section, frozen=True):
     learning_rate: float = 0.15
     judged_first: int = 20_000
     """Groups of interactions from the start of the stream that are all scored just before they are learned."""
-    judged_every: int = 4
-    """After those, one group in so many (drawn) is scored: it tells how good lists are and teaches the gate. Counts and towers learn from every group."""
+    judged_every: int = 8
+    """After those, one group in so many (drawn) is scored: it tells how good lists are and teaches the gate. Counts and towers learn from all."""
+    judged_gap_ms: int = 10_000
+    """Event time without a scored group after which the next one is scored: a quiet stream is scored whole."""
     device: str = "cpu"
 
 

@@ -74,6 +74,7 @@ def rules_of(config: Config) -> Rules:
         learns_gate=int(config.head.kind == "gated"),
         judged_first=config.head.judged_first,
         judged_every=config.head.judged_every,
+        judged_gap_ms=config.head.judged_gap_ms,
         click_wait_ms=config.windows.click_wait_ms,
         weight_impression=signals.weight_impression,
         weight_K=np.array(weights, np.float32),

@@ -12,6 +12,7 @@ from streamer.engine.state import (
     HITS,
     INTERACTIONS,
     JUDGED,
+    JUDGED_MS,
     LIVE,
     MRR,
     NDCG,
@@ -31,7 +32,7 @@ from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.random import JUDGED_GROUPS, random_below, random_u64
 from streamer.tables.search import place_of
-from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TURN, USER
+from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TIME_MS, TURN, USER
 from streamer.windows.history import touch_history
 from streamer.windows.journal import append_journal
 from streamer.windows.users import WINDOW, stage_weight
@@ -64,6 +65,7 @@ class Rules(NamedTuple):
     """0: its weights stay as they are."""
     judged_first: int
     judged_every: int
+    judged_gap_ms: int
     click_wait_ms: int
     weight_impression: float
     weight_K: Array
@@ -88,7 +90,9 @@ def leaves_out_seen(state: State, rules: Rules) -> bool:
 @kernel
 def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
     """Judges the open group, if its turn has come, and learns it; then none is open."""
-    if is_judged(rules, state.stream[GROUPS]):
+    time_ms = state.group.state[TIME_MS]
+    if is_judged(rules, state.stream[GROUPS], time_ms - state.stream[JUDGED_MS]):
+        state.stream[JUDGED_MS] = max(state.stream[JUDGED_MS], time_ms)
         judge_group(state, rules, scratch)
     state.stream[GROUPS] += 1
     learn_targets(state, rules)
@@ -97,9 +101,12 @@ def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
 
 
 @kernel
-def is_judged(rules: Rules, group: int) -> bool:
-    """Whether a group is scored before it is learned, a function of its number: scoring costs more than all else that is done with it."""
-    if group < rules.judged_first or rules.judged_every == 1:
+def is_judged(rules: Rules, group: int, since_ms: int) -> bool:
+    """Whether the group of that number is scored before it is learned, which costs more than all else that is done with it.
+
+    ``since_ms``: event time since the last one that was: a quiet stream is judged whole.
+    """
+    if group < rules.judged_first or since_ms >= rules.judged_gap_ms or rules.judged_every == 1:
         return True
     return random_below(random_u64(rules.seed, JUDGED_GROUPS, group, 0), rules.judged_every) == 0
 
@@ -174,7 +181,7 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
             wanted += 1
     if wanted > 0:
         softmax_in_place(scratch.logit_C, count)
-        learn_gate(state.gate, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_2W)
+        learn_gate(state.gate, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_3W)
 
 
 @kernel

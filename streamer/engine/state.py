@@ -35,11 +35,11 @@ COUNTERS = TYPES + len(COUNTER_NAMES)
 LIVE, FIXED, POPULARITY = range(3)
 METHODS = ("live", "fixed", "popularity")
 JUDGED, HITS, NDCG, MRR, RECENT_NDCG = range(5)
-INTERACTIONS, REPEATS, GROUPS = range(3)
+INTERACTIONS, REPEATS, GROUPS, JUDGED_MS = range(4)
 
 
 class State(NamedTuple):
-    """``counter_C`` are the fold's counters, ``quality_MQ`` prequential sums a method, ``stream`` = [interactions, repeats, groups closed]."""
+    """``counter_C`` are the fold's counters, ``quality_MQ`` prequential sums a method, ``stream`` = [interactions, repeats, groups closed, when the last one judged was]."""
 
     users: Users
     history: History
@@ -83,7 +83,7 @@ def new_state(config: Config) -> State:
         counter_C=np.zeros(COUNTERS, np.int64),
         quality_MQ=np.zeros((len(METHODS), 5), np.float64),
         candidates=np.zeros(1, np.int64),
-        stream=np.zeros(3, np.int64),
+        stream=np.zeros(4, np.int64),
     )
 
 

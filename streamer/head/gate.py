@@ -131,13 +131,13 @@ def learn_gate(
     count: int,
     wanted_C: Array,
     wanted: int,
-    work_2W: Array,
+    work_3W: Array,
 ) -> None:
     """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities.
 
-    ``work_2W`` is working memory. What is not finite teaches nothing.
+    ``work_3W`` is working memory. What is not finite teaches nothing.
     """
-    slope_W, step_W = work_2W[0], work_2W[1]
+    slope_W, step_W = work_3W[0], work_3W[1]
     for f in range(len(gate.fixed_F)):
         row_C = feature_FC[f]
         found = np.float32(0.0)
@@ -149,7 +149,7 @@ def learn_gate(
         for k in range(PHI):
             slope_W[f * PHI + k] = slope * phi_K[k]
     gate.steps[0] += 1
-    if not newton_step(gate.inverse_WW, slope_W, step_W):
+    if not newton_step(gate.inverse_WW, slope_W, step_W, work_3W[2]):
         gate.steps[1] += 1
         return
     for f in range(len(gate.fixed_F)):
@@ -159,36 +159,33 @@ def learn_gate(
 
 
 @inner_kernel
-def newton_step(inverse_WW: Array, slope_W: Array, step_W: Array) -> bool:
+def newton_step(inverse_WW: Array, slope_W: Array, step_W: Array, caution_W: Array) -> bool:
     """Adds slope x slope to the remembered curvature A and writes A^-1 slope into ``step_W``; False where A had to start anew.
 
-    The inverse follows by Sherman and Morrison (1950). What forgetting would let it grow beyond is the caution of the start.
+    The inverse follows by Sherman and Morrison (1950). What forgetting would let its diagonal grow beyond is the caution of the
+    start: rows and columns are scaled down by ``caution_W``, which is working memory.
     """
     size = len(slope_W)
-    remembered = REMEMBERED
-    spread = remembered
+    spread = REMEMBERED
     for i in range(size):
         total = 0.0
         for j in range(size):
             total += inverse_WW[i, j] * slope_W[j]
         step_W[i] = total
         spread += total * slope_W[i]
-    if not (np.isfinite(spread) and spread >= 0.5 * remembered):
+    if not (np.isfinite(spread) and spread >= 0.5 * REMEMBERED):
         inverse_WW[:] = 0.0
         for i in range(size):
             inverse_WW[i, i] = 1.0 / STEP_CAUTION
         return False
-    grown = 1.0 / remembered
+    growth, share = 1.0 / REMEMBERED, 1.0 / (REMEMBERED * spread)
     for i in range(size):
-        share = step_W[i] / (spread * remembered)
+        excess = (inverse_WW[i, i] * growth - step_W[i] * step_W[i] * share) * STEP_CAUTION
+        caution_W[i] = 1.0 / np.sqrt(max(excess, 1.0))
+    for i in range(size):
+        kept, taken = growth * caution_W[i], share * step_W[i] * caution_W[i]
         for j in range(size):
-            inverse_WW[i, j] = inverse_WW[i, j] * grown - share * step_W[j]
+            inverse_WW[i, j] = (inverse_WW[i, j] * kept - step_W[j] * taken) * caution_W[j]
     for i in range(size):
-        excess = inverse_WW[i, i] * STEP_CAUTION
-        if excess > 1.0:
-            factor = 1.0 / np.sqrt(excess)
-            for j in range(size):
-                inverse_WW[i, j] *= factor
-                inverse_WW[j, i] *= factor
         step_W[i] /= spread
     return True

@@ -11,11 +11,22 @@ from streamer.head.gate import weigh
 from streamer.ranking.candidates import PRIOR
 from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.score import Asker, Model, score
-from streamer.ranking.scratch import LAST, NEAR, NEAR_BACK, NEURAL, NEW, TREND, WIDE, WIDE_BACK, Scratch
+from streamer.ranking.scratch import (
+    LAST,
+    NEAR,
+    NEAR_BACK,
+    NEURAL,
+    NEW,
+    TREND,
+    WIDE,
+    WIDE_BACK,
+    Scratch,
+    find_candidate,
+    is_candidate,
+)
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
-from streamer.tables.search import place_of
 from streamer.windows.users import Users, read_window
 
 REASONS = 3
@@ -78,19 +89,12 @@ def rank_users(
             weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
         place_K = scratch.place_C[: lists.item_UK.shape[1]]
         lists.count_U[n] = best_places(scratch.logit_C, count, place_K)
+        find_sources(model.signals.forward, context_W, length, scratch, scratch.source_2C[0])
+        find_sources(model.signals.reverse, context_W, length, scratch, scratch.source_2C[1])
         for k in range(lists.count_U[n]):
             lists.item_UK[n, k] = scratch.item_C[place_K[k]]
             lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
-            explain(
-                model,
-                context_W,
-                length,
-                place_K[k],
-                scratch,
-                lists.term_UKR[n, k],
-                lists.value_UKR[n, k],
-                lists.about_UKR[n, k],
-            )
+            explain(context_W, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k])
         item = drawn_item(
             explore, model.signals.trends, model.head.steps[STEP], user, lists.item_UK[n], lists.count_U[n], scratch
         )
@@ -133,9 +137,7 @@ def best_places(logit_C: Array, count: int, place_K: Array) -> int:
 
 
 @kernel
-def explain(
-    model: Model, context_W: Array, length: int, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array
-) -> None:
+def explain(context_W: Array, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array) -> None:
     """The largest terms of a candidate's logit: which, how much, and the item of the context that it speaks of.
 
     The trends are one term, named by the half-life that gives most.
@@ -166,22 +168,26 @@ def explain(
         elif term_R[r] in (NEAR, NEAR_BACK, LAST):
             about_R[r] = context_W[0]
         elif term_R[r] == WIDE:
-            about_R[r] = strongest_source(model.signals.forward, context_W, length, scratch.item_C[place])
+            about_R[r] = scratch.source_2C[0, place]
         elif term_R[r] == WIDE_BACK:
-            about_R[r] = strongest_source(model.signals.reverse, context_W, length, scratch.item_C[place])
+            about_R[r] = scratch.source_2C[1, place]
 
 
 @kernel
-def strongest_source(pairs: Pairs, context_W: Array, length: int, item: int) -> int:
-    """The item of the context whose row gives most to ``item``."""
-    best, source, decay = 0.0, NOBODY, 1.0
+def find_sources(pairs: Pairs, context_W: Array, length: int, scratch: Scratch, source_C: Array) -> None:
+    """For each candidate the item of the context whose row gives most to it, NOBODY where none gives anything."""
+    given_C, count = scratch.given_C, scratch.found[0]
+    for place in range(count):
+        given_C[place] = 0.0
+        source_C[place] = NOBODY
+    decay = 1.0
     for n in range(min(length, CONTEXT)):
         row = context_W[n]
-        start, stop = pairs.rows.start_R[row], pairs.rows.start_R[row] + pairs.rows.length_R[row]
-        at = place_of(pairs.item_P, start, stop, item)
-        if at < stop:
-            given = decay * pairs.wide_P[at] / (pairs.wide_total_I[row] + PRIOR * pairs.scale_I[row])
-            if given > best:
-                best, source = given, row
+        share = np.float32(decay / (pairs.wide_total_I[row] + PRIOR * pairs.scale_I[row]))
+        start = pairs.rows.start_R[row]
+        for at in range(start, start + pairs.rows.length_R[row]):
+            place = find_candidate(scratch, pairs.item_P[at])
+            if is_candidate(place) and pairs.wide_P[at] * share > given_C[place]:
+                given_C[place] = pairs.wide_P[at] * share
+                source_C[place] = row
         decay *= WIDE_DECAY
-    return source

@@ -57,7 +57,7 @@ class Scratch(NamedTuple):
     fixed_C: Array
     weight_F: Array
     phi_K: Array
-    step_2W: Array
+    step_3W: Array
     mean_D: Array
     query_D: Array
     wanted_G: Array
@@ -65,6 +65,9 @@ class Scratch(NamedTuple):
     place_C: Array
     found: Array
     """[candidates]."""
+    given_C: Array
+    source_2C: Array
+    """The item of the window whose row gives most to a candidate, forward and back."""
     place_I: Array
     base: Array
     neighbours: Neighbours
@@ -79,13 +82,15 @@ def new_scratch(dimensions: int, context_features: int, users: int, items: int) 
         fixed_C=np.zeros(CANDIDATES, np.float32),
         weight_F=np.zeros(FEATURES, np.float32),
         phi_K=np.zeros(context_features, np.float32),
-        step_2W=np.zeros((2, FEATURES * context_features), np.float64),
+        step_3W=np.zeros((3, FEATURES * context_features), np.float64),
         mean_D=np.zeros(dimensions, np.float32),
         query_D=np.zeros(dimensions, np.float32),
         wanted_G=np.zeros(CANDIDATES, np.int64),
         context_W=np.zeros(CANDIDATES, np.int32),
         place_C=np.zeros(CANDIDATES, np.int64),
         found=np.zeros(1, np.int64),
+        given_C=np.zeros(CANDIDATES, np.float32),
+        source_2C=np.zeros((2, CANDIDATES), np.int32),
         place_I=np.zeros(items, np.int32),
         base=np.zeros(1, np.int64),
         neighbours=new_neighbours(users, items),

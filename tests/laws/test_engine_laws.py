@@ -239,7 +239,7 @@ def test_a_basket_larger_than_a_group_is_folded_whole():
     last = {"type": "click", "user_id": "u", "timestamp": 1_700_000_000_001, "item_id": item_id(ITEMS_)}
     records.append(Record("events", 0, b"u", json.dumps(last).encode(), 1_700_000_000_001))
     engine = fold(Engine(type(tiny_config())()), records)
-    assert engine.state.stream.tolist() == [400, 0, 2]
+    assert engine.state.stream.tolist() == [400, 0, 2, 1_700_000_000_000]
     assert engine.state.trends.tick[0] == 400
     assert engine.state.history.rows.length_R[0] == 400
 

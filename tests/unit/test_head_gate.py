@@ -56,7 +56,7 @@ def test_logits_are_weighted_sums_and_probabilities_their_softmax(seed):
 
 
 def learn(gate, phi_K, feature_FC, probability_C, count, wanted_C):
-    learn_gate(gate, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C), np.zeros((2, gate.weight_FK.size)))
+    learn_gate(gate, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C), np.zeros((3, gate.weight_FK.size)))
 
 
 @settings(deadline=None)
