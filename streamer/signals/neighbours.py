@@ -53,6 +53,11 @@ class Neighbours(NamedTuple):
     ``like_U`` and ``spoken_IL`` have a place for every user and every item, 0 for those that were not found.
     """
 
+    walked_N: Array
+    seen_N: Array
+    what_NP: Array
+    position_NP: Array
+    """By item of the window: the next posting's position, how many postings were read, the entries read and where they stand."""
     like_U: Array
     user_S: Array
     like_S: Array
@@ -71,6 +76,10 @@ class Neighbours(NamedTuple):
 def new_neighbours(users: int, items: int) -> Neighbours:
     """Memory for one thread, with room for so many users and items."""
     return Neighbours(
+        walked_N=np.zeros(WINDOW, np.int64),
+        seen_N=np.zeros(WINDOW, np.int64),
+        what_NP=np.zeros((WINDOW, POSTINGS), np.int64),
+        position_NP=np.zeros((WINDOW, POSTINGS), np.int64),
         like_U=np.zeros(users, np.float32),
         user_S=np.zeros(SESSIONS_MAX + 1, np.int32),
         like_S=np.zeros(SESSIONS_MAX, np.float32),
@@ -135,23 +144,30 @@ def find_neighbours(journal: Journal, context_W: Array, length: int, user: int, 
 def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, near: Neighbours) -> None:
     oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
     last = newest_entry(journal)
+    for n in range(length):
+        near.walked_N[n] = journal.newest_I[context_W[n]]
+        near.seen_N[n] = 0
+    for _ in range(POSTINGS):  # all items side by side, for the same reason as in _spread
+        for n in range(length):
+            position = near.walked_N[n]
+            if position > oldest:
+                at = entry_at(newest, last, size, position)
+                near.what_NP[n, near.seen_N[n]] = journal.entry_JL[at, WHAT]
+                near.position_NP[n, near.seen_N[n]] = position
+                near.seen_N[n] += 1
+                near.walked_N[n] = journal.entry_JL[at, SAME]
     like_U = near.like_U
     found = 0
     weight = np.float32(1.0)
     for n in range(length):
-        position = journal.newest_I[context_W[n]]
-        for _ in range(POSTINGS):
-            if position <= oldest:
-                break
-            at = entry_at(newest, last, size, position)
-            what = journal.entry_JL[at, WHAT]
+        for p in range(near.seen_N[n]):
+            what = near.what_NP[n, p]
             other = what >> USER_SHIFT
             if what != NOTHING and other != user:
                 near.user_S[found] = other
-                near.match_S[found] = position
+                near.match_S[found] = near.position_NP[n, p]
                 found += like_U[other] == 0.0
                 like_U[other] += weight
-            position = journal.entry_JL[at, SAME]
         weight *= np.float32(QUERY_DECAY)
     for n in range(found):
         near.like_S[n] = like_U[near.user_S[n]]
