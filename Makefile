@@ -81,7 +81,7 @@ chaos: test
 check: lint types test
 
 bounds: install
-	NUMBA_BOUNDSCHECK=1 $(PY) -m pytest tests/laws/test_engine_laws.py tests/laws/test_eviction_laws.py $(ENGINE_TESTS)
+	NUMBA_BOUNDSCHECK=1 $(PY) -m pytest tests/laws/test_engine_laws.py tests/laws/test_eviction_laws.py tests/unit/test_judged_groups.py $(ENGINE_TESTS)
 
 bench: install
 	$(PY) -m benchmarks

@@ -48,8 +48,8 @@ class LastWritten:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes]) -> list[bool]:
-        accepted: list[bool] = self._store.write_lists(user_ids, payloads)
+    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+        accepted: list[bool] = self._store.write_lists(user_ids, payloads, unseen_s)
         self.last_s = perf_counter()
         return accepted
 

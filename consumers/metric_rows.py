@@ -296,7 +296,7 @@ WORKER: tuple[Row, ...] = (
     Row(
         "streamer_quality_hit_ratio",
         "gauge",
-        "Share of them whose item was among the first 10 (fresh, since the beginning).",
+        "Share of them whose item was among the first 10 (fresh, since the beginning). The first after a pause always counts (head.judged_gap_ms).",
         ("method",),
         _quality("hits"),
     ),
@@ -310,7 +310,7 @@ WORKER: tuple[Row, ...] = (
     Row(
         "streamer_quality_recent_ndcg_ratio",
         "gauge",
-        "The same, decayed, so that it shows the present: compare live with fixed.",
+        "The same, decayed, so that it shows the last 1,000 or so judged: compare live with fixed.",
         ("method",),
         _quality_as_is("recent_ndcg"),
     ),

@@ -26,13 +26,13 @@ SHARED = ("popular", "gone", "status")
 _WRITE = """
 local answers = {}
 for n, key in ipairs(KEYS) do
-  local payload = ARGV[n + 1]
+  local payload, lives_s = ARGV[2 * n], ARGV[2 * n - 1]
   local old = redis.pcall('GETRANGE', key, 0, 45)
   local ours = type(old) == 'string' and #old == 46 and string.find(old, '^{"version":"%d+%-%d+$')
   if ours and string.sub(old, 13) > string.sub(payload, 13, 46) then
     answers[n] = 0
   else
-    if ARGV[1] == '0' then redis.call('SET', key, payload) else redis.call('SET', key, payload, 'EX', ARGV[1]) end
+    if lives_s == '0' then redis.call('SET', key, payload) else redis.call('SET', key, payload, 'EX', lives_s) end
     answers[n] = 1
   end
 end
@@ -52,7 +52,7 @@ class RedisStore:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``; may hold user and password, which appear in no message.
         namespace: in front of every key; without braces, which would bind all keys to one cluster slot.
-        ttl_s: seconds after which a user's list is gone if not written again.
+        ttl_s: seconds after a user was seen at which his list is gone.
         timeout_ms: for a connection, and for each answer.
         batch_lists_max: lists written by one script call.
 
@@ -73,22 +73,25 @@ class RedisStore:
         self._write = self._client.register_script(_WRITE)
         self._gone: tuple[bytes | None, frozenset[str]] = (None, frozenset())
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes]) -> list[bool]:
+    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
         """Writes each user's JSON list; False where the store holds a strictly newer version.
+
+        ``unseen_s``: for how many seconds each user has not been seen, none of them unless given; his list lives less by so many.
 
         Raises StoreError where the server is away or refuses: some of the lists may be written then, and writing them all
         again is harmless. Raises ValueError where a payload does not begin with its version.
         """
         keys = [b"%srec:%s" % (self._prefix.encode(), user_id) for user_id in user_ids]
+        lives_s = [max(1, self._ttl_s - unseen) for unseen in unseen_s] if unseen_s else [self._ttl_s] * len(keys)
         answers: list[bool] = []
         for first in range(0, len(keys), self._batch):
             part = slice(first, first + self._batch)
-            answers += self._write_keys(keys[part], payloads[part], self._ttl_s)
+            answers += self._write_keys(keys[part], payloads[part], lives_s[part])
         return answers
 
     def write_shared(self, name: str, payload: bytes) -> bool:
         """Writes ``popular``, ``gone`` or ``status`` by the same rule, for good."""
-        return self._write_keys([self._shared(name).encode()], [payload], 0)[0]
+        return self._write_keys([self._shared(name).encode()], [payload], [0])[0]
 
     def read_shared(self, name: str) -> bytes | None:
         """Reads ``popular``, ``gone`` or ``status`` as written; None where it is not there."""
@@ -150,13 +153,18 @@ class RedisStore:
             message = f"redis.url (STREAMER_REDIS__URL) is no Redis URL: {self._shown}; expected redis://[user:password@]host:port/db, rediss:// or unix://"
             raise StoreError(message) from None
 
-    def _write_keys(self, keys: Sequence[bytes], payloads: Sequence[bytes], ttl_s: int) -> list[bool]:
-        if len(keys) != len(payloads):
-            raise ValueError(f"{len(keys)} keys but {len(payloads)} payloads: expected one each")
+    def _write_keys(self, keys: Sequence[bytes], payloads: Sequence[bytes], lives_s: Sequence[int]) -> list[bool]:
+        if not len(keys) == len(payloads) == len(lives_s):
+            raise ValueError(
+                f"{len(keys)} keys, {len(payloads)} payloads, {len(lives_s)} times to live: expected one of each a key"
+            )
         for payload in payloads:
             version_of(payload)
         try:
-            return [bool(bit) for bit in self._write(keys=keys, args=[ttl_s, *payloads])]
+            return [
+                bool(bit)
+                for bit in self._write(keys=keys, args=[part for pair in zip(lives_s, payloads, strict=True) for part in pair])
+            ]
         except redis.RedisError as error:
             raise self._failed(f"writing {len(keys)} keys {self._prefix}*", error) from error
 

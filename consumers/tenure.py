@@ -87,6 +87,7 @@ class Tenure:
         self.counters: dict[str, object] = birth.engine.counters()
         self.snapshot = birth.parent.name if birth.parent else None
         self.applied_since_gather = 0
+        self._changed_ms = clock.now_ms()
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._publisher = Publisher(store, clock, measurements, epoch=birth.epoch, shared=lambda: self._shared)
@@ -176,6 +177,7 @@ class Tenure:
             self.positions[place] = next_offset
             self._order.append((place, count))
         self.applied_since_gather += work.records
+        self._changed_ms = self._clock.now_ms()
         self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s
 
     def _between(self) -> None:
@@ -284,14 +286,18 @@ class Tenure:
         item_TL[:, :shared] = item_TK[:, :shared]
         append_ms_T = published.append_ms_U[user_T]
         fresh_T = append_ms_T > published.written_ms_U[user_T]
+        unseen_s_T = np.where(fresh_T, 0, np.maximum(self._clock.now_ms() - append_ms_T, 0) // 1_000)
         self._measurements.stage_s["rank"] += self._clock.monotonic_s() - started_s
-        return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T)
+        return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist())
 
     def _sweep(self) -> None:
-        """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most."""
+        """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most.
+
+        A list written well after the last change, whatever it was, would come out as it is.
+        """
         now_ms, ranking = self._clock.now_ms(), self._config.ranking
         stale_T = self._engine.published.stale(
-            now_ms - ranking.refresh_ms_max,
+            min(now_ms, self._changed_ms + 2 * ranking.refresh_ms_max) - ranking.refresh_ms_max,
             now_ms - 1_000 * self._config.redis.ttl_s,
             math.ceil(ranking.sweep_users_per_s * self._sweep_every_s),
         )

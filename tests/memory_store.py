@@ -13,9 +13,12 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.payloads: dict[bytes, bytes] = {}
+        self.unseen_s: dict[bytes, int] = {}
+        """Of each user, as written last: nothing expires here."""
         self.away = False
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes]) -> list[bool]:
+    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+        self.unseen_s.update(zip(user_ids, unseen_s, strict=False))
         return [self._write(b"rec:" + user, payload) for user, payload in zip(user_ids, payloads, strict=True)]
 
     def write_shared(self, name: str, payload: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +105,8 @@ def in_words(result: Mapping[str, Any]) -> str:
     """The summary for people."""
     events, fresh, served, where, user = (result[name] for name in ("events", "fresh", "as_served", "where", "user"))
     freshness = result["freshness_s"]
-    served_label = f"as served: the list that was in the store, {served['judged_share']:.0%} judged"
+    command = "streamer" if shutil.which("streamer") else sys.argv[0]
+    served_label = f"as served, {served['judged_share']:.0%} judged (lists lag in a replay at full speed)"
     lines = [
         "",
         f"{events['applied']:,} events applied, {events['rejected']} rejected, {events['duplicate']} duplicate",
@@ -126,6 +129,6 @@ def in_words(result: Mapping[str, Any]) -> str:
         *(f"  {n}. {entry['title']}: {entry['why']}" for n, entry in enumerate(user["list"], 1)),
         "",
         f"data in {where['data']}; lists in {where['lists']} as {where['key']}; snapshots in {where['snapshots']}",
-        f"next: `streamer demo --root {where['data']} --resume --serve` keeps it up; README.md says how to send your own events, with Kafka and Redis",
+        f"next: `{command} demo --root {where['data']} --resume --serve` keeps it up; README.md says how to send your own events, with Kafka and Redis",
     ]
     return "\n".join(lines)

@@ -30,6 +30,7 @@ _LOWEST: dict[str, float] = {
     "signals.weight_click": 0,
     "signals.weight_cart": 0,
     "signals.weight_purchase": 0,
+    "head.judged_first": 0,
     "ranking.publish_ms": 0,
     "ranking.sweep_users_per_s": 0,
     "windows.users_max": 100,

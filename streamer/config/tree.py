@@ -149,7 +149,7 @@ class Head(Section, frozen=True):
     judged_every: int = 8
     """After those, one group in so many (drawn) is scored: it tells how good lists are and teaches the gate. Counts and towers learn from all."""
     judged_gap_ms: int = 10_000
-    """Event time without a scored group after which the next one is scored: a quiet stream is scored whole."""
+    """Event time after the newest scored group from which on the next one is scored: a quiet stream is scored whole (a clock that is ahead delays it)."""
     device: str = "cpu"
 
 
@@ -160,7 +160,7 @@ class Ranking(Section, frozen=True):
     exclude_seen: Literal["auto", "true", "false"] = "auto"
     publish_ms: int = 50
     """A user's list is rendered at most once in this time."""
-    refresh_ms_max: int = 600_000
+    refresh_ms_max: int = 60_000
     """A list of a user seen within the TTL is rendered again at least this often."""
     explore: bool = True
     """The last place of a list goes to an item that is new or rarely chosen."""

@@ -36,18 +36,19 @@ from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch, reserve_scratch
+from streamer.signals.trends import counted_ahead
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
 from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
-from streamer.windows.group import COUNT, LENGTH, NOBODY, USER
+from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, open_targets
 from streamer.windows.impressions import drop_from_impressions
 from streamer.windows.journal import drop_users_from_journal
 from streamer.windows.users import clear_user
 
 FALL_BACK_AFTER = 2_000
-"""Judged interactions before the learned weights can be found wanting."""
+"""Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
 """Of the fixed weights' recent NDCG@10."""
 
@@ -179,6 +180,7 @@ class Engine:
     def rank(self, user_U: Array, *, entries: int, at_ms: int | None = None, fixed: bool = False) -> Lists:
         """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing.
 
+        What the open group holds counts for the trends already: the next record closes it, but a list should not wait for one.
         ``at_ms`` is when they ask (default: the newest event time); ``fixed`` ranks by the weights of the start.
         """
         lists = empty_lists(np.ascontiguousarray(user_U, np.int64), entries)
@@ -186,7 +188,9 @@ class Engine:
         seen = bool(leaves_out_seen(state, self.rules))
         now_ms = self.event_ms if at_ms is None else at_ms
         explore = Explore(state.items, self._config.seed, self._config.ranking.explore)
-        rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore, self.scratch, lists)
+        item_G, type_G = open_targets(state.group)
+        with counted_ahead(state.trends, item_G, self.rules.weight_K[type_G]):
+            rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore, self.scratch, lists)
         return lists
 
     def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:

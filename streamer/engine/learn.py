@@ -1,4 +1,4 @@
-"""What closing a group does: score some of them from the context they opened with and note how good that was, then learn it, target by target."""
+"""What closing a group does: score it, if its turn has come, from the context it opened with and note how good that was; then learn it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.random import JUDGED_GROUPS, random_below, random_u64
 from streamer.tables.search import place_of
-from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TIME_MS, TURN, USER
+from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TIME_MS, TURN, USER, moves_anything
 from streamer.windows.history import touch_history
 from streamer.windows.journal import append_journal
 from streamer.windows.users import WINDOW, stage_weight
@@ -91,7 +91,7 @@ def leaves_out_seen(state: State, rules: Rules) -> bool:
 def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
     """Judges the open group, if its turn has come, and learns it; then none is open."""
     time_ms = state.group.state[TIME_MS]
-    if is_judged(rules, state.stream[GROUPS], time_ms - state.stream[JUDGED_MS]):
+    if moves_anything(state.group) and is_judged(rules, state.stream[GROUPS], time_ms - state.stream[JUDGED_MS]):
         state.stream[JUDGED_MS] = max(state.stream[JUDGED_MS], time_ms)
         judge_group(state, rules, scratch)
     state.stream[GROUPS] += 1
@@ -104,7 +104,7 @@ def close_group(state: State, rules: Rules, scratch: Scratch) -> None:
 def is_judged(rules: Rules, group: int, since_ms: int) -> bool:
     """Whether the group of that number is scored before it is learned, which costs more than all else that is done with it.
 
-    ``since_ms``: event time since the last one that was: a quiet stream is judged whole.
+    ``since_ms``: event time since the newest one that was: a quiet stream is judged whole.
     """
     if group < rules.judged_first or since_ms >= rules.judged_gap_ms or rules.judged_every == 1:
         return True

@@ -1,7 +1,7 @@
 """Serving in event time: what a reader would have got from the store, whose lists are as old as their last rendering.
 
-A user's list is rendered right after each of his visits (a group of events). A sweep with the period T renders it again T, 2 T, ...
-after the visit, from the state of that moment, as long as he was seen within the lists' time to live. Where more users live than
+A user's list is rendered right after each of his visits (a group of events), and expires a time to live after the last of them. A
+sweep with the period T renders it again T, 2 T, ... after the visit, from the state of that moment, as long as it has not expired. Where more users live than
 the sweep may render within T, the period is as long as it takes to render them all. Who has no list gets the popular one.
 
 The recording tells when each user comes again, so only renderings that will be read are made: the last one before each visit.
@@ -64,7 +64,7 @@ def shelf(stream: Stream, config: Config, period_ms: int | None) -> Shelf:
         name="off" if period_ms is None else f"{period_ms / 1_000:g}",
         at_G=at_G,
         swept_G=sweeps_G > 0,
-        read_G=again_G & (time_G + gap_G - at_G <= ttl_ms),
+        read_G=again_G & (gap_G <= ttl_ms),
     )
 
 

@@ -2,7 +2,7 @@
 
     logit(u, v) = sum_f w_f(u) feature_f(u, v),    w_f(u) = sum_k weight_FK[f, k] phi_k(u)
 
-Learned after each group by the softmax cross-entropy over the candidates, only where the target is one of them, by online Newton steps
+Learned after each scored group by the softmax cross-entropy over the candidates, only where the target is one of them, by online Newton steps
 (Hazan, Agarwal and Kale 2007) with forgetting: signals that say nearly the same would keep a first-order method busy for ever. The
 fixed weights of the start stay beside it as the yardstick.
 """
@@ -20,7 +20,7 @@ from streamer.tables.fastmath import exp2_in_place
 PHI = 6
 """Features of the context (K): see ``fill_phi``."""
 REMEMBERED = 0.9998
-"""What a step leaves of the curvature gathered before: about the last 5,000 groups count."""
+"""What a step leaves of the curvature gathered before: about the last 5,000 scored groups count."""
 STEP_CAUTION = 10.0
 """Curvature assumed where nothing was learned yet (or lately)."""
 WEIGHT_MAX = 20.0
@@ -182,10 +182,20 @@ def newton_step(inverse_WW: Array, slope_W: Array, step_W: Array, caution_W: Arr
     for i in range(size):
         excess = (inverse_WW[i, i] * growth - step_W[i] * step_W[i] * share) * STEP_CAUTION
         caution_W[i] = 1.0 / np.sqrt(max(excess, 1.0))
-    for i in range(size):
-        kept, taken = growth * caution_W[i], share * step_W[i] * caution_W[i]
-        for j in range(size):
-            inverse_WW[i, j] = (inverse_WW[i, j] * kept - step_W[j] * taken) * caution_W[j]
+    update_inverse(inverse_WW, growth, share, step_W, caution_W)
     for i in range(size):
         step_W[i] /= spread
     return True
+
+
+@kernel
+def update_inverse(inverse_WW: Array, growth: float, share: float, step_W: Array, caution_W: Array) -> None:
+    """Grows and shrinks the inverse as a step says, bit for bit symmetric: what is computed for a place is the same for its mirror image.
+
+    An asymmetry would never be damped: forgetting multiplies it at every step, until it drowns what was learned.
+    """
+    for i in range(len(step_W)):
+        step, caution = step_W[i], caution_W[i]
+        for j in range(len(step_W)):
+            cautions = caution * caution_W[j]
+            inverse_WW[i, j] = inverse_WW[i, j] * (growth * cautions) - (step * step_W[j]) * (share * cautions)

@@ -215,8 +215,11 @@ class StoreError(Exception):
 class RecommendationStore(Protocol):
     """Lists ready to be served. A write is refused where the store holds a strictly newer version."""
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes]) -> list[bool]:
-        """Writes each user's JSON list (its first field is the version); False where refused as older. Raises StoreError."""
+    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+        """Writes each user's JSON list (its first field is the version); False where refused as older. Raises StoreError.
+
+        A list expires a time to live after its user was seen: now, or ``unseen_s`` seconds ago.
+        """
         ...
 
     def write_shared(self, name: str, payload: bytes) -> bool:

@@ -91,8 +91,8 @@ def gather(
         item = context_W[n]
         forward_top = FORWARD_LAST if n == 0 else FORWARD_OTHER
         back_top = BACK_LAST if n == 0 else BACK_OTHER
-        _add_row(signals, signals.forward, item, n == 0, decay, NEAR, WIDE, 0, forward_top, scratch)
-        _add_row(signals, signals.reverse, item, n == 0, decay, NEAR_BACK, WIDE_BACK, 0, back_top, scratch)
+        _add_row(signals, signals.forward, item, n == 0, decay, NEAR, WIDE, forward_top, scratch)
+        _add_row(signals, signals.reverse, item, n == 0, decay, NEAR_BACK, WIDE_BACK, back_top, scratch)
         decay *= WIDE_DECAY
     if not exclude_seen:
         _add_repeats(signals, context_W, length, user, turn, scratch)
@@ -133,7 +133,6 @@ def _add_row(
     decay: float,
     near: int,
     wide: int,
-    first: int,
     stop: int,
     scratch: Scratch,
 ) -> None:
@@ -141,7 +140,7 @@ def _add_row(
     near_factor = np.float32(1.0) / (pairs.near_total_I[item] + np.float32(PRIOR) * scale)
     wide_factor = np.float32(decay) / (pairs.wide_total_I[item] + np.float32(PRIOR) * scale)
     start = pairs.rows.start_R[item]
-    for at in range(start + first, start + min(stop, pairs.rows.length_R[item])):
+    for at in range(start, start + min(stop, pairs.rows.length_R[item])):
         other = pairs.item_P[at]
         if signals.flags_I[other] & WITHDRAWN:
             continue

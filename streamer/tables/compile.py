@@ -46,13 +46,15 @@ numba_config.CACHE_DIR = str(cache_folder())
 
 def kernel(function: Kernel) -> Kernel:
     """Compiles a function of arrays and numbers: no Python objects, no GIL, IEEE arithmetic in the order written."""
-    compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy")(function)
+    compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath=False)(function)
     return compiled
 
 
 def leaf_kernel(function: Kernel) -> Kernel:
     """As ``kernel``, for small functions called in loops: their bodies are put in the callers', tuples of arrays are not passed."""
-    compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", forceinline=True)(function)
+    compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath=False, forceinline=True)(
+        function
+    )
     return compiled
 
 

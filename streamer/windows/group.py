@@ -59,6 +59,22 @@ def group_in(tables: dict[str, Array]) -> Group:
     )
 
 
+def open_targets(group: Group) -> tuple[Array, Array]:
+    """Items and types of the open group's interactions that may move global state: copies."""
+    used = int(group.state[COUNT]) if group.state[USER] != NOBODY else 0
+    moves_G = group.moves_G[:used] == 1
+    return group.target_G[:used][moves_G], group.type_G[:used][moves_G]
+
+
+@kernel
+def moves_anything(group: Group) -> bool:
+    """Whether any interaction of the open group may move global state."""
+    moving = 0
+    for g in range(group.state[COUNT]):
+        moving += group.moves_G[g]
+    return moving > 0
+
+
 @kernel
 def must_close(group: Group, user: int, time_ms: int) -> bool:
     """Whether a record of that user and time is not of the open group."""

@@ -60,6 +60,11 @@ def test_lists_have_a_time_to_live_that_each_write_renews_and_shared_keys_have_n
     client.expire("t:v1:rec:u", 10)
     store.write_lists([b"u"], [payload(1, "a")])
     assert client.ttl("t:v1:rec:u") > 10
+    store.write_lists([b"u"], [payload(1, "a")], [60])
+    assert 30 <= client.ttl("t:v1:rec:u") <= 40  # 100 s after he was seen
+    assert store.write_lists([b"u"], [payload(1, "a")], [1_000]) == [True]  # no time to live that a server refuses
+    assert client.ttl("t:v1:rec:u") <= 1
+    store.write_lists([b"u"], [payload(1, "a")])
     assert client.ttl("t:v1:popular") == -1
     assert sorted(client.keys()) == [b"t:v1:popular", b"t:v1:rec:u"]
 

@@ -31,13 +31,13 @@ class HangingStore(MemoryStore):
         super().__init__()
         self.first, self.asked, self.let_go = True, threading.Event(), threading.Event()
 
-    def write_lists(self, user_ids, payloads):
+    def write_lists(self, user_ids, payloads, unseen_s=()):
         if self.first:
             self.first = False
             self.asked.set()
             self.let_go.wait(30)
             raise StoreError("the store is away")
-        return super().write_lists(user_ids, payloads)
+        return super().write_lists(user_ids, payloads, unseen_s)
 
 
 def clicks(users, first):

@@ -1,6 +1,7 @@
 """Lists rendered again without an event: how soon after ``ranking.refresh_ms_max``."""
 
 import json
+import time
 
 import pytest
 from streams import START_MS
@@ -37,5 +38,25 @@ def test_a_list_is_rendered_again_soon_after_it_is_due_however_short_that_is(ref
     wait_for(lambda: tenure._engine.published.unpublished == 0)
     clock.ms += refresh_ms + late_ms
     wait_for(lambda: json.loads(store.payloads[b"rec:u"])["written_ms"] == clock.ms)
+    tenure.end()
+    wait_for(lambda: tenure.ended)
+
+
+def test_a_list_is_not_rendered_again_where_nothing_has_changed_and_expires_with_its_users_last_event():
+    config = Config(ranking=Ranking(refresh_ms_max=1_000, publish_ms=0))
+    store, clock, measured = store_with("another", 1), Hand(START_MS), Measurements()
+    start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, measured)
+    tenure.put(click("u", 0))
+    wait_for(lambda: store.unseen_s == {b"u": 0})
+    for _ in range(4):
+        clock.ms += 1_100
+        settled = measured.swept
+        time.sleep(0.2)
+    assert measured.swept == settled <= 2  # once more after what came last, and then no more
+    tenure.put(click("v", 1))
+    wait_for(lambda: store.unseen_s.get(b"v") == 0)
+    clock.ms += 1_100
+    wait_for(lambda: store.unseen_s[b"u"] == 5)
     tenure.end()
     wait_for(lambda: tenure.ended)

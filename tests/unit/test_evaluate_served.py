@@ -44,11 +44,11 @@ def test_without_a_sweep_a_list_is_as_old_as_the_last_visit():
     assert (found.name, found.swept_G.any()) == ("off", False)
 
 
-def test_a_list_of_a_user_who_stayed_away_too_long_has_expired():
+def test_a_list_expires_with_its_users_last_visit_however_late_a_sweep_rendered_it():
     config = Config(redis=Redis(ttl_s=100))
-    stream = clicks((0, "a"), (150, "a"), (500, "a"))
-    assert shelf(stream, config, 30_000).read_G.tolist() == [True, False, False]  # the last sweep was at 90 s, read until 190 s
-    assert shelf(stream, config, None).read_G.tolist() == [False, False, False]
+    stream = clicks((0, "a"), (100, "a"), (201, "a"), (230, "a"))
+    for period_ms in (30_000, None):
+        assert shelf(stream, config, period_ms).read_G.tolist() == [True, False, True, False]
 
 
 def test_a_sweep_with_more_users_than_it_may_render_takes_longer():

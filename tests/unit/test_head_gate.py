@@ -89,6 +89,18 @@ def test_what_is_forgotten_never_makes_a_step_bolder_than_the_first():
     assert np.linalg.eigvalsh(gate.inverse_WW).min() > 0.0
 
 
+def test_the_curvature_stays_symmetric_to_the_last_bit():
+    """Forgetting lets what is not symmetric grow for ever: in 170,000 steps from the last bit to where nothing else is left."""
+    rng = np.random.default_rng(7)
+    gate = new_gate(np.zeros(FEATURES, np.float32))
+    for _ in range(3_000):
+        phi_K = np.array([1.0, *rng.random(PHI - 1)], np.float32)
+        feature_FC = rng.normal(size=(FEATURES, 3)).astype(np.float32)
+        learn(gate, phi_K, feature_FC, np.full(3, 1 / 3, np.float32), 3, np.array([0]))
+    assert gate.steps.tolist() == [3_000, 0]
+    assert np.array_equal(gate.inverse_WW, gate.inverse_WW.T)
+
+
 def test_a_broken_curvature_starts_anew_and_the_weights_stay():
     gate = new_gate(np.zeros(1, np.float32))
     gate.inverse_WW[:] = -1e6

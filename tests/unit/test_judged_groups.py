@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import numpy as np
-from streams import fold, random_choices, records_of, tiny_config
+from streams import START_MS, Record, fold, random_choices, records_of, tiny_config
 
 from streamer.engine.engine import Engine
 from streamer.engine.learn import is_judged
@@ -46,3 +48,17 @@ def test_counts_and_towers_learn_from_groups_that_are_not_judged():
     assert ours.keys() == theirs.keys()
     for name, table in ours.items():
         assert np.array_equal(table, theirs[name]) == (name not in SCORED), name
+
+
+def test_a_group_that_may_move_nothing_is_not_judged():
+    events = [
+        {"type": "click", "user_id": "u", "item_id": f"i{n % 4}", "timestamp": START_MS + 1_000 * n, "event_id": str(n)}
+        for n in range(10)
+    ]
+    records = [Record("events", 0, b"u", json.dumps(event).encode(), event["timestamp"]) for event in events]
+    engine = engine_of(records, judged_every=1)
+    engine.settle(engine.event_ms)
+    moved = engine.rules.contributions_per_hour_max
+    assert engine.counters()["capped"] == 10 - moved
+    assert engine.state.stream.tolist()[GROUPS:] == [10, START_MS + 1_000 * (moved - 1)]
+    assert engine.state.quality_MQ[LIVE, JUDGED] == moved

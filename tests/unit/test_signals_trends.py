@@ -14,6 +14,7 @@ from streamer.signals.trends import (
     RATES,
     TOP,
     count_trend,
+    counted_ahead,
     new_trends,
     reserve_trends,
     trends_in,
@@ -47,6 +48,20 @@ def test_values_are_the_decayed_sums_of_what_happened(events):
         found = {item: values_now(trends, half)[item] for item in expected}
         assert found == pytest.approx(dict(expected), rel=1e-4)
     assert trends.tick[0] == len(events)
+
+
+@settings(deadline=None)
+@given(
+    events=st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.5, 1.0, 3.0])), max_size=20),
+    ahead=st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.5, 1.0, 3.0])), max_size=5),
+)
+def test_what_is_counted_ahead_is_there_within_and_leaves_no_trace(events, ahead):
+    trends, expected = both(events)[0], both(events + ahead)[0]
+    before = [array.copy() for array in trends]
+    items, weights = np.array([item for item, _ in ahead], np.int64), np.array([weight for _, weight in ahead], np.float32)
+    with counted_ahead(trends, items, weights):
+        assert all(np.array_equal(*pair) for pair in zip(trends, expected, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(trends, before, strict=True))
 
 
 @settings(deadline=None, max_examples=8)
