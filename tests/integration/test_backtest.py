@@ -109,7 +109,7 @@ def test_names_and_periods_may_be_separated_by_commas_or_spaces(here: Here, reco
     for arguments in ways:
         told = here.json("backtest", *arguments, "--out", out)
         assert (list(told["methods"]), list(told["served"])) == (["streamer", "fixed"], ["60", "off"])
-    assert list(here.json("backtest", recording, "--out", out, "--methods", "streamer", "--served")["served"]) == ["600", "off"]
+    assert list(here.json("backtest", recording, "--out", out, "--methods", "streamer", "--served")["served"]) == ["60", "off"]
 
 
 def test_headers_and_blank_lines_do_not_move_the_numbers_of_events(here: Here, tmp_path: Path) -> None:
