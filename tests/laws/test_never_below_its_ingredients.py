@@ -19,6 +19,7 @@ EVENTS, USERS, ITEMS = 6_000, 100, 400
 LEARNS = 0.3
 """The part of the stream in which the gate finds out."""
 LOSES_AT_MOST = 0.01
+SEEDS = (1, 2)
 
 
 def repeats(rng):
@@ -74,12 +75,12 @@ def ndcg(stream, signal):
         (popularity, ("popularity", "trend_10000", "trend_1000")),
     ],
 )
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_mixture_is_as_good_as_its_best_ingredient(world, signals, seed):
-    choices = world(np.random.default_rng(seed))
-    stream = stream_of([(10 * n, f"u{user}", [f"i{item}"], EventType.CLICK) for n, (user, item) in enumerate(choices)])
-    found = {signal: ndcg(stream, signal) for signal in signals}
-    mixture = next(iter(found.values()))[0]
-    best = max(alone for _, alone in found.values())
+def test_the_mixture_is_as_good_as_its_best_ingredient(world, signals):
+    found_SX2 = np.zeros((len(SEEDS), len(signals), 2))
+    for n, seed in enumerate(SEEDS):
+        choices = world(np.random.default_rng(seed))
+        stream = stream_of([(10 * n, f"u{user}", [f"i{item}"], EventType.CLICK) for n, (user, item) in enumerate(choices)])
+        found_SX2[n] = [ndcg(stream, signal) for signal in signals]
+    mixture, best = found_SX2[..., 0].mean(), found_SX2[..., 1].mean(0).max()
     assert best > 0.25
     assert mixture >= (1.0 - LOSES_AT_MOST) * best
