@@ -41,10 +41,10 @@ from streamer.tables.select import kth_largest
 from streamer.windows.history import COUNT_HALF_LIFE, History
 from streamer.windows.journal import Journal
 
-FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 32, 16, 6, 3
+FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 48, 24, 8, 4
 """Entries of a row that become candidates: of the last item, and of the nine before it."""
 TREND_CANDIDATES = 12
-NEIGHBOUR_CANDIDATES = 24
+NEIGHBOUR_CANDIDATES = 40
 HISTORY_TURNS = 200
 LEAST = np.float32(1e-30)
 PRIOR = 2.0
