@@ -37,6 +37,8 @@ QUEUE_MAX = 2
 IDLE_POLL_S = 0.01
 RANKED_AT_ONCE_MAX = 128
 """Lists in a portion: some 10 ms of the fold's time."""
+BEHIND_MS, CATCHING_UP_PUBLISH_MS = 5_000, 500
+"""Where the log is further ahead and work waits: time between two portions of lists."""
 SWEEP_EVERY_S_MAX = 1.0
 SWEEPS_A_REFRESH = 4
 """A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
@@ -87,7 +89,7 @@ class Tenure:
         self.counters: dict[str, object] = birth.engine.counters()
         self.snapshot = birth.parent.name if birth.parent else None
         self.applied_since_gather = 0
-        self._changed_ms = clock.now_ms()
+        self._changed_ms, self._behind_ms = clock.now_ms(), 0
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._publisher = Publisher(store, clock, measurements, epoch=birth.epoch, shared=lambda: self._shared)
@@ -178,6 +180,8 @@ class Tenure:
             self._order.append((place, count))
         self.applied_since_gather += work.records
         self._changed_ms = self._clock.now_ms()
+        if work.columns is not None and len(work.columns.append_N):
+            self._behind_ms = self._changed_ms - int(work.columns.append_N[-1])
         self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s
 
     def _between(self) -> None:
@@ -187,7 +191,7 @@ class Tenure:
             self._gathered.put(self._gather())
         self._settle()
         now_s = self._clock.monotonic_s()
-        if (now_s - self._ranked_at_s) * 1_000 >= self._config.ranking.publish_ms:
+        if (now_s - self._ranked_at_s) * 1_000 >= self._publish_every_ms:
             self._ranked_at_s = now_s
             self._publish()
         if now_s - self._swept_at_s >= self._sweep_every_s and not self.backlog:
@@ -198,6 +202,12 @@ class Tenure:
             self._try_refused_again()
             self._measure()
             self._shared = self._render_shared()
+
+    @property
+    def _publish_every_ms(self) -> int:
+        """Time between two portions of lists: longer while the log is far ahead, when none can be fresh and each would be of many to come."""
+        catching_up = self.backlog > 0 and self._behind_ms > BEHIND_MS
+        return max(self._config.ranking.publish_ms, CATCHING_UP_PUBLISH_MS if catching_up else 0)
 
     def _count_lost(self) -> None:
         lost = sum(count for place, count in self._lost.items() if place.topic == EVENTS)
@@ -286,7 +296,7 @@ class Tenure:
         item_TL[:, :shared] = item_TK[:, :shared]
         append_ms_T = published.append_ms_U[user_T]
         fresh_T = append_ms_T > published.written_ms_U[user_T]
-        unseen_s_T = np.where(fresh_T, 0, np.maximum(self._clock.now_ms() - append_ms_T, 0) // 1_000)
+        unseen_s_T = np.where(fresh_T | (append_ms_T == 0), 0, np.maximum(self._clock.now_ms() - append_ms_T, 0) // 1_000)
         self._measurements.stage_s["rank"] += self._clock.monotonic_s() - started_s
         return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist())
 

@@ -40,6 +40,7 @@ COMMANDS = {
 EXIT_STATUS = {
     "streamer.config.load.ConfigError": 2,
     "producers.formats.base.RecordingError": 1,
+    "streamer.evaluate.methods.MethodKilled": 1,
     "streamer.ports.LogError": 1,
     "streamer.ports.StoreError": 1,
     "streamer.snapshots.recovery.RecoveryRefused": 1,

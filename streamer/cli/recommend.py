@@ -13,7 +13,7 @@ import msgspec
 
 from consumers.compose import open_store, serving_url
 from streamer.cli.common import config_option, json_option, prepare, say_json
-from streamer.cli.words import Told, in_words, item_in_words, printable, told
+from streamer.cli.words import EXPLORES, Told, in_words, item_in_words, printable, told
 from streamer.config import Config
 from streamer.ports import RecommendationList, Recommended
 
@@ -92,8 +92,13 @@ def _lines(found: RecommendationList, names: Mapping[str, str], *, explain: bool
 
 
 def _parts(entry: Recommended, names: Mapping[str, str]) -> list[Told]:
-    """What the entry's score is made of: its reasons in words, and the rest, so that all together are the score."""
+    """What the entry's score is made of: its reasons in words, and the rest, so that all together are the score.
+
+    An entry that explores bears the score of its place: no part of that is its own.
+    """
     reasons = told(entry, names)
+    if any(reason.term in EXPLORES for reason in entry.why):
+        return [Told(f"because {reason.words}", 0.0) for reason in reasons]
     rest = entry.score - sum(reason.value for reason in reasons)
     parts = [Told(f"{'because' if reason.value >= 0 else 'although'} {reason.words}", reason.value) for reason in reasons]
     if not parts or abs(rest) >= LEAST:

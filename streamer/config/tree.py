@@ -71,7 +71,7 @@ class Redis(Section, frozen=True):
     """Folder of the Valkey child process."""
     timeout_ms: int = 2_000
     ttl_s: int = 14 * 86_400
-    """How long a list outlives its last writing."""
+    """How long a list outlives its user's last event."""
     batch_lists_max: int = 256
     """Lists written by one script call."""
 
@@ -161,7 +161,7 @@ class Ranking(Section, frozen=True):
     publish_ms: int = 50
     """A user's list is rendered at most once in this time."""
     refresh_ms_max: int = 60_000
-    """A list of a user seen within the TTL is rendered again at least this often."""
+    """A list of a user seen within the TTL is rendered again at least this often while anything changes, as far as sweep_users_per_s allows."""
     explore: bool = True
     """The last place of a list goes to an item that is new or rarely chosen."""
     sweep_users_per_s: int = 2_000

@@ -10,7 +10,16 @@ from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.evict import evict_items, evict_users
-from streamer.engine.learn import EXCLUDE_ALWAYS, EXCLUDE_AUTO, EXCLUDE_NEVER, Rules, close_group, leaves_out_seen, model_of
+from streamer.engine.learn import (
+    EXCLUDE_ALWAYS,
+    EXCLUDE_AUTO,
+    EXCLUDE_NEVER,
+    Rules,
+    close_group,
+    fill_open,
+    leaves_out_seen,
+    model_of,
+)
 from streamer.engine.published import Published
 from streamer.engine.state import (
     COUNTER_NAMES,
@@ -42,7 +51,7 @@ from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_
 from streamer.tables.pools import give_piece
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
-from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, open_targets
+from streamer.windows.group import COUNT, LENGTH, NOBODY, TARGETS, USER
 from streamer.windows.impressions import drop_from_impressions
 from streamer.windows.journal import drop_users_from_journal
 from streamer.windows.users import clear_user
@@ -188,8 +197,9 @@ class Engine:
         seen = bool(leaves_out_seen(state, self.rules))
         now_ms = self.event_ms if at_ms is None else at_ms
         explore = Explore(state.items, self._config.seed, self._config.ranking.explore)
-        item_G, type_G = open_targets(state.group)
-        with counted_ahead(state.trends, item_G, self.rules.weight_K[type_G]):
+        item_G, weight_G = np.zeros(TARGETS, np.int32), np.zeros(TARGETS, np.float32)
+        moving = fill_open(state, self.rules, item_G, weight_G)
+        with counted_ahead(state.trends, item_G[:moving], weight_G[:moving]):
             rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore, self.scratch, lists)
         return lists
 

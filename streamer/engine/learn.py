@@ -185,6 +185,29 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
 
 
 @kernel
+def weight_of_target(state: State, rules: Rules, g: int) -> float:
+    """What an interaction of the open group counts."""
+    group = state.group
+    user = group.state[USER]
+    own = state.users.pushed_U[user] - group.state[COUNT] + g
+    return stage_weight(state.users, user, own, group.target_G[g], group.type_G[g], rules.weight_K)
+
+
+@kernel
+def fill_open(state: State, rules: Rules, item_G: Array, weight_G: Array) -> int:
+    """Writes the items of the open group that will move global state, and what each will count; returns how many."""
+    group = state.group
+    moving = 0
+    if group.state[USER] != NOBODY:
+        for g in range(group.state[COUNT]):
+            if group.moves_G[g]:
+                item_G[moving] = group.target_G[g]
+                weight_G[moving] = weight_of_target(state, rules, g)
+                moving += 1
+    return moving
+
+
+@kernel
 def learn_targets(state: State, rules: Rules) -> None:
     """Counts and notes the group's targets one by one, each with those before it in the context."""
     group = state.group
@@ -201,8 +224,7 @@ def learn_targets(state: State, rules: Rules) -> None:
         if group.moves_G[g]:
             state.stream[INTERACTIONS] += 1
             state.stream[REPEATS] += 1 if repeat else 0
-            own = state.users.pushed_U[user] - group.state[COUNT] + g
-            weight = stage_weight(state.users, user, own, target, group.type_G[g], rules.weight_K)
+            weight = weight_of_target(state, rules, g)
             count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
             append_journal(state.journal, user, target)
             count_trend(state.trends, target, weight)

@@ -80,6 +80,8 @@ def run_engine(
         if variant.freeze_at is not None and visit.events >= variant.freeze_at * stream.events:
             asked.freeze()
         if serving:
+            serving.come_to(visit.group, asked.render)
+        if serving and visit.items:
             for rank_M, listed in zip(run.served.values(), serving.read(visit.group, asked.render), strict=True):
                 note_listed(rank_M, visit, asked.still_listed(listed, visit.time_ms))
         asked.come_to(visit.time_ms)

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import SimpleQueue
 from typing import NamedTuple
 
@@ -32,6 +33,10 @@ PROGRESS_STEPS = 200
 Told = Callable[[str, int], None]
 """Told the name of a method and how many events it has done."""
 Clock = Callable[[], float]
+
+
+class MethodKilled(Exception):  # noqa: N818 - says what is the case, as the message does
+    """A process that ran a method is gone."""
 
 
 class Task(NamedTuple):
@@ -127,7 +132,8 @@ def _beside(names: Sequence[str], task: Task, processes: int, told: Told) -> dic
                 while not queue.empty():
                     told(*queue.get())
                 for future in done:
-                    found[running.pop(future)] = future.result()
+                    name = running.pop(future)
+                    found[name] = _result(name, future)
                 if waiting and OURS in found:
                     running |= _submitted(pool, waiting, found[OURS].leaves_out_G)
                     waiting = []
@@ -137,6 +143,16 @@ def _beside(names: Sequence[str], task: Task, processes: int, told: Told) -> dic
     for name in names:
         told(name, task.stream.events)
     return found
+
+
+def _result(name: str, future: Future[Run]) -> Run:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise MethodKilled(
+            f"a process that ran a method ended at once, {name} or one beside it: it was killed, or memory ran out; "
+            "--processes 1 runs one after the other in less memory"
+        ) from error
 
 
 def _submitted(pool: ProcessPoolExecutor, names: Sequence[str], leaves_out_G: NDArray[np.bool_]) -> dict[Future[Run], str]:

@@ -15,6 +15,8 @@ Report = Mapping[str, Any]
 RIVALS = 4
 """Other methods shown beside ours in a plot, the best first: more are a tangle."""
 SIGNALS = COLOURS
+NEVER_MOVED = 1e-3
+"""A weight that changed by less over the stream is the one of the start."""
 SMOOTH = 5
 """Parts of the stream averaged where two runs of one engine are compared, which lie close together."""
 SHARES = ("0 %", "20 %", "40 %", "60 %", "80 %", "100 %")
@@ -154,13 +156,13 @@ def _gates(report: Report) -> Iterable[str]:
     gates = report["methods"][report["compared_with"]].get("gates")
     if not gates:
         return
-    strength = {
-        name: max((abs(weight) for weight in weights if weight is not None), default=0.0) for name, weights in gates.items()
-    }
-    names = sorted(gates, key=lambda name: -strength[name])[:SIGNALS]
+    known = {name: [weight for weight in weights if weight is not None] for name, weights in gates.items()}
+    learned = {name: weights for name, weights in known.items() if weights and max(weights) - min(weights) > NEVER_MOVED}
+    names = sorted(learned, key=lambda name: -max(map(abs, learned[name])))[:SIGNALS]
     series = [Series(in_words(name), gates[name], n) for n, name in enumerate(names)]
-    left = len(gates) - len(names)
+    left, idle = len(learned) - len(names), len(gates) - len(learned)
     rest = f" The {left} weaker signals are in report.json." if left else ""
+    rest += f" {idle} had nothing to say here, so that their weights stayed as they began." if idle else ""
     caption = f"Mean weight of each signal in the lists of that part: what the stream taught the engine to trust.{rest}"
     yield figure("Gates over time", caption, lines(series, SHARES, x_title=OF_STREAM, y_title="weight"), series)
 

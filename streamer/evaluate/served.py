@@ -1,6 +1,7 @@
 """Serving in event time: what a reader would have got from the store, whose lists are as old as their last rendering.
 
-A user's list is rendered right after each of his visits (a group of events), and expires a time to live after the last of them. A
+A user's list is rendered right after each of his visits (a group of events in which he chose something: an impression touches no
+list), and expires a time to live after the last of them. A
 sweep with the period T renders it again T, 2 T, ... after the visit, from the state of that moment, as long as it has not expired. Where more users live than
 the sweep may render within T, the period is as long as it takes to render them all. Who has no list gets the popular one.
 
@@ -35,13 +36,21 @@ class Shelf(NamedTuple):
     """Whether the list is read at all: the user comes again, and before the list expires."""
 
 
+def is_visit(stream: Stream) -> NDArray[np.bool_]:
+    """Whether each group has a target."""
+    visit_G = np.zeros(stream.groups, np.bool_)
+    visit_G[stream.group_N[stream.event_M[stream.target_M]]] = True
+    return visit_G
+
+
 def next_visits(stream: Stream) -> Ints:
-    """The next group of each group's user, -1 where there is none."""
-    user_G = stream.user_N[stream.first_G1[:-1]]
-    order_G = np.argsort(user_G, kind="stable")
-    same = user_G[order_G[1:]] == user_G[order_G[:-1]]
+    """The next visit of each visit's user, -1 where there is none, and for groups that are no visits."""
+    visit_V = np.flatnonzero(is_visit(stream))
+    user_V = stream.user_N[stream.first_G1[visit_V]]
+    order_V = np.argsort(user_V, kind="stable")
+    same = user_V[order_V[1:]] == user_V[order_V[:-1]]
     next_G = np.full(stream.groups, -1, np.int64)
-    next_G[order_G[:-1][same]] = order_G[1:][same]
+    next_G[visit_V[order_V[:-1][same]]] = visit_V[order_V[1:][same]]
     return next_G
 
 
@@ -55,8 +64,9 @@ def shelf(stream: Stream, config: Config, period_ms: int | None) -> Shelf:
     sweeps_G = np.zeros(stream.groups, np.int64)
     period_G = np.ones(stream.groups, np.int64)
     if period_ms is not None:
+        visit_G = is_visit(stream)
         end_G = np.where(again_G, np.minimum(gap_G, ttl_ms), ttl_ms) + time_G
-        living_G = np.arange(1, stream.groups + 1) - np.searchsorted(np.sort(end_G), time_G, "right")
+        living_G = np.cumsum(visit_G) - np.searchsorted(np.sort(end_G[visit_G]), time_G, "right")
         period_G = np.maximum(period_ms, living_G * 1_000 // config.ranking.sweep_users_per_s)
         sweeps_G = np.minimum(gap_G, ttl_ms) // period_G
     at_G = time_G + sweeps_G * period_G
@@ -82,9 +92,13 @@ class Serving:
         self._due = [_due(one) for one in self.shelves]
         self._next = [0] * len(self.shelves)
 
+    def come_to(self, group: int, render: Render) -> None:
+        """Renders what the sweeps did since the group before, all from the state that stood in between."""
+        for n in range(len(self.shelves)):
+            self._sweep(n, int(self._time_G[group]), render)
+
     def read(self, group: int, render: Render) -> list[list[int]]:
-        """What the user of this group gets from each shelf; call before anything of the group is known to the state."""
-        self._sweep(int(self._time_G[group]), render)
+        """What the user gets from each shelf whose visit this group is; call after ``come_to``, before anything of the group is known to the state."""
         user, previous = int(self._user_G[group]), int(self._previous_G[group])
         found = [lists.pop(user, None) for lists in self._lists]
         if previous < 0 or any(not one.read_G[previous] for one in self.shelves):
@@ -101,16 +115,15 @@ class Serving:
             for n in kept:
                 self._lists[n][user] = items
 
-    def _sweep(self, until_ms: int, render: Render) -> None:
-        """Renders what the sweeps did since the visit before, all from the state that stood in between."""
-        for n, (due_S, one) in enumerate(zip(self._due, self.shelves, strict=True)):
-            first = stop = self._next[n]
-            while stop < len(due_S) and one.at_G[due_S[stop]] <= until_ms:
-                stop += 1
-            if stop > first:
-                users = self._user_G[due_S[first:stop]].tolist()
-                self._lists[n].update(zip(users, render(users), strict=True))
-                self._next[n] = stop
+    def _sweep(self, n: int, until_ms: int, render: Render) -> None:
+        due_S, at_G = self._due[n], self.shelves[n].at_G
+        first = stop = self._next[n]
+        while stop < len(due_S) and at_G[due_S[stop]] <= until_ms:
+            stop += 1
+        if stop > first:
+            users = self._user_G[due_S[first:stop]].tolist()
+            self._lists[n].update(zip(users, render(users), strict=True))
+            self._next[n] = stop
 
 
 def _due(one: Shelf) -> Ints:

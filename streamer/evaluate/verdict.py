@@ -7,6 +7,8 @@ from typing import Any
 
 CLOSE = 0.01
 """Differences below this share of the better figure are called small."""
+FEW_USERS = 30
+"""With fewer than so many users, resampling them says little of chance."""
 STRANGERS = 0.05
 """Share of choices by users without a history from which on it is said what they do to the figures."""
 CONTROLS = ("frozen", "fixed", "bilinear", "attention")
@@ -24,8 +26,8 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
     """What is better than what, by how much, how sure: the chief thing first."""
     ours, window = report["compared_with"], report["protocol"]["chief_window"]
     if not report["methods"][ours]["windows"][window]["targets"]:
-        return ["The stream is too short to judge anything: no target lies after the first tenth, which only teaches."]
-    sentences = [_level(report, ours, window)]
+        return ["There is nothing to judge: no choice lies after the first tenth of the stream, which only teaches."]
+    sentences = [_level(report, ours, window), _of_few_users(report)]
     others = [name for name in report["methods"] if name != ours and name not in CONTROLS]
     sentences.append(_of_known_users(report, ours, window))
     sentences += _against_others(report, ours, others, window)
@@ -44,6 +46,14 @@ def _level(report: Mapping[str, Any], ours: str, window: str) -> str:
         f"(95 % interval {_percent(low)} to {_percent(high)}), on average over {window.replace('-', ' to ')} % of the stream; "
         f"NDCG@10 is {found['ndcg@10']:.4f}."
     )
+
+
+def _of_few_users(report: Mapping[str, Any]) -> str:
+    """A warning where the intervals are not to be trusted."""
+    users = report["ran_on"]["users"]
+    if users >= FEW_USERS:
+        return ""
+    return f"With {users} user{'s' * (users != 1)} the intervals, which resample users, are too narrow: what is called sure may be chance."
 
 
 def _of_known_users(report: Mapping[str, Any], ours: str, window: str) -> str:

@@ -140,14 +140,17 @@ def best_places(logit_C: Array, count: int, place_K: Array) -> int:
 def explain(context_W: Array, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array) -> None:
     """The largest terms of a candidate's logit: which, how much, and the item of the context that it speaks of.
 
-    The trends are one term, named by the half-life that gives most.
+    The trends are one term, named by the half-life that gives most of it.
     """
-    trends, strongest = np.float32(0.0), TREND
+    trends = np.float32(0.0)
     for f in range(TREND, NEURAL):
-        value = scratch.weight_F[f] * scratch.feature_FC[f, place]
-        trends += value
-        if abs(value) > abs(scratch.weight_F[strongest] * scratch.feature_FC[strongest, place]):
-            strongest = f
+        trends += scratch.weight_F[f] * scratch.feature_FC[f, place]
+    sign = np.float32(1.0) if trends >= 0.0 else np.float32(-1.0)
+    strongest, most = TREND, np.float32(-np.inf)
+    for f in range(TREND, NEURAL):
+        value = sign * scratch.weight_F[f] * scratch.feature_FC[f, place]
+        if value > most:
+            strongest, most = f, value
     used = 0
     for f in range(len(scratch.weight_F)):
         value = scratch.weight_F[f] * scratch.feature_FC[f, place]

@@ -59,13 +59,6 @@ def group_in(tables: dict[str, Array]) -> Group:
     )
 
 
-def open_targets(group: Group) -> tuple[Array, Array]:
-    """Items and types of the open group's interactions that may move global state: copies."""
-    used = int(group.state[COUNT]) if group.state[USER] != NOBODY else 0
-    moves_G = group.moves_G[:used] == 1
-    return group.target_G[:used][moves_G], group.type_G[:used][moves_G]
-
-
 @kernel
 def moves_anything(group: Group) -> bool:
     """Whether any interaction of the open group may move global state."""

@@ -109,6 +109,32 @@ def put_lists(config: Config, url: str) -> None:
         store.write_shared("popular", payload("", "i9"))
 
 
+def test_an_entry_that_explores_bears_its_places_score_and_claims_no_part_of_it(here: Here) -> None:
+    new = (Recommended("i8", 1.4, (Reason("new", 0.0, None),)),)
+    with contextlib.closing(ValkeyProcess(Path(here.config.redis.root))) as server:
+        with contextlib.closing(open_store(here.config, server.url)) as store:
+            store.write_lists([b"u1"], [encode_list(RecommendationList("u1", version_text(T0, 7), new, True, 3, T0, T0 + 1))])
+        shown = here.run("recommend", "u1", "--explain").stdout.splitlines()
+    assert shown[1] == "  1. i8  1.400"
+    assert shown[2].split() == [
+        "0.00",
+        "because",
+        "it",
+        "is",
+        "new",
+        "or",
+        "rarely",
+        "shown,",
+        "and",
+        "shown",
+        "to",
+        "learn",
+        "about",
+        "it",
+    ]
+    assert len(shown) == 3
+
+
 def test_a_list_is_shown_as_it_is_served_and_explained(here: Here) -> None:
     with contextlib.closing(ValkeyProcess(Path(here.config.redis.root))) as server:
         put_lists(here.config, server.url)

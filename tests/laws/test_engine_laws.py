@@ -253,10 +253,12 @@ def test_a_forgotten_user_of_whom_nothing_is_known_still_gets_an_empty_list():
     assert (engine.user_ids(np.array([user])), lists.count_U.tolist()) == ([b"stranger"], [0])
 
 
-def test_a_list_sees_what_others_have_just_chosen_though_no_record_has_closed_their_group():
+@pytest.mark.parametrize("kinds", [("click",), ("click", "purchase"), ("view", "cart", "purchase", "click")])
+def test_a_list_sees_what_others_have_just_chosen_though_no_record_has_closed_their_group(kinds):
     times = [START_MS + 1_000 * n for n in range(40)]
     events = [{"type": "click", "user_id": f"u{n % 5}", "item_id": f"i{n}", "timestamp": t} for n, t in enumerate(times)]
-    events.append({"type": "click", "user_id": "u0", "item_id": "new", "timestamp": times[-1] + 1_000})
+    last = {"user_id": "u0", "item_id": "new", "timestamp": times[-1] + 1_000}
+    events += [last | {"type": kind} for kind in kinds]  # stages of one choice: each counts what it adds
     records = [Record("events", 0, e["user_id"].encode(), json.dumps(e).encode(), e["timestamp"]) for e in events]
     engine = fold(Engine(Config()), records)
     popular = engine.rank(np.array([NOBODY]), entries=20).item_UK[0].tolist()

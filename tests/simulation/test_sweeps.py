@@ -60,3 +60,22 @@ def test_a_list_is_not_rendered_again_where_nothing_has_changed_and_expires_with
     wait_for(lambda: store.unseen_s[b"u"] == 5)
     tenure.end()
     wait_for(lambda: tenure.ended)
+
+
+def test_lists_are_rendered_less_often_only_while_work_waits_and_the_log_is_far_ahead():
+    config = Config(ranking=Ranking(publish_ms=50))
+    store, clock = store_with("another", 1), Hand(START_MS)
+    start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, Measurements())
+    every_ms = {}
+    for offset, behind_ms in enumerate((1_000, 3_600_000)):
+        clock.ms = START_MS + behind_ms
+        tenure.put(click("u", offset))
+        wait_for(lambda: tenure.positions[EVENTS_0] == offset + 1)  # noqa: B023 - waited for here
+        every_ms[behind_ms] = tenure._publish_every_ms
+    assert every_ms == {1_000: 50, 3_600_000: 50}  # nothing waits
+    tenure.drop()
+    tenure.put(click("u", 7))
+    assert tenure._publish_every_ms == 500
+    tenure._behind_ms = 1_000
+    assert tenure._publish_every_ms == 50

@@ -95,7 +95,7 @@ def test_the_verdict_says_what_strangers_do_to_the_figures():
     rows = [(n, f"u{n}" if n % 2 else "a", "xy"[n % 2], EventType.CLICK) for n in range(40)]
     stream = stream_of(rows)
     told = report_of(stream, {"streamer": run_engine("streamer", stream, Config(), id)}, Config(), ran_on=RAN_ON, versions={})
-    assert "18 of the choices are a user's first, of whom nothing was known" in told["verdict"][1]
+    assert "18 of the choices are a user's first, of whom nothing was known" in told["verdict"][2]
 
 
 def test_a_method_that_beats_all_is_told_to(runs):
@@ -119,9 +119,18 @@ def test_impressions_alone_make_a_report_too():
     run = run_engine("streamer", stream, Config(), id)
     told = report_of(stream, {"streamer": run, "fixed": replace(run, name="fixed")}, Config(), ran_on=RAN_ON, versions={})
     assert told["verdict"] == [
-        "The stream is too short to judge anything: no target lies after the first tenth, which only teaches."
+        "There is nothing to judge: no choice lies after the first tenth of the stream, which only teaches."
     ]
-    assert "too short" in page(told)
+    assert "nothing to judge" in page(told)
+
+
+def test_the_verdict_warns_of_few_users_and_the_page_shows_no_weight_that_was_never_learned(report, runs):
+    stream, config, found = runs
+    assert "With 9 users the intervals, which resample users, are too narrow" in report["verdict"][1]
+    told = report_of(stream, {"streamer": found["streamer"]}, config, ran_on=RAN_ON, versions={})
+    assert "had nothing to say here" not in page(told)
+    told["methods"]["streamer"]["gates"]["repeat"] = [0.5] * len(told["methods"]["streamer"]["gates"]["repeat"])
+    assert "1 had nothing to say here" in page(told)
 
 
 class Nesting(HTMLParser):

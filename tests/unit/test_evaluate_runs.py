@@ -2,6 +2,8 @@
 
 import json
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from streamer.engine.engine import Engine
 from streamer.evaluate import figures, methods
 from streamer.evaluate.engines import leaves_out_seen_auto, run_engine
 from streamer.evaluate.method import Ranked
-from streamer.evaluate.methods import Task, run_all
+from streamer.evaluate.methods import MethodKilled, Task, _result, run_all
 from streamer.evaluate.prequential import run_method
 from streamer.evaluate.report import list_lines
 from streamer.evaluate.stream import Document, engine_batches
@@ -199,3 +201,10 @@ def test_an_unknown_method_is_refused_before_anything_runs():
 
 def test_the_methods_that_are_the_engine_come_first():
     assert methods.METHODS[0] == methods.OURS
+
+
+def test_a_process_that_was_killed_is_named_by_its_method_with_what_to_do():
+    future: Future = Future()
+    future.set_exception(BrokenProcessPool("gone"))
+    with pytest.raises(MethodKilled, match=r"ended at once, ials or one beside it.* --processes 1"):
+        _result("ials", future)

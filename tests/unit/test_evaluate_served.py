@@ -57,6 +57,18 @@ def test_a_sweep_with_more_users_than_it_may_render_takes_longer():
     assert seconds(shelf(stream, config, 10_000).at_G)[39] == 80  # 40 users at 1 a second: at 40 s and 80 s
 
 
+def test_impressions_are_no_visits_and_keep_no_list_alive():
+    rows = [(0, "a", "x", CLICK), (60, "a", "xy", EventType.IMPRESSION), (150, "a", "y", CLICK), (240, "a", "x", CLICK)]
+    found = shelf(stream_of(rows), Config(redis=Redis(ttl_s=100)), None)
+    assert next_visits(stream_of(rows)).tolist() == [2, -1, 3, -1]
+    assert found.read_G.tolist() == [False, False, True, False]
+    bare = [row for row in rows if row[3] == CLICK]
+    runs = [run_engine("streamer", stream_of(one), Config(), id, served_ms=(60_000, None)) for one in (bare, rows)]
+    for name in ("60", "off"):
+        of_bare, of_all = (run.served[name][run.rank_M == run.rank_M] for run in runs)
+        assert np.array_equal(of_bare, of_all)
+
+
 def test_readers_get_what_was_rendered_last_and_strangers_the_popular_list():
     stream = clicks((0, "a"), (1, "b"), (70, "b"), (200, "a"))
     serving = Serving(stream, Config(), (60_000, None))
@@ -69,6 +81,7 @@ def test_readers_get_what_was_rendered_last_and_strangers_the_popular_list():
     read = []
     for group in range(4):
         moment[0] = f"before {group}"
+        serving.come_to(group, render)
         read.append(serving.read(group, render))
         moment[0] = f"after {group}"
         serving.visited(group, render)

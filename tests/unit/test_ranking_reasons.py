@@ -55,9 +55,9 @@ def text_of(ids, row):
 
 
 def reasons_of(term_F):
-    """(name, value) of the terms as reasons, in the order of features: the trends are one, named by the strongest."""
+    """(name, value) of the terms as reasons, in the order of features: the trends are one, named by the strongest of its sign."""
     trend_H = term_F[TREND:NEURAL]
-    strongest = TERMS[TREND + int(np.abs(trend_H).argmax())]
+    strongest = TERMS[TREND + int((trend_H if trend_H.sum() >= 0 else -trend_H).argmax())]
     single = [(TERMS[f], float(term_F[f])) for f in range(len(TERMS)) if not TREND <= f < NEURAL]
     return [*single, (strongest, float(trend_H.sum()))]
 
@@ -107,3 +107,22 @@ def test_the_lists_that_are_tested_have_reasons_of_many_kinds():
             lists = ranked(engine, user, fixed=False, exclude_seen=False)
             told |= set(lists.term_UKR[0, : int(lists.count_U[0])].ravel().tolist())
     assert len(told - {NOBODY}) >= 8
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEEDS)
+def test_the_trends_are_named_by_one_that_speaks_as_their_sum_does(seed):
+    engine = engine_of(seed)
+    rng = np.random.default_rng(seed)
+    engine.state.gate.weight_FK[TREND:NEURAL, 0] = rng.normal(size=NEURAL - TREND) * 3.0  # of both signs
+    told = 0
+    for user in everybody(engine):
+        lists = ranked(engine, user, fixed=False, exclude_seen=False)
+        terms = terms_of(engine)
+        for k in range(int(lists.count_U[0])):
+            term_F = terms[text_of(engine.state.items.ids, int(lists.item_UK[0, k]))]
+            for term, value in zip(lists.term_UKR[0, k], lists.value_UKR[0, k], strict=True):
+                if TREND <= term < NEURAL:
+                    assert term_F[term] * value > 0.0
+                    told += 1
+    assert told

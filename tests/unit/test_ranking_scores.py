@@ -197,9 +197,10 @@ def test_reasons_are_the_largest_terms_and_all_terms_together_are_the_score(seed
         for k in range(int(lists.count_U[0])):
             term_F = scratch.weight_F * scratch.feature_FC[:, place_of[int(lists.item_UK[0, k])]]
             assert lists.score_UK[0, k] == pytest.approx(term_F.sum(), abs=1e-4)
-            trends, strongest = term_F[TREND:NEURAL].sum(), TREND + int(np.abs(term_F[TREND:NEURAL]).argmax())
+            trends = term_F[TREND:NEURAL].sum()
+            strongest = TREND + int((term_F[TREND:NEURAL] * (1.0 if trends >= 0 else -1.0)).argmax())
             term_F[TREND:NEURAL] = 0.0
-            term_F[strongest] = trends  # the trends are one reason, named by the strongest
+            term_F[strongest] = trends  # the trends are one reason, named by the one that gives most of it
             worth_saying = np.flatnonzero(np.abs(term_F) >= REASON_MIN)
             largest = worth_saying[np.argsort(-np.abs(term_F[worth_saying]), kind="stable")][:REASONS]
             assert lists.value_UKR[0, k, : len(largest)] == pytest.approx(term_F[largest], rel=1e-5, abs=1e-5)

@@ -25,17 +25,17 @@ class IalsConfig:
     alpha: float = 20.0
     """Confidence that one event adds."""
     iterations: int = 8
-    refit_events: int = 4_000
-    """Events between two fits on all events so far: 5 % of a stream of 80,000."""
+    refit_events: int = 200
+    """Events between two fits on all events so far."""
     refit_share: float = 0.05
-    """The same as a share of the events so far, where that is more: bounds the cost on long streams."""
+    """The same as a share of the events so far, where that is more: a long stream is fitted as often while it doubles as a short one."""
 
 
 class Ials:
     """iALS of Hu, Koren and Volinsky 2008 ("Collaborative filtering for implicit feedback datasets"), by the package ``implicit``.
 
-    An event of (u, v) adds alpha to the confidence in a preference of 1; score(v) = p q(v). All factors are refitted every
-    5 % of the stream; between two fits the user's own are solved for at each ranking, exactly, from all that he has done. Items that
+    An event of (u, v) adds alpha to the confidence in a preference of 1; score(v) = p q(v). All factors are refitted when 5 % came
+    since the last time; between two fits the user's own are solved for at each ranking, exactly, from all that he has done. Items that
     came after the last fit follow by popularity, and users without events get popularity.
     """
 
