@@ -27,6 +27,7 @@ from streamer.cli.backtest_input import read_stream
 from streamer.config.tree import Config, Ranking
 from streamer.engine.engine import Engine
 from streamer.engine.learn import leaves_out_seen
+from streamer.evaluate.engines import apply_documents
 from streamer.evaluate.metrics import hit, ndcg
 from streamer.evaluate.stream import Stream, engine_batches
 from streamer.ranking.candidates import HISTORY_TURNS, PAIR_SCALE, PRIOR, REPEAT_SCALE, SHARE, TREND_SCALE
@@ -189,7 +190,7 @@ def measure(stream: Stream, config: Config, groups: int = GROUPS) -> Loss:
             break
         time_ms = int(stream.time_N[event])
         engine.settle(time_ms)
-        applied = _apply_documents(engine, stream, applied, time_ms)
+        applied = apply_documents(engine, stream.documents, applied, time_ms)
         if group >= first and (group - first) % every == 0:
             places = range(int(stream.item_first_N1[event]), int(stream.item_first_N1[end]))
             targets = [stream.item_ids[stream.item_M[place]] for place in places]
@@ -202,16 +203,6 @@ def measure(stream: Stream, config: Config, groups: int = GROUPS) -> Loss:
     mean_candidates, mean_items = np.mean(sizes, axis=0).tolist()
     recall = float(np.isfinite(rank_T2[could_T, 0]).mean())
     return Loss(len(rank_T2), means[0], means[1], recall, (mean_candidates, mean_items))
-
-
-def _apply_documents(engine: Engine, stream: Stream, applied: int, time_ms: int) -> int:
-    while applied < len(stream.documents) and stream.documents[applied].time_ms <= time_ms:
-        _, document, text = stream.documents[applied]
-        engine.apply_item(document)
-        if text is not None:
-            engine.apply_vector(document.item_id, np.frombuffer(text, np.dtype("<f2")))
-        applied += 1
-    return applied
 
 
 def _ranks(engine: Engine, user_id: str, targets: list[str], time_ms: int) -> Iterator[tuple[float, float]]:

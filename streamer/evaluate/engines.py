@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from streamer.engine.learn import leaves_out_seen
 from streamer.evaluate.metrics import LIST
 from streamer.evaluate.prequential import BINS, Floats, Progress, Run, Withdrawn, new_run, note_listed, visits
 from streamer.evaluate.served import NOBODY, Serving
-from streamer.evaluate.stream import Stream, engine_batches
+from streamer.evaluate.stream import Document, Stream, engine_batches
 from streamer.ranking.lists import Lists
 from streamer.ranking.scratch import TERMS
 from streamer.tables.ids import bytes_and_hash, find_id
@@ -113,6 +114,17 @@ def leaves_out_seen_auto(stream: Stream, config: Config) -> NDArray[np.bool_]:
     return leaves_out_G
 
 
+def apply_documents(engine: Engine, documents: Sequence[Document], applied: int, time_ms: int) -> int:
+    """Applies the documents up to that time, of which so many are applied already; returns how many are then."""
+    while applied < len(documents) and documents[applied].time_ms <= time_ms:
+        _, document, text = documents[applied]
+        engine.apply_item(document)
+        if text is not None:
+            engine.apply_vector(document.item_id, np.frombuffer(text, np.dtype("<f2")))
+        applied += 1
+    return applied
+
+
 class _Asked:
     """An engine spoken to in the stream's numbers."""
 
@@ -136,12 +148,7 @@ class _Asked:
     def come_to(self, time_ms: int) -> None:
         """Learns all groups so far, and applies the documents up to that time."""
         self.engine.settle(time_ms)
-        while self._applied < len(self._documents) and self._documents[self._applied].time_ms <= time_ms:
-            _, document, text = self._documents[self._applied]
-            self.engine.apply_item(document)
-            if text is not None:
-                self.engine.apply_vector(document.item_id, np.frombuffer(text, np.dtype("<f2")))
-            self._applied += 1
+        self._applied = apply_documents(self.engine, self._documents, self._applied, time_ms)
 
     def fresh(self, user: int, time_ms: int) -> list[int]:
         """The list that a user who asks now gets, item numbers best first."""
