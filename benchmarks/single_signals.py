@@ -9,12 +9,13 @@ features count at their middle; a target that is no candidate is a miss for all.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.formats import AUTO
+from producers.formats import AUTO, RecordingError
 from streamer.cli.backtest_input import read_stream
 from streamer.config import from_environment
 from streamer.config.tree import Config
@@ -71,7 +72,11 @@ def main() -> int:
     parser.add_argument("--items", type=Path)
     given = parser.parse_args()
     config = from_environment(None)
-    read = read_stream(given.events, given.items, AUTO, config, reading=_silent, encoding=_silent)
+    try:
+        read = read_stream(given.events, given.items, AUTO, config, reading=_silent, encoding=_silent)
+    except RecordingError as error:
+        print(error, file=sys.stderr)
+        return 2 if error.unreadable else 1
     rank_TS = ranks(read.stream, config)
     names = (MIXTURE, *TERMS)
     gain_S = ndcg(rank_TS).mean(0)

@@ -92,6 +92,9 @@ def count_trend(trends: Trends, item: int, weight: float) -> None:
 @contextmanager
 def counted_ahead(trends: Trends, item_G: Array, weight_G: Array) -> Iterator[None]:
     """Within it those interactions count, as if they were learned already; after it the trends are bit for bit what they were."""
+    if not len(item_G):
+        yield
+        return
     rows = np.unique(item_G)
     whole = (trends.tick, trends.top_HT, trends.key_HT, trends.length_H)
     kept = [array.copy() for array in whole]
