@@ -9,10 +9,15 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
+from consumers.apart import Apart, OffsetRange
+from consumers.checkpoint import Checkpoint
+from consumers.fold import PieceFailed
+from consumers.lag import LagWatch
 from consumers.letters import DeadLetters
+from consumers.loops import Loops, Threads
 from consumers.measurements import Measurements
 from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
@@ -30,15 +35,12 @@ from streamer.ports import (
     OffsetGapError,
     OwnerStatus,
     Polled,
-    Positions,
     RecommendationStore,
     SnapshotStore,
     TopicPartition,
 )
 from streamer.snapshots import (
-    Manifest,
     Override,
-    format_metadata,
     offsets_of,
 )
 
@@ -48,9 +50,10 @@ POLL_MS = 100
 BUSY_POLL_MS = 20
 """While the fold has work for longer than this."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
-LAG_EVERY_S = 2.0
 LAST_STEP_S_MAX = 10.0
 """How long each step of the end waits for a log that is away."""
+WENT_BACK_MAX = 8
+"""Times that a failed fold goes back to the snapshot before another one is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,17 @@ class Owner:
     """Owns all partitions or stands by. ``run`` returns when told to stop, or in bounded mode when all is done."""
 
     def __init__(
-        self, ports: Ports, config: Config, measurements: Measurements, override: Override, *, bounded: bool = False
+        self,
+        ports: Ports,
+        config: Config,
+        measurements: Measurements,
+        override: Override,
+        *,
+        bounded: bool = False,
+        loops: Loops | None = None,
     ) -> None:
         self._ports = ports
+        self._loops = loops or Threads()
         self._config = config
         self._measurements = measurements
         self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
@@ -79,21 +90,18 @@ class Owner:
         self._ends: dict[TopicPartition, int] | None = None
         self._generation: int | None = None
         self._tenure: Tenure | None = None
-        self._snapshotter: Snapshotter | None = None
+        self._checkpoint: Checkpoint | None = None
         self._restoring: Future[Restored] | None = None
-        self._writing: Future[Manifest] | None = None
-        self._written: Positions = {}
         self._waiting: deque[Work] = deque()
         self._letters = DeadLetters(ports.dead_letters, ports.clock, measurements)
         """Their records are handed over; no snapshot is written before they are sent."""
         self._topic_ids: dict[str, str] = {}
         self._positions: dict[TopicPartition, int] = {}
-        self._snapshot_at_s = 0.0
-        self._snapshot_owed = False
-        """The last one failed: the next is due whether or not anything was applied since."""
-        self._lag_at_s = 0.0
-        self._measuring: Future[None] | None = None
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="owner")
+        self._apart: Apart | None = None
+        self._suspects: set[OffsetRange] = set()
+        self._went_back = 0
+        self._pool = self._loops.pool("owner", 2)
+        self._lag = LagWatch(ports.admin, ports.clock, measurements, self._pool)
 
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop`` is set; then applies what was polled, snapshots, commits and leaves the group.
@@ -113,7 +121,7 @@ class Owner:
                         raise
                     self._measurements.log_errors += 1
                     logger.warning("the log is away, tried again in %.1f s: %s", backoff_s, error)
-                    stop.wait(backoff_s)
+                    self._loops.pause(backoff_s, stop)
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
             self._finish()
         finally:
@@ -157,12 +165,14 @@ class Owner:
             return
         if self._tenure is None and self._generation is not None:
             self._restore_in_steps(self._generation)
+        elif self._tenure is not None and self._tenure.failure is not None:
+            self._go_back(self._tenure.failure)
         elif self._tenure is not None:
-            self._take_in(polled, self._tenure)
+            self._take_in(polled)
             self._hand_over(self._tenure)
             self._letters.send_if_due()
-            self._keep_snapshots(self._tenure)
-            self._watch_lag()
+            self._keep_checkpoints()
+            self._lag.look(self._positions)
 
     def _poll(self, *, paused: bool) -> Polled:
         started_s = self._ports.clock.monotonic_s()
@@ -208,7 +218,9 @@ class Owner:
         self._topic_ids = {name: info.topic_id for name, info in restored.topics.items()}
         self._positions = dict(birth.start.positions)
         ports.log.seek(self._positions)
-        self._snapshotter = Snapshotter(
+        self._apart = Apart(birth.left_out, self._suspects) if birth.left_out or self._suspects else None
+        self._tenure = Tenure(birth, self._config, ports.store, ports.clock, self._measurements, self._loops)
+        snapshotter = Snapshotter(
             ports.snapshots,
             ports.dead_letters,
             ports.clock,
@@ -216,27 +228,33 @@ class Owner:
             self._measurements,
             topic_ids=self._topic_ids,
             parent=birth.parent,
+            pool=self._loops.pool("snapshot", 1),
         )
-        self._tenure = Tenure(birth, self._config, ports.store, ports.clock, self._measurements)
-        self._snapshot_at_s = ports.clock.monotonic_s()
-        self._measurements.takeovers += 1
+        self._checkpoint = Checkpoint(
+            self._tenure,
+            snapshotter,
+            ports.log,
+            self._letters,
+            ports.clock,
+            self._measurements,
+            interval_ms=self._config.snapshots.interval_ms,
+        )
+        self._measurements.takeovers += not self._went_back
 
     def _drop(self) -> None:
         """Discards all state of the present generation."""
         self._waiting.clear()
         self._letters.clear()
-        self._snapshot_owed = False
         if self._restoring is not None:
             self._restoring.cancel()
             self._restoring = None
         if self._tenure is not None:
-            logger.warning("generation %s is over; what was not committed will be done again", self._generation)
+            logger.warning("a tenure of generation %s is over; what was not committed will be done again", self._generation)
             self._tenure.drop()
             self._tenure = None
-        if self._snapshotter is not None:
-            self._snapshotter.close()
-            self._snapshotter = None
-        self._writing = None
+        if self._checkpoint is not None:
+            self._checkpoint.close()
+            self._checkpoint = None
 
     def _done(self) -> bool:
         """In bounded mode: whether everything up to the ends taken at the start is applied."""
@@ -247,12 +265,14 @@ class Owner:
 
     def _finish(self) -> None:
         """1. Apply and publish what was polled. 2. Write a last snapshot. 3. Commit the offsets that name it. 4. Leave."""
-        tenure, snapshotter = self._tenure, self._snapshotter
-        if tenure is not None and snapshotter is not None:
+        tenure, checkpoint = self._tenure, self._checkpoint
+        if tenure is not None and checkpoint is not None:
             try:
                 self._apply_rest(tenure)
-                self._commit_last(tenure, snapshotter)
-            except FencedError as error:
+                manifest = checkpoint.last(self._stay)
+                self._tenure = None
+                logger.info("ended cleanly at snapshot %s", manifest.name)
+            except (FencedError, PieceFailed) as error:
                 logger.warning("the end comes without a last snapshot: %s", error)
                 self._drop()
                 if self._bounded:
@@ -266,25 +286,6 @@ class Owner:
             self._hand_over(tenure)
         tenure.end()
         self._stay(lambda: tenure.ended)
-
-    def _commit_last(self, tenure: Tenure, snapshotter: Snapshotter) -> None:
-        if self._writing is not None:
-            self._stay(self._writing.done)  # whatever became of it: the last one holds all that it holds
-        gathered = tenure.finish()
-        self._letters.begin_snapshot()
-        self._stay(self._letters.send)
-        writing = snapshotter.write(gathered)
-        self._stay(writing.done)
-        manifest = writing.result()
-        self._letters.require_none_returned()
-        self._stay(lambda: self._commits(gathered.positions, manifest))
-        snapshotter.committed(manifest)
-        self._tenure = None
-        logger.info("ended cleanly at snapshot %s", manifest.name)
-
-    def _commits(self, positions: Positions, manifest: Manifest) -> bool:
-        self._ports.log.commit(positions, format_metadata(manifest.name))
-        return True
 
     def _stay(self, until: Callable[[], bool]) -> None:
         """Keeps the ownership until something is so; a group that rebalances, and a log that is away for a while, are waited for.
@@ -302,7 +303,7 @@ class Owner:
             if not error.retriable or self._ports.clock.monotonic_s() > deadline_s:
                 raise
             logger.warning("the end waits for the log: %s", error)
-            threading.Event().wait(BACKOFF_S_MIN)
+            self._loops.pause(BACKOFF_S_MIN)
             return False
 
     def _still_owns(self) -> bool:
@@ -312,75 +313,33 @@ class Owner:
 
     # -- work ---------------------------------------------------------------------------------------------------------------
 
-    def _take_in(self, polled: Polled, tenure: Tenure) -> None:
-        if tenure.failure is not None:
-            raise tenure.failure
+    def _take_in(self, polled: Polled) -> None:
         if not polled.batches:
             return
         started_s = self._ports.clock.monotonic_s()
-        for work in decode(polled.batches, self._topic_ids):
+        for work in decode(polled.batches, self._topic_ids, self._apart):
             self._letters.add(work.dead)
             self._waiting.append(work)
         for batch in polled.batches:
             self._positions[TopicPartition(batch.topic, batch.partition)] = batch.next_offset
         self._measurements.stage_s["decode"] += self._ports.clock.monotonic_s() - started_s
 
+    def _go_back(self, failure: Exception) -> None:
+        """The state is half changed: back to the snapshot; the records of the piece at which it failed come again one at a time."""
+        if not isinstance(failure, PieceFailed) or self._went_back == WENT_BACK_MAX:
+            raise failure
+        self._went_back += 1
+        logger.error("%s; going back to the last snapshot to find the record", failure)
+        self._suspects.update(failure.ranges)
+        self._drop()
+
     def _hand_over(self, tenure: Tenure) -> None:
         while self._waiting and not tenure.full:
             tenure.put(self._waiting.popleft())
 
-    # -- snapshots ----------------------------------------------------------------------------------------------------------
-
-    def _keep_snapshots(self, tenure: Tenure) -> None:
-        """The steps of a snapshot as far as they have come; never waits."""
-        snapshotter = self._snapshotter
-        assert snapshotter is not None
-        now_s, returned = self._ports.clock.monotonic_s(), self._letters.returned
-        if self._writing is not None:
-            if self._writing.done():
-                self._commit(self._writing, tenure, snapshotter)
-                self._writing = None
-        elif not self._letters and (gathered := tenure.gathered()) is not None:
-            self._written = gathered.positions
-            self._letters.begin_snapshot(returned)
-            self._writing = snapshotter.write(gathered)
-        elif (now_s - self._snapshot_at_s) * 1_000 >= self._config.snapshots.interval_ms and (
-            tenure.applied_since_gather or self._snapshot_owed
-        ):
-            self._snapshot_at_s, self._snapshot_owed = now_s, False
-            tenure.ask_to_gather()
-
-    def _commit(self, writing: Future[Manifest], tenure: Tenure, snapshotter: Snapshotter) -> None:
-        try:
-            manifest = writing.result()
-            self._letters.require_none_returned()
-        except (OSError, LogError) as error:
-            self._snapshot_owed = True
-            self._measurements.snapshot_failures += 1
-            logger.error("the snapshot failed, the next one is due in %d ms: %s", self._config.snapshots.interval_ms, error)  # noqa: TRY400
-            return
-        try:
-            self._ports.log.commit(self._written, format_metadata(manifest.name))
-        except FencedError as error:
-            self._snapshot_owed = True
-            logger.warning("snapshot %s is an orphan: %s", manifest.name, error)
-            return
-        tenure.snapshot = manifest.name
-        snapshotter.committed(manifest)
-
-    def _watch_lag(self) -> None:
-        now_s = self._ports.clock.monotonic_s()
-        if now_s - self._lag_at_s >= LAG_EVERY_S and (self._measuring is None or self._measuring.done()):
-            self._lag_at_s = now_s
-            self._measuring = self._pool.submit(self._measure_lag, dict(self._positions))
-
-    def _measure_lag(self, positions: dict[TopicPartition, int]) -> None:
-        lag: dict[str, dict[str, int]] = {}
-        try:
-            for place, (_, end) in self._ports.admin.bounds().items():
-                if place in positions:
-                    lag.setdefault(place.topic, {})[str(place.partition)] = max(0, end - positions[place])
-        except LogError as error:
-            logger.debug("lag is not known now: %s", error)
-            return
-        self._measurements.lag = lag
+    def _keep_checkpoints(self) -> None:
+        assert self._checkpoint is not None
+        committed = self._checkpoint.keep()
+        if committed is not None:
+            self._went_back = 0
+            self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}

@@ -1,9 +1,8 @@
-"""The publisher: a thread that writes rendered lists to the store. Nothing ever waits for it; what it could not write is told back."""
+"""The publisher: a loop that writes rendered lists to the store. Nothing ever waits for it; what it could not write is told back."""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,12 +12,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
 from streamer.ports import Clock, RecommendationStore, StoreError
 
 logger = logging.getLogger(__name__)
 
 QUEUE_MAX = 2
+IDLE_S = 1.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 5.0
 STATUS_EVERY_S = 5.0
 
@@ -55,7 +56,7 @@ Shared = dict[str, bytes]
 
 
 class Publisher:
-    """Writes lists in the order given. ``outcomes`` is read by the thread that renders."""
+    """Writes lists in the order given. ``outcomes`` is read by the loop that renders."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Publisher:
         *,
         epoch: int,
         shared: Callable[[], Shared],
+        loops: Loops,
     ) -> None:
         self.outcomes: deque[Outcome] = deque()
         self.must_rebuild = threading.Event()
@@ -74,18 +76,18 @@ class Publisher:
         self._measurements = measurements
         self._epoch = epoch
         self._shared = shared
-        self._queue: queue.Queue[Rendered | None] = queue.Queue(QUEUE_MAX)
+        self._queue: deque[Rendered] = deque()
+        self._closing = threading.Event()
         self._handed = self._answered = 0
         self._backoff_s = 0.0
         self._retry_at_s = 0.0
         self._status_at_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
+        self._loop = loops.start("publisher", self._turn, idle_s=IDLE_S)
 
     @property
     def ready(self) -> bool:
         """Whether another rendering would be written soon."""
-        return not self._queue.full() and self._clock.monotonic_s() >= self._retry_at_s
+        return len(self._queue) < QUEUE_MAX and self._clock.monotonic_s() >= self._retry_at_s
 
     @property
     def busy(self) -> bool:
@@ -100,27 +102,26 @@ class Publisher:
     def put(self, rendered: Rendered) -> None:
         """Hands over lists; the caller has seen that there is room."""
         self._handed += 1
-        self._queue.put(rendered)
+        self._queue.append(rendered)
+        self._loop.wake()
 
     def close(self) -> None:
         """Writes what was handed over, then ends; later outcomes stay in ``outcomes``."""
-        self._queue.put(None)
-        self._thread.join()
+        self._closing.set()
+        self._loop.wake()
+        self._loop.join()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                rendered = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                self._keep_status()
-                continue
-            if rendered is None:
-                self._status_at_s = 0.0
-                self._keep_status()
-                return
-            self._write(rendered)
+    def _turn(self) -> Turn:
+        ending = self._closing.is_set()  # looked at first: nothing is handed over after it
+        if self._queue:
+            self._write(self._queue.popleft())
             self._answered += 1
             self._keep_status()
+            return Turn.WORKED
+        if ending:
+            self._status_at_s = 0.0
+        self._keep_status()
+        return Turn.ENDED if ending else Turn.IDLE
 
     def _write(self, rendered: Rendered) -> None:
         started_s = self._clock.monotonic_s()

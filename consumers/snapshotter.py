@@ -1,25 +1,21 @@
-"""The snapshotter: a thread that writes gathered tables as a snapshot. The polling thread then commits the offsets that name it.
-
-The steps, in order: 1. gather tables and next offsets between two pieces of work (the tenure); 2. dead letters are acknowledged;
-3. files, the manifest last (here); 4. the commit of all next offsets, whose metadata names the manifest (the owner);
-5. old snapshots are removed (here).
-"""
+"""The snapshotter: jobs that write gathered tables as snapshots, one at a time, and remove old ones (steps 3 and 5 of a checkpoint)."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from consumers.apart import OffsetRange
 from consumers.measurements import Measurements
 from streamer.config.tree import Config
 from streamer.ports import Clock, LogWriter, SnapshotStore, TopicPartition
-from streamer.snapshots import Manifest, chunk_names, offsets_of, retain, snapshot_name, versions, write_snapshot
+from streamer.snapshots import Manifest, chunk_names, offsets_of, positions_of, retain, snapshot_name, versions, write_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +34,7 @@ class Gathered:
     publisher: dict[str, NDArray[Any]]
     positions: dict[TopicPartition, int]
     order: tuple[Run, ...]
+    left_out: tuple[OffsetRange, ...]
     epoch: int
     counters: dict[str, object]
     structural: dict[str, object]
@@ -58,6 +55,7 @@ class Snapshotter:
         *,
         topic_ids: dict[str, str],
         parent: Manifest | None,
+        pool: Executor,
     ) -> None:
         self._store = store
         self._dead_letters = dead_letters
@@ -68,7 +66,7 @@ class Snapshotter:
         self._parent = parent
         self._order: tuple[Run, ...] = ()
         """Since the parent, as far as it was handed in to be written."""
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._pool = pool
         self._pool.submit(store.remove_leftovers)
 
     def write(self, gathered: Gathered) -> Future[Manifest]:
@@ -109,6 +107,7 @@ class Snapshotter:
             position=sum(gathered.positions.values()),
             counters=gathered.counters,
             order=order,
+            left_out=self._since_parent(gathered.left_out),
             chunk_bytes=self._config.snapshots.chunk_bytes,
         )
         known = chunk_names(self._parent) if self._parent else None
@@ -118,6 +117,11 @@ class Snapshotter:
         self._measurements.snapshot_write_s = self._clock.monotonic_s() - started_s
         self._measurements.stage_s["snapshot"] += self._measurements.snapshot_write_s
         return manifest
+
+    def _since_parent(self, left_out: tuple[OffsetRange, ...]) -> tuple[tuple[str, int, int, int], ...]:
+        """Those that the parent had not passed: who folds from there must know them."""
+        passed = positions_of(self._parent) if self._parent else {}
+        return tuple(sorted(one for one in left_out if one.stop > passed.get(one.place, 0)))
 
     def _retain(self, name: str) -> None:
         try:

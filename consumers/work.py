@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.apart import Apart, Fate
 from streamer.engine.columns import Columns, columns_of
 from streamer.engine.engine import Engine
 from streamer.engine.state import LOST, REJECTED
@@ -26,6 +28,7 @@ from streamer.events.model import (
     ItemDocument,
     ItemVectors,
     Reject,
+    RejectReason,
 )
 from streamer.ports import RecordBatch, TopicPartition
 
@@ -34,11 +37,15 @@ logger = logging.getLogger(__name__)
 Operation = ItemDocument | DeletedItem | ItemVectors | Forget
 OWNER_TOPICS = (EVENTS, ITEMS, VECTORS, FORGET)
 """What the owner folds."""
+LEFT_OUT = Reject(RejectReason.ENGINE_ERROR, "left out: the fold failed at it before, or an operator's reset said so")
 
 
 @dataclass(slots=True)
 class Work:
-    """Adjacent batches of one kind: ``columns`` of events, or ``operations``; the runs they came from; what was refused."""
+    """Adjacent batches of one kind: ``columns`` of events, or ``operations``; the runs they came from; what was refused.
+
+    A ``suspect`` is one record that is applied alone, as the dead letter that it becomes if the fold fails at it.
+    """
 
     columns: Columns | None = None
     operations: list[Operation] = field(default_factory=list)
@@ -47,6 +54,7 @@ class Work:
     dead: list[DeadLetter] = field(default_factory=list)
     lost: int = 0
     """Events that retention removed before these."""
+    suspect: DeadLetter | None = None
 
     @property
     def records(self) -> int:
@@ -56,11 +64,17 @@ class Work:
     def apply(self, engine: Engine) -> None:
         """Folds it."""
         engine.count(LOST, self.lost)
+        engine.count(REJECTED, sum(letter.topic == EVENTS for letter in self.dead))
         if self.columns is not None:
-            engine.count(REJECTED, len(self.dead))
             engine.apply(self.columns)
         for operation in self.operations:
             _apply(engine, operation)
+
+    def without_suspect(self, error: Exception) -> Work:
+        """The same with its suspect convicted: what the fold applies is that it is rejected."""
+        assert self.suspect is not None
+        reject = Reject(RejectReason.ENGINE_ERROR, f"the fold failed at it: {type(error).__name__}: {error}")
+        return Work(runs=self.runs, dead=[msgspec.structs.replace(self.suspect, reject=reject)])
 
 
 def _apply(engine: Engine, operation: Operation) -> None:
@@ -81,21 +95,39 @@ def _apply_vector(engine: Engine, item_id: str, text: bytes) -> None:
         logger.warning("item %r is recommended without its text: %s", item_id, error)
 
 
-def decode(batches: Sequence[RecordBatch], topic_ids: Mapping[str, str]) -> list[Work]:
-    """The work of polled batches: adjacent batches of events are one piece, each other batch is one."""
+def decode(batches: Sequence[RecordBatch], topic_ids: Mapping[str, str], apart: Apart | None = None) -> list[Work]:
+    """The work of polled batches: adjacent batches of events are one piece, each other batch is one, and so is each suspect."""
     works: list[Work] = []
     waiting: list[RecordBatch] = []
-    for batch in batches:
-        if batch.topic == EVENTS:
+    for batch, fate in _with_fates(batches, apart):
+        if batch.topic == EVENTS and fate is Fate.TOGETHER:
             waiting.append(batch)
             continue
         if waiting:
             works.append(_decode_event_batches(waiting, topic_ids))
             waiting = []
-        works.append(_decode_operations(batch, topic_ids))
+        works.append(_decode_other(batch, fate, topic_ids))
     if waiting:
         works.append(_decode_event_batches(waiting, topic_ids))
     return works
+
+
+def _with_fates(batches: Sequence[RecordBatch], apart: Apart | None) -> Iterable[tuple[RecordBatch, Fate]]:
+    for batch in batches:
+        if apart is None:
+            yield batch, Fate.TOGETHER
+        else:
+            yield from apart.cut(batch)
+
+
+def _decode_other(batch: RecordBatch, fate: Fate, topic_ids: Mapping[str, str]) -> Work:
+    if fate is Fate.LEFT_OUT:
+        dead = [_dead(batch, row, LEFT_OUT, topic_ids) for row in range(len(batch.offsets))]
+        return Work(runs=_runs([batch]), dead=dead)
+    work = _decode_event_batches([batch], topic_ids) if batch.topic == EVENTS else _decode_operations(batch, topic_ids)
+    if fate is Fate.ALONE:
+        work.suspect = _dead(batch, 0, LEFT_OUT, topic_ids)
+    return work
 
 
 def _runs(batches: Sequence[RecordBatch]) -> list[tuple[TopicPartition, int, int]]:

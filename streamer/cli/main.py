@@ -50,6 +50,7 @@ EXIT_STATUS = {
     "streamer.encoders.cache.CacheError": 1,
     "streamer.embedded.valkey.ValkeyError": 1,
     "consumers.health.HttpUnavailable": 1,
+    "streamer.engine.engine.CapacityError": 1,
     "builtins.OSError": 1,
 }
 """Errors whose message says all; by name, so that nobody imports their modules to catch them. All others show a traceback."""

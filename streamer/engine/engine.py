@@ -62,6 +62,10 @@ FALL_BACK_BELOW = 0.95
 """Of the fixed weights' recent NDCG@10."""
 
 
+class CapacityError(RuntimeError):
+    """A configured maximum is smaller than what must be held at once."""
+
+
 def rules_of(config: Config) -> Rules:
     """The configuration as the numbers that kernels read."""
     history_places, pair_places = places_for_a_group(config)
@@ -339,7 +343,7 @@ class Engine:
 def _require_room(gone_T: Array, key: str, rows_max: int) -> None:
     if not len(gone_T):
         msg = f"{key} is {rows_max}, and what an open group and block hold is more: raise it"
-        raise RuntimeError(msg)
+        raise CapacityError(msg)
 
 
 def _gradient(config: Config) -> Gradient | None:

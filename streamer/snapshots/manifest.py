@@ -72,7 +72,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``offsets[topic][partition]`` is the next offset to read; ``structural`` the configuration that shapes the state;
     ``order`` the runs (topic, partition, records) applied since ``parent``; ``position`` the sum of the next offsets of all
-    input partitions; ``chunk_bytes`` the size in bytes at which tables were cut. Times are epoch milliseconds UTC.
+    input partitions; ``chunk_bytes`` the size in bytes at which tables were cut; ``left_out`` the offsets (topic, partition, first,
+    stop) that were or will not be applied, but become dead letters. Times are epoch milliseconds UTC.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     order: tuple[tuple[str, int, int], ...]
     chunk_bytes: int
     format: int = FORMAT
+    left_out: tuple[tuple[str, int, int, int], ...] = ()
     tables: tuple[TableEntry, ...] = ()
 
 

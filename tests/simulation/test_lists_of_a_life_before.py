@@ -13,6 +13,7 @@ from faulty_ports import Clock
 from memory_store import MemoryStore
 from streams import START_MS, Record, works_of
 
+from consumers.loops import Threads
 from consumers.measurements import Measurements
 from consumers.reader import version_text
 from consumers.tenure import Birth, Tenure
@@ -34,7 +35,7 @@ def click(user, offset):
 
 def tenure_over(store):
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
-    return Tenure(Birth(1, Engine(Config()), start, EPOCH, None), Config(), store, Clock(START_MS), Measurements())
+    return Tenure(Birth(1, Engine(Config()), start, EPOCH, None), Config(), store, Clock(START_MS), Measurements(), Threads())
 
 
 def measurements_of(tenure):

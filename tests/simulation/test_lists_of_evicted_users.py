@@ -13,6 +13,7 @@ from memory_store import MemoryStore
 from streams import START_MS, Record, works_of
 from test_lists_of_a_life_before import wait_for
 
+from consumers.loops import Threads
 from consumers.measurements import Measurements
 from consumers.tenure import Birth, Tenure
 from streamer.config.tree import Config, Ranking, Windows
@@ -51,7 +52,7 @@ def clicks(users, first):
 def test_nothing_is_written_for_a_row_that_was_freed_or_given_to_another():
     store = HangingStore()
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
-    tenure = Tenure(Birth(1, Engine(CONFIG), start, 7, None), CONFIG, store, Clock(START_MS), Measurements())
+    tenure = Tenure(Birth(1, Engine(CONFIG), start, 7, None), CONFIG, store, Clock(START_MS), Measurements(), Threads())
     tenure.put(clicks(["u0", "u1"], 0))
     wait_for(store.asked.is_set)
     tenure.put(clicks([f"u{n}" for n in range(2, USERS_MAX + 1)], 2))

@@ -11,6 +11,7 @@ from memory_store import MemoryStore
 from streams import START_MS
 from test_lists_of_a_life_before import EPOCH, EVENTS_0, click, wait_for
 
+from consumers.loops import Threads
 from consumers.measurements import Measurements
 from consumers.tenure import Birth, Tenure
 from consumers.work import Work
@@ -27,7 +28,7 @@ def test_no_list_is_written_before_every_request_to_forget_that_stood_on_the_log
     store = MemoryStore()
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0, FORGET_0: 0})
     birth = Birth(1, Engine(Config()), start, EPOCH, None, {EVENTS_0: 2, FORGET_0: 1})
-    tenure = Tenure(birth, Config(), store, Clock(START_MS), Measurements())
+    tenure = Tenure(birth, Config(), store, Clock(START_MS), Measurements(), Threads())
     for offset, user in enumerate(["u", "v"]):
         tenure.put(click(user, offset))
     wait_for(lambda: tenure.positions[EVENTS_0] == 2 and b"popular" in store.payloads)

@@ -7,6 +7,7 @@ import pytest
 from streams import START_MS
 from test_lists_of_a_life_before import EPOCH, EVENTS_0, click, store_with, wait_for
 
+from consumers.loops import Threads
 from consumers.measurements import Measurements
 from consumers.tenure import Birth, Tenure
 from streamer.config.tree import Config, Ranking
@@ -32,10 +33,10 @@ def test_a_list_is_rendered_again_soon_after_it_is_due_however_short_that_is(ref
     config = Config(ranking=Ranking(refresh_ms_max=refresh_ms, publish_ms=0))
     store, clock = store_with("another", 1), Hand(START_MS)
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
-    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, Measurements())
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, Measurements(), Threads())
     tenure.put(click("u", 0))
     wait_for(lambda: b"rec:u" in store.payloads)
-    wait_for(lambda: tenure._engine.published.unpublished == 0)
+    wait_for(lambda: tenure._fold.engine.published.unpublished == 0)
     clock.ms += refresh_ms + late_ms
     wait_for(lambda: json.loads(store.payloads[b"rec:u"])["written_ms"] == clock.ms)
     tenure.end()
@@ -46,7 +47,7 @@ def test_a_list_is_not_rendered_again_where_nothing_has_changed_and_expires_with
     config = Config(ranking=Ranking(refresh_ms_max=1_000, publish_ms=0))
     store, clock, measured = store_with("another", 1), Hand(START_MS), Measurements()
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
-    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, measured)
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, measured, Threads())
     tenure.put(click("u", 0))
     wait_for(lambda: store.unseen_s == {b"u": 0})
     for _ in range(4):
@@ -66,16 +67,16 @@ def test_lists_are_rendered_less_often_only_while_work_waits_and_the_log_is_far_
     config = Config(ranking=Ranking(publish_ms=50))
     store, clock = store_with("another", 1), Hand(START_MS)
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
-    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, Measurements())
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, clock, Measurements(), Threads())
     every_ms = {}
     for offset, behind_ms in enumerate((1_000, 3_600_000)):
         clock.ms = START_MS + behind_ms
         tenure.put(click("u", offset))
         wait_for(lambda: tenure.positions[EVENTS_0] == offset + 1)  # noqa: B023 - waited for here
-        every_ms[behind_ms] = tenure._publish_every_ms
+        every_ms[behind_ms] = tenure._lists.publish_every_ms(tenure.backlog)
     assert every_ms == {1_000: 50, 3_600_000: 50}  # nothing waits
     tenure.drop()
     tenure.put(click("u", 7))
-    assert tenure._publish_every_ms == 500
-    tenure._behind_ms = 1_000
-    assert tenure._publish_every_ms == 50
+    assert tenure._lists.publish_every_ms(tenure.backlog) == 500
+    tenure._lists._behind_ms = 1_000
+    assert tenure._lists.publish_every_ms(tenure.backlog) == 50

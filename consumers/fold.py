@@ -1,0 +1,132 @@
+"""The engine and where it stands in the log: applies work in order, and finds out which record the engine fails at."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.apart import OffsetRange
+from consumers.work import Work
+from streamer.config.tree import Config
+from streamer.engine.engine import CapacityError, Engine
+from streamer.events.model import DeadLetter
+from streamer.ports import TopicPartition
+from streamer.tables.arrays import Array
+
+logger = logging.getLogger(__name__)
+
+CONVICTED_IN_A_ROW_MAX = 20
+"""Records that fail one after the other, each alone: where it is more, it is no record's fault."""
+
+
+class PieceFailed(Exception):  # noqa: N818 - says what is the case
+    """The engine raised at a piece of work, and its state is good no more; ``ranges`` are the offsets of the piece."""
+
+    def __init__(self, ranges: Sequence[OffsetRange], error: Exception) -> None:
+        places = ", ".join(f"{one.topic}[{one.partition}] {one.first} to {one.stop - 1}" for one in ranges)
+        super().__init__(f"the fold failed at records {places}: {type(error).__name__}: {error}")
+        self.ranges = tuple(ranges)
+
+
+@dataclass(slots=True)
+class _Aside:
+    """Tables as they were before the first of some suspects, and the work applied since."""
+
+    fold: dict[str, Array]
+    publisher: dict[str, Array]
+    since: list[Work] = field(default_factory=list)
+
+
+class Fold:
+    """One engine, fed in order by one loop."""
+
+    def __init__(
+        self, engine: Engine, config: Config, positions: dict[TopicPartition, int], left_out: Sequence[OffsetRange] = ()
+    ) -> None:
+        self.engine = engine
+        self.positions = positions
+        """Next offsets as applied."""
+        self.left_out = list(left_out)
+        """What is not applied, of what was read or is still to come."""
+        self.letters: deque[DeadLetter] = deque()
+        """Of records that were found to make the engine fail."""
+        self.records = 0
+        """Applied since the order was taken last."""
+        self._config = config
+        self._order: list[tuple[str, int, int]] = []
+        self._aside: _Aside | None = None
+        self._convicted_in_a_row = 0
+
+    def apply(self, work: Work) -> None:
+        """Folds a piece of work.
+
+        Raises:
+            PieceFailed: the engine raised at it; the state must be restored, and the records of the piece come again as suspects.
+            MemoryError, CapacityError: what no record is to blame for.
+        """
+        if work.suspect is None:
+            self._aside = None
+            self._apply_together(work)
+        else:
+            self._apply_alone(work)
+        for place, count, next_offset in work.runs:
+            self.positions[place] = next_offset
+            self._order.append((*place, count))
+        self.records += work.records
+
+    def take_order(self) -> list[tuple[str, int, int]]:
+        """The runs (topic, partition, records) applied since the last call."""
+        order, self._order, self.records = self._order, [], 0
+        return order
+
+    def user_ids_still(self, user_T: NDArray[np.int32], user_ids: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Whether rows still are those users': an evicted user's row is free, or another's."""
+        present = self.engine.user_ids(user_T)
+        return np.array([now == then for now, then in zip(present, user_ids, strict=True)], np.bool_)
+
+    def _apply_together(self, work: Work) -> None:
+        try:
+            work.apply(self.engine)
+        except (MemoryError, CapacityError):
+            raise
+        except Exception as error:
+            raise PieceFailed([self._range(*run) for run in work.runs if run[1]], error) from error
+
+    def _apply_alone(self, work: Work) -> None:
+        if self._aside is None:
+            self._aside = _Aside(_copies(self.engine.fold_tables()), _copies(self.engine.publisher_tables()))
+        try:
+            work.apply(self.engine)
+            self._convicted_in_a_row = 0
+        except (MemoryError, CapacityError):
+            raise
+        except Exception as error:
+            self._convicted_in_a_row += 1
+            if self._convicted_in_a_row > CONVICTED_IN_A_ROW_MAX:
+                raise
+            work = self._convict(work, self._aside, error)
+        self._aside.since.append(work)
+
+    def _convict(self, work: Work, aside: _Aside, error: Exception) -> Work:
+        """Brings the state back to what it was before this record, and rejects it."""
+        guilty, place = work.without_suspect(error), self._range(*work.runs[0])
+        logger.error("%s[%d] offset %d is left out, for the fold fails at it", *place[:3], exc_info=error)
+        self.engine = Engine(self._config, _copies(aside.fold), _copies(aside.publisher))
+        for one in (*aside.since, guilty):
+            one.apply(self.engine)
+        self.left_out.append(place)
+        self.letters.extend(guilty.dead)
+        return guilty
+
+    def _range(self, place: TopicPartition, count: int, next_offset: int) -> OffsetRange:
+        del count
+        return OffsetRange(*place, self.positions.get(place, 0), next_offset)
+
+
+def _copies(tables: dict[str, Array]) -> dict[str, Array]:
+    return {name: table.copy() for name, table in tables.items()}

@@ -1,0 +1,225 @@
+"""Users' lists: rendered from the fold's state when a user was touched or his list is stale, handed to the publisher, settled after.
+
+All of it runs in the fold's loop, between two pieces of work.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.fold import Fold
+from consumers.loops import Loops
+from consumers.measurements import Measurements
+from consumers.publisher import Publisher, Rendered, Shared
+from consumers.reader import encode_gone, version_text
+from streamer.config.tree import Config
+from streamer.engine.published import JUDGED_ENTRIES
+from streamer.events.model import FORGET
+from streamer.ports import Clock, RecommendationStore, TopicPartition
+from streamer.ranking.lists import NOBODY
+
+logger = logging.getLogger(__name__)
+
+IDLE_POLL_S = 0.01
+RANKED_AT_ONCE_MAX = 128
+"""Lists in a portion: some 10 ms of the fold's time."""
+BEHIND_MS, CATCHING_UP_PUBLISH_MS = 5_000, 500
+"""Where the log is further ahead and work waits: time between two portions of lists."""
+SWEEP_EVERY_S_MAX = 1.0
+SWEEPS_A_REFRESH = 4
+"""A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
+SHARED_EVERY_S = 1.0
+GONE_MAX = 10_000
+LAST_LISTS_S_MAX = 10.0
+"""How long the end waits for the store to take lists."""
+
+
+class Lists:
+    """Keeps the store's lists up with the fold."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        config: Config,
+        store: RecommendationStore,
+        clock: Clock,
+        measurements: Measurements,
+        loops: Loops,
+        *,
+        epoch: int,
+        generation: int,
+        ends: Mapping[TopicPartition, int],
+    ) -> None:
+        self.epoch = epoch
+        self.snapshot: str | None = None
+        """Named in the store's status."""
+        self._generation = generation
+        self._fold = fold
+        self._config = config
+        self._clock = clock
+        self._measurements = measurements
+        self._forget_ends = {place: end for place, end in ends.items() if place.topic == FORGET}
+        self._shared: Shared = {}
+        self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
+        self._changed_ms, self._behind_ms = clock.now_ms(), 0
+        self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
+        self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
+        self._last_rounds, self._last_deadline_s = 0, 0.0
+        self._publisher = Publisher(store, clock, measurements, epoch=epoch, shared=lambda: self._shared, loops=loops)
+
+    def changed(self, append_ms: int | None) -> None:
+        """A piece of work was applied; ``append_ms`` is the log's time of its last event, if it had one."""
+        self._changed_ms = self._clock.now_ms()
+        if append_ms is not None:
+            self._behind_ms = self._changed_ms - append_ms
+
+    def between(self, *, backlog: int) -> bool:
+        """Between two pieces of work: what is due of settling, publishing and sweeping. Whether what all readers share was due."""
+        self._settle()
+        now_s = self._clock.monotonic_s()
+        if (now_s - self._ranked_at_s) * 1_000 >= self.publish_every_ms(backlog):
+            self._ranked_at_s = now_s
+            self._publish(backlog)
+        if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
+            self._swept_at_s = now_s
+            self._sweep()
+        if now_s - self._shared_at_s < SHARED_EVERY_S:
+            return False
+        self._shared_at_s = now_s
+        self._try_refused_again()
+        self._shared = self._render_shared()
+        return True
+
+    def publish_every_ms(self, backlog: int) -> int:
+        """Time between two portions of lists: longer while the log is far ahead, when none can be fresh and each would be of many to come."""
+        catching_up = backlog > 0 and self._behind_ms > BEHIND_MS
+        return max(self._config.ranking.publish_ms, CATCHING_UP_PUBLISH_MS if catching_up else 0)
+
+    def publish_last(self) -> bool:
+        """One step of the end: every touched user's list, then those refused once more, as far as the store takes them. Whether that is done."""
+        if not self._may_publish():
+            return True
+        now_s = self._clock.monotonic_s()
+        if not self._last_rounds:
+            self._last_rounds, self._last_deadline_s = 1, now_s + LAST_LISTS_S_MAX
+        published, publisher = self._fold.engine.published, self._publisher
+        if (published.waiting or publisher.busy) and now_s < self._last_deadline_s:
+            if published.waiting and publisher.ready:
+                publisher.put(self._render(published.take(RANKED_AT_ONCE_MAX)))
+                return False
+            if not publisher.away:
+                return False
+        self._settle()
+        if self._last_rounds == 1:
+            self._last_rounds = 2
+            self._try_refused_again()
+            return False
+        self._shared = self._render_shared()
+        return True
+
+    def close(self) -> None:
+        """Ends the publisher after what was handed over, and takes in what became of it."""
+        self._publisher.close()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Takes in what became of lists."""
+        published = self._fold.engine.published
+        while self._publisher.outcomes:
+            outcome = self._publisher.outcomes.popleft()
+            rendered, written_ms = outcome.rendered, outcome.written_ms
+            there_T = self._fold.user_ids_still(rendered.user_T, rendered.user_ids)
+            if written_ms is None:
+                published.touch(rendered.user_T[there_T])
+                continue
+            accepted_T, refused_T = there_T & outcome.accepted_T, np.flatnonzero(~outcome.accepted_T)
+            published.confirm(rendered.user_T[accepted_T], rendered.item_TL[accepted_T], written_ms)
+            self._refused.append((rendered.user_T[refused_T], [rendered.user_ids[n] for n in refused_T]))
+        if self._publisher.must_rebuild.is_set():
+            self._publisher.must_rebuild.clear()
+            seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
+            recent_T = np.flatnonzero(published.append_ms_U > max(0, seen_after_ms)).astype(np.int32)
+            logger.info("the store is empty or of another epoch: %d lists are rendered again", len(recent_T))
+            published.touch(recent_T)
+
+    def _try_refused_again(self) -> None:
+        """Wants the lists again that the store refused.
+
+        A life before may have written them from records that this one applies in another order, at positions that it has still to
+        reach: once it is there its lists are newer, whereas theirs may lack what happened meanwhile.
+        """
+        while self._refused:
+            user_T, user_ids = self._refused.pop()
+            self._fold.engine.published.touch(user_T[self._fold.user_ids_still(user_T, user_ids)])
+
+    def _publish(self, backlog: int) -> None:
+        """Renders touched users' lists while there are any and the publisher takes them; one portion while work waits."""
+        while self._fold.engine.published.waiting and self._publisher.ready and self._may_publish():
+            self._publisher.put(self._render(self._fold.engine.published.take(RANKED_AT_ONCE_MAX)))
+            if backlog:
+                return
+
+    def _may_publish(self) -> bool:
+        """Whether every request to forget a user that stood on the log at the start is applied: till then none has a list written."""
+        if self._forget_ends and all(self._fold.positions.get(place, 0) >= end for place, end in self._forget_ends.items()):
+            self._forget_ends = {}
+        return not self._forget_ends
+
+    def _render(self, user_T: np.ndarray) -> Rendered:
+        started_s = self._clock.monotonic_s()
+        engine = self._fold.engine
+        published = engine.published
+        lists = engine.rank(user_T, entries=self._config.ranking.list_items)
+        payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
+        used_TK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
+        item_TK = np.where(used_TK, lists.item_UK, np.int32(NOBODY))
+        item_TL = np.full((len(user_T), JUDGED_ENTRIES), NOBODY, np.int32)
+        shared = min(JUDGED_ENTRIES, item_TK.shape[1])
+        item_TL[:, :shared] = item_TK[:, :shared]
+        append_ms_T = published.append_ms_U[user_T]
+        fresh_T = append_ms_T > published.written_ms_U[user_T]
+        unseen_s_T = np.where(fresh_T | (append_ms_T == 0), 0, np.maximum(self._clock.now_ms() - append_ms_T, 0) // 1_000)
+        self._measurements.stage_s["rank"] += self._clock.monotonic_s() - started_s
+        return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist())
+
+    def _sweep(self) -> None:
+        """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most.
+
+        A list written well after the last change, whatever it was, would come out as it is.
+        """
+        now_ms, ranking = self._clock.now_ms(), self._config.ranking
+        stale_T = self._fold.engine.published.stale(
+            min(now_ms, self._changed_ms + 2 * ranking.refresh_ms_max) - ranking.refresh_ms_max,
+            now_ms - 1_000 * self._config.redis.ttl_s,
+            math.ceil(ranking.sweep_users_per_s * self._sweep_every_s),
+        )
+        self._fold.engine.published.touch(stale_T)
+        self._measurements.swept += len(stale_T)
+
+    def _version(self) -> str:
+        return version_text(self.epoch, sum(self._fold.positions.values()))
+
+    def _render_shared(self) -> Shared:
+        engine, version = self._fold.engine, self._version()
+        nobody = engine.rank(np.array([NOBODY], np.int32), entries=self._config.ranking.list_items)
+        status = {
+            "version": version,
+            "owner": self._config.namespace,
+            "epoch": self.epoch,
+            "generation": self._generation,
+            "head_step": engine.head_step,
+            "snapshot": self.snapshot,
+            "event_ms": engine.event_ms,
+            "written_ms": self._clock.now_ms(),
+        }
+        return {
+            "popular": engine.render(nobody, version=version, written_ms=self._clock.now_ms())[0],
+            "gone": encode_gone(version, engine.withdrawn(GONE_MAX)),
+            "status": msgspec.json.encode(status),
+        }
