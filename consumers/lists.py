@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Mapping
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +17,9 @@ from consumers.loops import Loops
 from consumers.measurements import Measurements
 from consumers.publisher import Publisher, Rendered, Shared
 from consumers.reader import encode_gone, version_text
+from consumers.store_watch import ALL, Status
 from streamer.config.tree import Config
-from streamer.engine.published import JUDGED_ENTRIES
+from streamer.engine.published import CLEAN, JUDGED_ENTRIES
 from streamer.events.model import FORGET
 from streamer.ports import Clock, RecommendationStore, TopicPartition
 from streamer.ranking.lists import NOBODY
@@ -65,7 +65,9 @@ class Lists:
         self._clock = clock
         self._measurements = measurements
         self._forget_ends = {place: end for place, end in ends.items() if place.topic == FORGET}
-        self._shared: Shared = {}
+        self._shared: Shared | None = None
+        self._lost: list[tuple[int, NDArray[np.int32]]] = []
+        """When the store was found to have lost lists (ms), and their rows, until they are written again."""
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
@@ -93,6 +95,7 @@ class Lists:
             return False
         self._shared_at_s = now_s
         self._try_refused_again()
+        self._look_whether_mended()
         self._shared = self._render_shared()
         return True
 
@@ -108,19 +111,25 @@ class Lists:
         now_s = self._clock.monotonic_s()
         if not self._last_rounds:
             self._last_rounds, self._last_deadline_s = 1, now_s + LAST_LISTS_S_MAX
-        published, publisher = self._fold.engine.published, self._publisher
-        if (published.waiting or publisher.busy) and now_s < self._last_deadline_s:
-            if published.waiting and publisher.ready:
-                publisher.put(self._render(published.take(RANKED_AT_ONCE_MAX)))
+        if now_s < self._last_deadline_s:
+            self._settle()
+            if self._put_waiting() or ((self._publisher.busy or not self._publisher.watch.looked) and not self._publisher.away):
                 return False
-            if not publisher.away:
+            if self._last_rounds == 1:
+                self._last_rounds = 2
+                self._try_refused_again()
                 return False
-        self._settle()
-        if self._last_rounds == 1:
-            self._last_rounds = 2
-            self._try_refused_again()
-            return False
+        self._look_whether_mended()
         self._shared = self._render_shared()
+        return True
+
+    def _put_waiting(self) -> bool:
+        """Hands over a portion of touched users' lists. Whether there are any left to be handed over, or some were."""
+        published, publisher = self._fold.engine.published, self._publisher
+        if not published.waiting or (publisher.away and not publisher.ready):
+            return False
+        if publisher.ready:
+            publisher.put(self._render(published.take(RANKED_AT_ONCE_MAX)))
         return True
 
     def close(self) -> None:
@@ -141,12 +150,30 @@ class Lists:
             accepted_T, refused_T = there_T & outcome.accepted_T, np.flatnonzero(~outcome.accepted_T)
             published.confirm(rendered.user_T[accepted_T], rendered.item_TL[accepted_T], written_ms)
             self._refused.append((rendered.user_T[refused_T], [rendered.user_ids[n] for n in refused_T]))
-        if self._publisher.must_rebuild.is_set():
-            self._publisher.must_rebuild.clear()
-            seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
-            recent_T = np.flatnonzero(published.append_ms_U > max(0, seen_after_ms)).astype(np.int32)
-            logger.info("the store is empty or of another epoch: %d lists are rendered again", len(recent_T))
-            published.touch(recent_T)
+        while self._publisher.watch.lost:
+            self._render_lost(self._publisher.watch.lost.popleft())
+
+    def _render_lost(self, since_ms: int) -> None:
+        """Wants all lists again that were confirmed after ``since_ms``, of users seen within the TTL, and the empty ones of those forgotten."""
+        published = self._fold.engine.published
+        seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
+        recent_U = published.append_ms_U > max(0, seen_after_ms)
+        emptied_U = (published.append_ms_U == 0) & (published.written_ms_U > 0)
+        lost_U = (recent_U | emptied_U) & ((published.written_ms_U > since_ms) | (since_ms == ALL))
+        lost_T = np.flatnonzero(lost_U).astype(np.int32)
+        logger.log(logging.INFO if len(lost_T) else logging.DEBUG, "%d lists are rendered again", len(lost_T))
+        published.touch(lost_T)
+        self._lost.append((self._clock.now_ms(), lost_T))
+
+    def _look_whether_mended(self) -> None:
+        mark_U, written_ms_U = self._fold.engine.published.mark_U, self._fold.engine.published.written_ms_U
+        self._lost = [
+            (noted_ms, lost_T)
+            for noted_ms, lost_T in self._lost
+            if np.any((mark_U[lost_T] != CLEAN) & (written_ms_U[lost_T] < noted_ms))
+        ]
+        if not self._lost:
+            self._publisher.watch.mended()
 
     def _try_refused_again(self) -> None:
         """Wants the lists again that the store refused.
@@ -208,18 +235,18 @@ class Lists:
     def _render_shared(self) -> Shared:
         engine, version = self._fold.engine, self._version()
         nobody = engine.rank(np.array([NOBODY], np.int32), entries=self._config.ranking.list_items)
-        status = {
-            "version": version,
-            "owner": self._config.namespace,
-            "epoch": self.epoch,
-            "generation": self._generation,
-            "head_step": engine.head_step,
-            "snapshot": self.snapshot,
-            "event_ms": engine.event_ms,
-            "written_ms": self._clock.now_ms(),
-        }
-        return {
-            "popular": engine.render(nobody, version=version, written_ms=self._clock.now_ms())[0],
-            "gone": encode_gone(version, engine.withdrawn(GONE_MAX)),
-            "status": msgspec.json.encode(status),
-        }
+        now_ms = self._clock.now_ms()
+        return Shared(
+            popular=engine.render(nobody, version=version, written_ms=now_ms)[0],
+            gone=encode_gone(version, engine.withdrawn(GONE_MAX)),
+            status=Status(
+                version=version,
+                owner=self._config.namespace,
+                epoch=self.epoch,
+                generation=self._generation,
+                head_step=engine.head_step,
+                snapshot=self.snapshot,
+                event_ms=engine.event_ms,
+                written_ms=now_ms,
+            ),
+        )

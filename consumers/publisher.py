@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
+from consumers.store_watch import Status, StoreWatch
 from streamer.ports import Clock, RecommendationStore, StoreError
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,13 @@ class Outcome:
     written_ms: int | None
 
 
-Shared = dict[str, bytes]
-"""Payloads of ``popular``, ``gone`` and ``status``."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all readers share: the payloads of ``popular`` and ``gone``, and the status."""
+
+    popular: bytes
+    gone: bytes
+    status: Status
 
 
 class Publisher:
@@ -65,16 +70,14 @@ class Publisher:
         measurements: Measurements,
         *,
         epoch: int,
-        shared: Callable[[], Shared],
+        shared: Callable[[], Shared | None],
         loops: Loops,
     ) -> None:
         self.outcomes: deque[Outcome] = deque()
-        self.must_rebuild = threading.Event()
-        """Set when the store was found empty or of another epoch: all lists are to be rendered again."""
+        self.watch = StoreWatch(store, epoch)
         self._store = store
         self._clock = clock
         self._measurements = measurements
-        self._epoch = epoch
         self._shared = shared
         self._queue: deque[Rendered] = deque()
         self._closing = threading.Event()
@@ -141,6 +144,16 @@ class Publisher:
         waited_ms_T = now_ms - rendered.append_ms_T[rendered.fresh_T & accepted_T]
         measured.freshness.observe(np.maximum(waited_ms_T, 0) / 1_000.0)
         self.outcomes.append(Outcome(rendered, accepted_T, now_ms))
+        self._vouch(now_ms)
+
+    def _vouch(self, now_ms: int) -> None:
+        """Puts the time of the lists just written in the store's status."""
+        self.watch.wrote_lists(now_ms)
+        shared = self._shared()
+        try:
+            self.watch.vouch(shared.status if shared else None, now_ms)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         self._measurements.store_errors += 1
@@ -158,22 +171,10 @@ class Publisher:
             return
         self._status_at_s = now_s + STATUS_EVERY_S
         try:
-            if self._epoch_in_store() != self._epoch:
-                self.must_rebuild.set()
-            for name, payload in self._shared().items():
-                self._store.write_shared(name, payload)
+            shared = self._shared()
+            self.watch.vouch(shared.status if shared else None, self._clock.now_ms())
+            if shared is not None:
+                self._store.write_shared("popular", shared.popular)
+                self._store.write_shared("gone", shared.gone)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
-
-    def _epoch_in_store(self) -> int | None:
-        payload = self._store.read_shared("status")
-        if payload is None:
-            return None
-        try:
-            return msgspec.json.decode(payload, type=_StatusEpoch).epoch
-        except msgspec.DecodeError:
-            return None
-
-
-class _StatusEpoch(msgspec.Struct):
-    epoch: int | None = None

@@ -110,7 +110,7 @@ class Snapshotter:
             left_out=self._since_parent(gathered.left_out),
             chunk_bytes=self._config.snapshots.chunk_bytes,
         )
-        known = chunk_names(self._parent) if self._parent else None
+        known = chunk_names(self._parent) if self._parent else frozenset()
         manifest = write_snapshot(self._store, draft, gathered.fold, gathered.publisher, known=known)
         tables = (*gathered.fold.values(), *gathered.publisher.values())
         self._measurements.snapshot_bytes = sum(table.nbytes for table in tables)

@@ -1,4 +1,4 @@
-"""Ports of one life of an owner, over a log, a store and snapshots that outlive it: they fail, or the process dies, where a plan says."""
+"""Ports of one life of an owner, over a log, a store and snapshots that outlive it: they fail, stall, or the process dies, where a plan says."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
 from memory_store import MemoryStore
+from steps import HandClock, Steps
 
 from consumers.owner import Ports
 from consumers.reader import version_of
 from consumers.work import OWNER_TOPICS
 from streamer.ports import LogError, StoreError
 
-CRASH_AT = {"poll": 40, "commit": 3, "flush": 3, "put": 200, "get": 120, "write_lists": 6, "seek": 1, "committed": 1}
-"""Operations at which a process may die, and up to which call."""
+CALLS = {"poll": 30, "commit": 3, "flush": 3, "put": 200, "get": 120, "write_lists": 6, "seek": 1, "committed": 1, "bounds": 2}
+"""Operations at which something may go wrong, and up to which call."""
+AWAY = LogError("the log is away", retriable=True)
 PASSING = {
-    "poll": LogError("the log is away", retriable=True),
-    "commit": LogError("the log is away", retriable=True),
-    "committed": LogError("the log is away", retriable=True),
-    "bounds": LogError("the log is away", retriable=True),
-    "flush": LogError("the log is away", retriable=True),
+    "poll": AWAY,
+    "commit": AWAY,
+    "committed": AWAY,
+    "bounds": AWAY,
+    "flush": AWAY,
     "put": OSError(28, "No space left on device"),
 }
 SPEED = 10.0
 """Seconds of the simulated clock a real one."""
 POLLED_MAX = 25
+POLL_S_MAX = 0.05
 GROUP = "g"
 
 
@@ -44,23 +47,50 @@ class Plan:
 
     crash: tuple[str, int] | None = None
     crash_after: bool = False
-    fault: tuple[str, int] | None = None
+    stall: tuple[str, int] | None = None
+    """Here it sleeps until another has owned the log; then it goes on as if nothing had been."""
+    outage: tuple[str, range] | None = None
     fault_after: bool = False
     expelled_at_poll: int = 0
+    stopped_at_poll: int = 0
+    wiped_at_poll: int = 0
+    copied_at_poll: int = 0
+    older_at_poll: int = 0
+    """The store then is what it was when it was copied."""
     store_away: range = range(0)
     """Calls of the store that fail."""
+    put_s: float = 0.0
+    """How long a file takes."""
+
+    @property
+    def faults(self) -> int:
+        kinds = (self.crash, self.stall, self.outage, self.expelled_at_poll, self.wiped_at_poll, self.older_at_poll)
+        return sum(map(bool, kinds)) + bool(self.store_away) + bool(self.put_s)
 
 
 def random_plan(rng: random.Random) -> Plan:
-    crash_at, fault_at = rng.choice(list(CRASH_AT)), rng.choice(list(PASSING))
-    away_from = rng.randint(1, 5)
+    def place(operations: list[str]) -> tuple[str, int]:
+        operation = rng.choice(operations)
+        return operation, rng.randint(1, CALLS[operation])
+
+    def at_poll(share: float) -> int:
+        return rng.randint(2, 30) if rng.random() < share else 0
+
+    operation, first = place(list(PASSING))
+    away_from, copied = rng.randint(1, 5), at_poll(0.3)
     return Plan(
-        crash=(crash_at, rng.randint(1, CRASH_AT[crash_at])) if rng.random() < 0.75 else None,
+        crash=place(list(CALLS)) if rng.random() < 0.75 else None,
         crash_after=rng.random() < 0.5,
-        fault=(fault_at, rng.randint(1, CRASH_AT.get(fault_at, 2))) if rng.random() < 0.3 else None,
+        stall=place(list(CALLS)) if rng.random() < 0.3 else None,
+        outage=(operation, range(first, first + rng.randint(1, 4))) if rng.random() < 0.3 else None,
         fault_after=rng.random() < 0.5,
-        expelled_at_poll=rng.randint(2, 30) if rng.random() < 0.2 else 0,
+        expelled_at_poll=at_poll(0.2),
+        stopped_at_poll=at_poll(0.1),
+        wiped_at_poll=at_poll(0.1),
+        copied_at_poll=copied,
+        older_at_poll=copied and copied + rng.randint(1, 10),
         store_away=range(away_from, away_from + rng.randint(1, 8)) if rng.random() < 0.3 else range(0),
+        put_s=rng.choice([0.0, 0.0, 0.0, 0.001, 0.1]),
     )
 
 
@@ -86,18 +116,19 @@ class SmallCuts(random.Random):
 
 @dataclass
 class MemorySnapshots:
-    """A SnapshotStore in a dict."""
+    """A SnapshotStore in a dict; ``archive`` keeps all that was ever written, whatever becomes of it."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
+    archive: dict[str, bytes] = field(default_factory=dict)
 
     def put(self, name: str, data: bytes) -> None:
-        self.blobs[name] = bytes(data)
+        self.blobs[name] = self.archive[name] = bytes(data)
 
     def get(self, name: str) -> bytes:
         return self.blobs[name]
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(name for name in list(self.blobs) if name.startswith(prefix))
+        return sorted(name for name in self.blobs if name.startswith(prefix))
 
     def delete(self, name: str) -> None:
         self.blobs.pop(name, None)
@@ -105,13 +136,28 @@ class MemorySnapshots:
     def remove_leftovers(self) -> int:
         return 0
 
+    def damage(self, rng: random.Random) -> None:
+        """A file is lost, cut, or has a flipped bit."""
+        name = rng.choice(sorted(self.blobs))
+        data = bytearray(self.blobs[name])
+        match rng.choice(["lost", "cut", "flipped"]):
+            case "lost":
+                del self.blobs[name]
+                return
+            case "cut":
+                del data[rng.randrange(len(data) + 1) :]
+            case "flipped" if data:
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        self.blobs[name] = bytes(data)
+
 
 class WatchedStore(MemoryStore):
-    """Notes each key whose version went back."""
+    """Notes each key whose version went back, other than by losing what it held."""
 
     def __init__(self) -> None:
         super().__init__()
         self.went_back: list[bytes] = []
+        self._copy: dict[bytes, bytes] = {}
 
     def _write(self, key: bytes, payload: bytes) -> bool:
         old = self.payloads.get(key)
@@ -120,18 +166,36 @@ class WatchedStore(MemoryStore):
             self.went_back.append(key)
         return accepted
 
+    def copy(self) -> None:
+        self._copy = dict(self.payloads)
+
+    def be_the_copy(self) -> None:
+        self.payloads = dict(self._copy)
+
 
 class Life:
     """One process: counts its calls and does what the plan says at each."""
 
     def __init__(
-        self, plan: Plan, broker: MemoryBroker, store: MemoryStore, snapshots: MemorySnapshots, clock: Clock, seed: int
+        self,
+        plan: Plan,
+        broker: MemoryBroker,
+        store: WatchedStore,
+        snapshots: MemorySnapshots,
+        clock: HandClock,
+        seed: int,
+        while_stalled: Callable[[], None],
     ) -> None:
         self.plan = plan
         self.dead = False
+        self.stop = threading.Event()
+        self._rng = random.Random(seed)
+        self.steps = Steps(self._rng, clock)
         self._calls: Counter[str] = Counter()
-        self._lock = threading.Lock()
         self._broker = broker
+        self._store = store
+        self._clock = clock
+        self._while_stalled = while_stalled
         self.member = MemoryLog(broker, group=GROUP, topics=OWNER_TOPICS, exclusive=True, cuts=SmallCuts(seed))
         self.ports = Ports(
             log=_Port(self, self.member),
@@ -143,25 +207,48 @@ class Life:
         )
 
     def call(self, operation: str, effect: Callable[[], Any]) -> Any:
-        with self._lock:
-            self._calls[operation] += 1
-            place = (operation, self._calls[operation])
+        self._calls[operation] += 1
+        place = (operation, self._calls[operation])
         if self.dead:
             raise Crash
-        if place == ("poll", self.plan.expelled_at_poll):
+        self._happens(place)
+        if place == self.plan.stall:
             self._broker.expel(self.member)
-        if operation == "write_lists" and place[1] in self.plan.store_away:
-            raise StoreError("the store is away")
+            self._while_stalled()
+        fails = self.plan.outage is not None and operation == self.plan.outage[0] and place[1] in self.plan.outage[1]
         if place == self.plan.crash and not self.plan.crash_after:
             self._die()
-        if place == self.plan.fault and not self.plan.fault_after:
+        if fails and not self.plan.fault_after:
             raise PASSING[operation]
         result = effect()
         if place == self.plan.crash:
             self._die()
-        if place == self.plan.fault and operation != "poll":  # what was polled and lost would be a bug of the log
+        if fails and operation != "poll":  # what was polled and lost would be a bug of the log
             raise PASSING[operation]
         return result
+
+    def _happens(self, place: tuple[str, int]) -> None:
+        """What comes from outside at this call."""
+        operation, number = place
+        plan = self.plan
+        if operation == "write_lists" and number in plan.store_away:
+            raise StoreError("the store is away")
+        if operation == "put":
+            self._clock.advance(plan.put_s)
+        if operation != "poll":
+            return
+        self._clock.advance(self._rng.random() * POLL_S_MAX)
+        self.steps.go_on()
+        if number == plan.expelled_at_poll:
+            self._broker.expel(self.member)
+        if number == plan.stopped_at_poll:
+            self.stop.set()
+        if number == plan.wiped_at_poll:
+            self._store.payloads.clear()
+        if number == plan.copied_at_poll:
+            self._store.copy()
+        if number == plan.older_at_poll:
+            self._store.be_the_copy()
 
     def _die(self) -> None:
         self.dead = True
@@ -173,16 +260,13 @@ class Life:
 
 
 class _Port:
-    """Any port, each of its calls through the life."""
+    """Any port, each of its calls through the life. A poll waits for nothing: time moves by hand."""
 
     def __init__(self, life: Life, inner: Any) -> None:
         self._life, self._inner = life, inner
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._inner, name)
+        if name == "poll":
+            return lambda timeout_ms, *, paused=False: self._life.call(name, lambda: method(0 * timeout_ms, paused=paused))
         return lambda *args, **named: self._life.call(name, lambda: method(*args, **named))
-
-
-def killed_lives(seed: int, most: int) -> Sequence[Plan]:
-    rng = random.Random(seed)
-    return [random_plan(rng) for _ in range(rng.randint(1, most))]

@@ -46,7 +46,7 @@ _KINDS = "biuf"
 
 
 def write_snapshot(
-    store: SnapshotStore, draft: Manifest, fold: Tables, publisher: Tables, *, known: AbstractSet[str] | None = None
+    store: SnapshotStore, draft: Manifest, fold: Tables, publisher: Tables, *, known: AbstractSet[str] = frozenset()
 ) -> Manifest:
     """Writes a snapshot: it is durable and complete once this returns, and no reader sees it before.
 
@@ -55,14 +55,12 @@ def write_snapshot(
         draft: the manifest without its tables; ``draft.chunk_bytes`` is the size in bytes of a chunk.
         fold: tables that are a function of the recorded order.
         publisher: tables that are kept but not compared.
-        known: hashes of chunks that need no writing, as ``chunk_names`` of the parent; it must be a snapshot that ``retain``
-            protects. None: the chunks of the complete snapshots in the store.
+        known: hashes of chunks that need no writing, as ``chunk_names`` of a parent that was written or read by this process, and
+            that ``retain`` protects: of any other, a chunk may be there and damaged.
 
     The arrays must not change meanwhile: the caller hands over copies.
     Returns the manifest with its tables. Raises TypeError for a table of objects or records, OSError from the store.
     """
-    if known is None:
-        known = set().union(*map(chunk_names, list_snapshots(store)))
     written: set[str] = set()
 
     def keep(sha256: str, chunk: memoryview) -> None:

@@ -1,0 +1,106 @@
+"""Whether the store still is what we filled: empty, another's, or fallen back to an older copy of itself by a failover.
+
+The store's ``status`` is written after every portion of lists, with the time. So whatever the store holds, a list that was confirmed
+after the time in its status is lost. (In a cluster that holds for the shard of the status alone; the sweep mends the others.)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import msgspec
+
+from streamer.ports import RecommendationStore
+
+logger = logging.getLogger(__name__)
+
+ALL = 0
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The payload of ``status``."""
+
+    version: str
+    owner: str
+    epoch: int
+    generation: int
+    head_step: int
+    snapshot: str | None
+    event_ms: int
+    written_ms: int
+
+
+class _Found(msgspec.Struct):
+    """What matters of it, whoever wrote it."""
+
+    epoch: int | None = None
+    written_ms: int = 0
+
+
+class StoreWatch:
+    """Of one tenure; ``vouch`` is for the publisher's loop, the rest for the one that renders."""
+
+    def __init__(self, store: RecommendationStore, epoch: int) -> None:
+        self.lost: deque[int] = deque()
+        """Lists confirmed after such a time (ms) are gone from the store: to be rendered again. ALL: every list."""
+        self.looked = False
+        self._store = store
+        self._epoch = epoch
+        self._vouched_ms: int | None = None
+        """In the last status of ours that the store took."""
+        self._first_list_ms: int | None = None
+        self._refused = False
+        self._mending_since_ms: int | None = None
+
+    def wrote_lists(self, now_ms: int) -> None:
+        """Some were accepted."""
+        if self._first_list_ms is None:
+            self._first_list_ms = now_ms
+
+    def mended(self) -> None:
+        """All lists that were lost are in the store again."""
+        if not self.lost:
+            self._mending_since_ms = None
+
+    def vouch(self, status: Status | None, now_ms: int) -> None:
+        """Looks whether the store lost anything, then says in its status that all lists up to now are there. Raises StoreError.
+
+        While lost lists are not yet written again it vouches for none after them: whoever comes after a crash finds the same.
+        """
+        self._look()
+        if status is None:
+            return
+        if self._mending_since_ms is not None:
+            now_ms = self._mending_since_ms
+        payload = msgspec.json.encode(msgspec.structs.replace(status, written_ms=now_ms))
+        if not self._store.write_shared("status", payload):
+            self._refused = True  # of a life before, that had come further: until then nothing vouches for this one's lists
+            return
+        if self._refused and self._vouched_ms is None and self._first_list_ms is not None:
+            self._note(self._first_list_ms - 1)
+        self._vouched_ms = now_ms
+
+    def _look(self) -> None:
+        found = self._read()
+        if found.epoch != self._epoch:
+            logger.info("the store is empty or of another epoch: all lists are rendered again")
+            self._note(ALL)
+        elif self._vouched_ms is not None and found.written_ms < self._vouched_ms:
+            logger.warning("the store lost its last writes (a failover?): lists since are rendered again")
+            self._note(found.written_ms)
+        elif not self.looked:
+            self._note(found.written_ms)
+        self.looked = True
+
+    def _note(self, since_ms: int) -> None:
+        self.lost.append(since_ms)
+        if self._mending_since_ms is None or since_ms < self._mending_since_ms:
+            self._mending_since_ms = since_ms
+
+    def _read(self) -> _Found:
+        payload = self._store.read_shared("status")
+        try:
+            return _Found() if payload is None else msgspec.json.decode(payload, type=_Found)
+        except msgspec.DecodeError:
+            return _Found()
