@@ -84,6 +84,7 @@ class Publisher:
         self._handed = self._answered = 0
         self._backoff_s = 0.0
         self._retry_at_s = 0.0
+        self._written_ms = 0
         self._status_at_s = 0.0
         self._loop = loops.start("publisher", self._turn, idle_s=IDLE_S)
 
@@ -134,7 +135,7 @@ class Publisher:
             self._fail(error)
             self.outcomes.append(Outcome(rendered, np.zeros(len(rendered.user_T), np.bool_), None))
             return
-        now_ms = self._clock.now_ms()
+        self._written_ms = now_ms = max(self._clock.now_ms(), self._written_ms + 1)  # no two portions at one time
         self._backoff_s = 0.0
         measured = self._measurements
         measured.stage_s["publish"] += self._clock.monotonic_s() - started_s
@@ -172,7 +173,7 @@ class Publisher:
         self._status_at_s = now_s + STATUS_EVERY_S
         try:
             shared = self._shared()
-            self.watch.vouch(shared.status if shared else None, self._clock.now_ms())
+            self.watch.vouch(shared.status if shared else None, max(self._clock.now_ms(), self._written_ms))
             if shared is not None:
                 self._store.write_shared("popular", shared.popular)
                 self._store.write_shared("gone", shared.gone)

@@ -29,13 +29,18 @@ class Status(msgspec.Struct, frozen=True):
     snapshot: str | None
     event_ms: int
     written_ms: int
+    """Every list confirmed up to then was in the store."""
+    portion: int = 0
+    """Counts the statuses of one owner."""
 
 
 class _Found(msgspec.Struct):
     """What matters of it, whoever wrote it."""
 
     epoch: int | None = None
+    generation: int = 0
     written_ms: int = 0
+    portion: int = 0
 
 
 class StoreWatch:
@@ -44,11 +49,12 @@ class StoreWatch:
     def __init__(self, store: RecommendationStore, epoch: int) -> None:
         self.lost: deque[int] = deque()
         """Lists confirmed after such a time (ms) are gone from the store: to be rendered again. ALL: every list."""
-        self.looked = False
         self._store = store
         self._epoch = epoch
-        self._vouched_ms: int | None = None
-        """In the last status of ours that the store took."""
+        self._known: tuple[int, int] | None = None
+        """Generation and portion of the status that should be in the store: found there at first, or ours that it took since."""
+        self._vouched = False
+        self._portion = 0
         self._first_list_ms: int | None = None
         self._refused = False
         self._mending_since_ms: int | None = None
@@ -73,25 +79,32 @@ class StoreWatch:
             return
         if self._mending_since_ms is not None:
             now_ms = self._mending_since_ms
-        payload = msgspec.json.encode(msgspec.structs.replace(status, written_ms=now_ms))
-        if not self._store.write_shared("status", payload):
+        self._portion += 1
+        status = msgspec.structs.replace(status, written_ms=now_ms, portion=self._portion)
+        if not self._store.write_shared("status", msgspec.json.encode(status)):
             self._refused = True  # of a life before, that had come further: until then nothing vouches for this one's lists
             return
-        if self._refused and self._vouched_ms is None and self._first_list_ms is not None:
+        if self._refused and not self._vouched and self._first_list_ms is not None:
             self._note(self._first_list_ms - 1)
-        self._vouched_ms = now_ms
+        self._vouched, self._known = True, (status.generation, status.portion)
+
+    @property
+    def looked(self) -> bool:
+        """Whether it is known what the store holds."""
+        return self._known is not None
 
     def _look(self) -> None:
         found = self._read()
+        seen = (found.generation, found.portion)
         if found.epoch != self._epoch:
             logger.info("the store is empty or of another epoch: all lists are rendered again")
             self._note(ALL)
-        elif self._vouched_ms is not None and found.written_ms < self._vouched_ms:
+        elif self._known is None:
+            self._note(found.written_ms)
+        elif self._known != seen:
             logger.warning("the store lost its last writes (a failover?): lists since are rendered again")
             self._note(found.written_ms)
-        elif not self.looked:
-            self._note(found.written_ms)
-        self.looked = True
+        self._known = seen
 
     def _note(self, since_ms: int) -> None:
         self.lost.append(since_ms)

@@ -35,7 +35,8 @@ from streamer.snapshots import (
 )
 
 LIVES_MAX = 4
-POLLS_MAX = 5_000
+START_S = 1.0
+"""That a process takes to start."""
 POISON = "poison"
 BROKEN = b"{"
 
@@ -121,6 +122,7 @@ class World:
         """One process from its start to its end, whatever that is; whether it ended as it should."""
         self.happened["lives"] += 1
         self.happened["faults"] += plan.faults
+        self.clock.advance(START_S)
         life = Life(
             plan, self.broker, self.store, self.snapshots, self.clock, self.rng.randrange(1 << 30), lambda: self.elsewhere(plan)
         )
