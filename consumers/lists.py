@@ -54,6 +54,7 @@ class Lists:
         *,
         epoch: int,
         generation: int,
+        trusted_from: int,
         ends: Mapping[TopicPartition, int],
     ) -> None:
         self.epoch = epoch
@@ -73,7 +74,9 @@ class Lists:
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
-        self._publisher = Publisher(store, clock, measurements, epoch=epoch, shared=lambda: self._shared, loops=loops)
+        self._publisher = Publisher(
+            store, clock, measurements, epoch=epoch, trusted_from=trusted_from, shared=lambda: self._shared, loops=loops
+        )
 
     def changed(self, append_ms: int | None) -> None:
         """A piece of work was applied; ``append_ms`` is the log's time of its last event, if it had one."""

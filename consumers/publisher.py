@@ -70,11 +70,12 @@ class Publisher:
         measurements: Measurements,
         *,
         epoch: int,
+        trusted_from: int,
         shared: Callable[[], Shared | None],
         loops: Loops,
     ) -> None:
         self.outcomes: deque[Outcome] = deque()
-        self.watch = StoreWatch(store, epoch)
+        self.watch = StoreWatch(store, epoch, trusted_from=trusted_from)
         self._store = store
         self._clock = clock
         self._measurements = measurements

@@ -36,6 +36,7 @@ class Gathered:
     order: tuple[Run, ...]
     left_out: tuple[OffsetRange, ...]
     epoch: int
+    generation: int
     counters: dict[str, object]
     structural: dict[str, object]
     head_step: int
@@ -95,6 +96,7 @@ class Snapshotter:
         draft = Manifest(
             name=snapshot_name(created_ms, secrets.token_hex(4)),
             epoch=gathered.epoch,
+            generation=gathered.generation,
             created_ms=created_ms,
             parent=self._parent.name if self._parent else None,
             topic_ids=self._topic_ids,

@@ -46,11 +46,13 @@ class _Found(msgspec.Struct):
 class StoreWatch:
     """Of one tenure; ``vouch`` is for the publisher's loop, the rest for the one that renders."""
 
-    def __init__(self, store: RecommendationStore, epoch: int) -> None:
+    def __init__(self, store: RecommendationStore, epoch: int, *, trusted_from: int) -> None:
+        """``trusted_from``: the generation that wrote the snapshot of this tenure. An older owner knew less than that says was written."""
         self.lost: deque[int] = deque()
         """Lists confirmed after such a time (ms) are gone from the store: to be rendered again. ALL: every list."""
         self._store = store
         self._epoch = epoch
+        self._trusted_from = trusted_from
         self._known: tuple[int, int] | None = None
         """Generation and portion of the status that should be in the store: found there at first, or ours that it took since."""
         self._vouched = False
@@ -87,6 +89,7 @@ class StoreWatch:
         if self._refused and not self._vouched and self._first_list_ms is not None:
             self._note(self._first_list_ms - 1)
         self._vouched, self._known = True, (status.generation, status.portion)
+        self._trusted_from = status.generation
 
     @property
     def looked(self) -> bool:
@@ -99,11 +102,10 @@ class StoreWatch:
         if found.epoch != self._epoch:
             logger.info("the store is empty or of another epoch: all lists are rendered again")
             self._note(ALL)
-        elif self._known is None:
-            self._note(found.written_ms)
         elif self._known != seen:
-            logger.warning("the store lost its last writes (a failover?): lists since are rendered again")
-            self._note(found.written_ms)
+            if self._known is not None:
+                logger.warning("the store lost its last writes (a failover?): lists since are rendered again")
+            self._note(found.written_ms if found.generation >= self._trusted_from else ALL)
         self._known = seen
 
     def _note(self, since_ms: int) -> None:

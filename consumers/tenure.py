@@ -83,6 +83,7 @@ class Tenure:
             loops,
             epoch=birth.epoch,
             generation=birth.generation,
+            trusted_from=birth.parent.generation if birth.parent else birth.generation,
             ends=birth.ends,
         )
         self._lists.snapshot = birth.parent.name if birth.parent else None
@@ -252,6 +253,7 @@ class Tenure:
             order=order,
             left_out=tuple(self._fold.left_out),
             epoch=self.epoch,
+            generation=self.generation,
             counters=engine.counters(),
             structural=engine.structure(),
             head_step=engine.head_step,

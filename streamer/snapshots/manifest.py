@@ -73,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``offsets[topic][partition]`` is the next offset to read; ``structural`` the configuration that shapes the state;
     ``order`` the runs (topic, partition, records) applied since ``parent``; ``position`` the sum of the next offsets of all
     input partitions; ``chunk_bytes`` the size in bytes at which tables were cut; ``left_out`` the offsets (topic, partition, first,
-    stop) that were or will not be applied, but become dead letters. Times are epoch milliseconds UTC.
+    stop) that were or will not be applied, but become dead letters; ``generation`` that of the owner who wrote it. Times are epoch milliseconds UTC.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     chunk_bytes: int
     format: int = FORMAT
     left_out: tuple[tuple[str, int, int, int], ...] = ()
+    generation: int = 0
     tables: tuple[TableEntry, ...] = ()
 
 
