@@ -35,10 +35,11 @@ class PieceFailed(Exception):  # noqa: N818 - says what is the case
 
 @dataclass(slots=True)
 class _Aside:
-    """Tables as they were before the first of some suspects, and the work applied since."""
+    """The fold's tables as they were before the first of some suspects, and the work applied since."""
 
     fold: dict[str, Array]
-    publisher: dict[str, Array]
+    users: int
+    """Rows of users then."""
     since: list[Work] = field(default_factory=list)
 
 
@@ -99,7 +100,7 @@ class Fold:
 
     def _apply_alone(self, work: Work) -> None:
         if self._aside is None:
-            self._aside = _Aside(_copies(self.engine.fold_tables()), _copies(self.engine.publisher_tables()))
+            self._aside = _Aside(_copies(self.engine.fold_tables()), self.engine.user_rows)
         try:
             work.apply(self.engine)
             self._convicted_in_a_row = 0
@@ -116,7 +117,8 @@ class Fold:
         """Brings the state back to what it was before this record, and rejects it."""
         guilty, place = work.without_suspect(error), self._range(*work.runs[0])
         logger.error("%s[%d] offset %d is left out, for the fold fails at it", *place[:3], exc_info=error)
-        self.engine = Engine(self._config, _copies(aside.fold), _copies(aside.publisher))
+        lists = _copies(self.engine.published.tables(aside.users))  # what is known of lists is as good as before
+        self.engine = Engine(self._config, _copies(aside.fold), lists)
         for one in (*aside.since, guilty):
             one.apply(self.engine)
         self.left_out.append(place)

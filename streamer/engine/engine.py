@@ -257,6 +257,11 @@ class Engine:
         """Live rows: users, items."""
         return {"users": live_rows(self.state.users.ids), "items": live_rows(self.state.items.ids)}
 
+    @property
+    def user_rows(self) -> int:
+        """Rows of users in use or freed."""
+        return int(self.state.users.ids.used[ROWS_USED])
+
     def quality(self) -> dict[str, dict[str, float]]:
         """Prequential sums by method: interactions judged just before they were learned."""
         names = ("judged", "hits", "ndcg", "mrr", "recent_ndcg")
@@ -289,7 +294,7 @@ class Engine:
 
     def publisher_tables(self) -> dict[str, Array]:
         """What is known of lists in the store: views, to be copied before the next micro-batch."""
-        return self.published.tables(int(self.state.users.ids.used[ROWS_USED]))
+        return self.published.tables(self.user_rows)
 
     def _reserve(self, *, events: int = 0, users: int = 0, items: int = 0, partitions: int = 1, text_bytes: int = 0) -> None:
         self.state = reserved(

@@ -26,6 +26,12 @@ def _engines_that_fail_at_poison(monkeypatch):
         monkeypatch.setattr(f"{module}.Engine", FragileEngine)
 
 
+@pytest.fixture(autouse=True)
+def _names_of_snapshots_that_can_be_had_again(monkeypatch):
+    rng = random.Random(0)
+    monkeypatch.setattr("consumers.snapshotter.secrets.token_hex", lambda _: f"{rng.randrange(1 << 32):08x}")
+
+
 def simulate(seed):
     world = World(seed)
     try:
