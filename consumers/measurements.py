@@ -66,6 +66,11 @@ class Measurements:
     lists_unpublished: int = 0
     store_errors: int = 0
     log_errors: int = 0
+    poll_gap: Durations = field(default_factory=Durations)
+    """From the end of one poll to the end of the next: what the log's bound on it is compared with."""
+    poll_gap_bound_s: float = 0.0
+    went_back: int = 0
+    """Times that the fold failed and went back to the last snapshot."""
     snapshots: int = 0
     snapshot_failures: int = 0
     snapshot_ms: int = 0

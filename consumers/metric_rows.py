@@ -132,6 +132,11 @@ HISTOGRAMS: tuple[HistogramRow, ...] = (
         lambda sample: sample.measured.freshness,
     ),
     HistogramRow(
+        "streamer_poll_gap_seconds",
+        "From the end of one poll to the end of the next: beyond streamer_poll_gap_bound_seconds the worker loses the log.",
+        lambda sample: sample.measured.poll_gap,
+    ),
+    HistogramRow(
         "streamer_snapshot_pause_seconds",
         "How long the fold stood still while a snapshot's tables were copied.",
         lambda sample: sample.measured.snapshot_pause,
@@ -148,6 +153,20 @@ WORKER: tuple[Row, ...] = (
         "How long reading the last snapshot at start took.",
         (),
         _one(lambda m: m.restore_s),
+    ),
+    Row(
+        "streamer_poll_gap_bound_seconds",
+        "gauge",
+        "kafka.max_poll_interval_ms.",
+        (),
+        _one(lambda m: m.poll_gap_bound_s),
+    ),
+    Row(
+        "streamer_fold_restarts_total",
+        "counter",
+        "Times that the fold failed at a record and went back to the last snapshot to find and leave it out.",
+        (),
+        _one(lambda m: m.went_back),
     ),
     Row(
         "streamer_stage_seconds_total",

@@ -85,6 +85,7 @@ class Owner:
         self._loops = loops or Threads()
         self._config = config
         self._measurements = measurements
+        measurements.poll_gap_bound_s = config.kafka.max_poll_interval_ms / 1_000
         self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
@@ -100,6 +101,7 @@ class Owner:
         self._apart: Apart | None = None
         self._suspects: set[OffsetRange] = set()
         self._went_back = 0
+        self._polled_at_s: float | None = None
         self._pool = self._loops.pool("owner", 2)
         self._lag = LagWatch(ports.admin, ports.clock, measurements, self._pool)
 
@@ -183,7 +185,11 @@ class Owner:
             self._skip_gap(gap)
             return Polled([], self._generation)
         finally:
-            self._measurements.stage_s["poll"] += self._ports.clock.monotonic_s() - started_s
+            now_s = self._ports.clock.monotonic_s()
+            self._measurements.stage_s["poll"] += now_s - started_s
+            if self._polled_at_s is not None:
+                self._measurements.poll_gap.observe_one(now_s - self._polled_at_s)
+            self._polled_at_s = now_s
 
     def _skip_gap(self, gap: OffsetGapError) -> None:
         """Goes on where the log begins; what retention removed is counted."""
@@ -329,6 +335,7 @@ class Owner:
         if not isinstance(failure, PieceFailed) or self._went_back == WENT_BACK_MAX:
             raise failure
         self._went_back += 1
+        self._measurements.went_back += 1
         logger.error("%s; going back to the last snapshot to find the record", failure)
         self._suspects.update(failure.ranges)
         self._drop()

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 DEAD_LETTERS_TIMEOUT_S = 30.0
 
 
+ORDER_RUNS_MAX = 1_000_000
+"""Runs since the last committed snapshot that are kept: beyond, while none can be written, the order is given up."""
+
 Run = tuple[str, int, int]
 """Adjacent records of one partition: topic, partition, how many."""
 
@@ -67,6 +70,7 @@ class Snapshotter:
         self._parent = parent
         self._order: tuple[Run, ...] = ()
         """Since the parent, as far as it was handed in to be written."""
+        self._order_whole = True
         self._pool = pool
         self._pool.submit(store.remove_leftovers)
 
@@ -76,11 +80,14 @@ class Snapshotter:
         One whose writing or commit fails is no parent: the order of the next one begins where its own did.
         """
         self._order = merged_runs((*self._order, *gathered.order))
-        return self._pool.submit(self._write, gathered, self._order)
+        if len(self._order) > ORDER_RUNS_MAX:
+            logger.warning("no snapshot could be kept for too long: the recorded order begins anew with the next")
+            self._order, self._order_whole = (), False
+        return self._pool.submit(self._write, gathered, self._order, self._parent if self._order_whole else None)
 
     def committed(self, manifest: Manifest) -> None:
         """The group's offsets name this snapshot now: it is the parent of the next, and old ones can go."""
-        self._parent, self._order = manifest, ()
+        self._parent, self._order, self._order_whole = manifest, (), True
         self._measurements.snapshots += 1
         self._measurements.snapshot_ms = manifest.created_ms
         self._pool.submit(self._retain, manifest.name)
@@ -89,7 +96,7 @@ class Snapshotter:
         """Ends the thread after what it does now."""
         self._pool.shutdown(wait=True)
 
-    def _write(self, gathered: Gathered, order: tuple[Run, ...]) -> Manifest:
+    def _write(self, gathered: Gathered, order: tuple[Run, ...], parent: Manifest | None) -> Manifest:
         started_s = self._clock.monotonic_s()
         self._dead_letters.flush(DEAD_LETTERS_TIMEOUT_S)
         created_ms = self._clock.now_ms()
@@ -98,7 +105,7 @@ class Snapshotter:
             epoch=gathered.epoch,
             generation=gathered.generation,
             created_ms=created_ms,
-            parent=self._parent.name if self._parent else None,
+            parent=parent.name if parent else None,
             topic_ids=self._topic_ids,
             offsets=offsets_of(gathered.positions),
             structural=gathered.structural,
