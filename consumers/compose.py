@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
+from streamer.config.masking import masked
 from streamer.config.tree import Config
 from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter, ValkeyProcess
 from streamer.embedded.valkey import running_url
 from streamer.events.model import INPUT_TOPICS
-from streamer.ports import Committed, EventLog, LogAdmin, LogWriter, StoreError, TopicPartition
+from streamer.ports import Committed, EventLog, LogAdmin, LogWriter, SnapshotStore, StoreError, TopicPartition
 from streamer.snapshots.folder import FolderStore
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+LOCAL_URLS = ("file://", "local://")
+PROBE = "probe"
+"""The blob by which a start finds out whether snapshots can be written."""
 
 
 def open_log(config: Config, *, group: str, topics: Sequence[str] = INPUT_TOPICS, exclusive: bool = True) -> EventLog:
@@ -50,9 +55,47 @@ def open_writer(config: Config) -> LogWriter:
     return KafkaWriter(config)
 
 
-def open_snapshots(config: Config) -> FolderStore:
-    """The snapshots of this namespace."""
-    return FolderStore(Path(config.snapshots.root) / config.namespace)
+def open_snapshots(config: Config) -> SnapshotStore:
+    """The snapshots of this namespace: in a folder, or where the URL points. Raises OSError for a URL without a backend."""
+    folder = snapshots_folder(config)
+    if folder is not None:
+        return FolderStore(folder)
+    from streamer.snapshots.url_store import UrlStore
+
+    return UrlStore(_snapshots_url(config))
+
+
+def snapshots_folder(config: Config) -> Path | None:
+    """The folder of this namespace's snapshots, None where ``snapshots.root`` is the URL of another kind of store.
+
+    A ``file://`` URL is a folder too: no backend of fsspec has its fsyncs and renames.
+    """
+    root = config.snapshots.root
+    if root.startswith(LOCAL_URLS):
+        root = unquote(urlsplit(root).path)
+    return None if "://" in root else Path(root) / config.namespace
+
+
+def snapshots_place(config: Config) -> str:
+    """Where the snapshots of this namespace are, as it may be shown."""
+    folder = snapshots_folder(config)
+    return str(masked("root", _snapshots_url(config))) if folder is None else str(folder)
+
+
+def require_snapshots(config: Config, store: SnapshotStore) -> None:
+    """Raises OSError where snapshots cannot be written to ``store``: better at the start than when the first one is due."""
+    try:
+        store.put(PROBE, b"probe")
+        store.delete(PROBE)
+    except OSError as error:
+        raise OSError(
+            f"snapshots cannot be written to {snapshots_place(config)} (snapshots.root, STREAMER_SNAPSHOTS__ROOT): "
+            f"{error.strerror or error}; give a place that this process may write to"
+        ) from error
+
+
+def _snapshots_url(config: Config) -> str:
+    return f"{config.snapshots.root.rstrip('/')}/{config.namespace}"
 
 
 def committed_offsets(config: Config, group: str) -> dict[TopicPartition, Committed]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.compose import DEFAULT_REDIS_URL, open_admin, open_log, open_snapshots, open_store, open_writer
+from consumers.compose import (
+    DEFAULT_REDIS_URL,
+    open_admin,
+    open_log,
+    open_snapshots,
+    open_store,
+    open_writer,
+    require_snapshots,
+)
 from consumers.encoder import EncoderWorker
 from consumers.encoder_service import opened_encoder
 from consumers.health import HealthServer
@@ -82,8 +89,9 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         stack.callback(log.close)
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
         dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
-        require_folder(Path(config.snapshots.root))
-        ports = Ports(log, admin, dead_letters, store, open_snapshots(config), WallClock())
+        snapshots = open_snapshots(config)
+        require_snapshots(config, snapshots)
+        ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
         collector = WorkerCollector(
             lambda: (measurements, owner.status()), encoder=lambda: encoders[0].counters if encoders else EncoderCounters()
@@ -103,20 +111,6 @@ def _store_url(config: Config, stack: contextlib.ExitStack) -> str:
         stack.enter_context(_kept_alive(valkey))
         return valkey.url
     return config.redis.url or DEFAULT_REDIS_URL
-
-
-def require_folder(root: Path) -> None:
-    """Raises OSError where snapshots cannot be written: better at the start than when the first one is due."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            f"snapshots cannot be written to {root} (snapshots.root, STREAMER_SNAPSHOTS__ROOT): {reason}; "
-            "give a folder that this user may write to"
-        ) from error
 
 
 @contextlib.contextmanager

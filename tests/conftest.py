@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from kafka_server import KafkaServer
+from s3_server import S3Server
 
 from streamer.config.tree import Config, Kafka
 
@@ -36,3 +37,19 @@ def kafka_config(kafka_server: KafkaServer) -> Callable[..., Config]:
         return Config(namespace=unique, kafka=Kafka(**(defaults | settings)))  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One object store for the whole session; each test makes a bucket of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_root(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``s3://bucket/prefix`` of a new bucket, with the environment in which the backend finds it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket()}/snapshots"

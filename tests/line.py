@@ -199,7 +199,7 @@ class Line:
     def __init__(self, settings: dict[str, str]) -> None:
         self.here = Here(settings)
         self.config = self.here.config
-        self._folder = Path(settings["STREAMER_SNAPSHOTS__ROOT"]).parent
+        self._folder = Path(settings["STREAMER_LOG__ROOT"]).parent
         self._folder.mkdir(parents=True, exist_ok=True)
         self._processes: list[Process] = []
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from consumers.compose import snapshots_place
 from streamer.cli.words import in_words as reasons_in_words
 from streamer.config import Config
 
@@ -62,7 +63,7 @@ def summary(config: Config, worker: Worker, played: Played, root: Path) -> dict[
             "data": str(root),
             "lists": worker.url,
             "key": f"{config.namespace}:v1:rec:{user}",
-            "snapshots": str(Path(config.snapshots.root) / config.namespace),
+            "snapshots": snapshots_place(config),
             "metrics": f"{worker.page.url}/metrics",
         },
     }

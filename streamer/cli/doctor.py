@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import click
 
-from consumers.compose import open_admin, redis_url
+from consumers.compose import open_admin, open_snapshots, redis_url, require_snapshots, snapshots_folder, snapshots_place
 from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.cli.status import ask, worker_url
@@ -118,7 +118,11 @@ def lists(config: Config) -> Iterator[Finding]:
 
 def snapshots(config: Config) -> Iterator[Finding]:
     """Whether state can be kept."""
-    root = Path(config.snapshots.root)
+    folder = snapshots_folder(config)
+    if folder is None:
+        yield _object_store(config)
+        return
+    root = folder.parent
     present = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     try:
         if present != root.absolute() and not os.access(present, os.W_OK | os.X_OK):
@@ -133,6 +137,14 @@ def snapshots(config: Config) -> Iterator[Finding]:
     low = free < DISK_FREE_BYTES_LOW
     text = f"{root} {'is writable' if present == root.absolute() else 'will be made'}, {free / 2**30:.1f} GiB free"
     yield Finding("snapshots", "warn" if low else "ok", f"{text}: free some" if low else text)
+
+
+def _object_store(config: Config) -> Finding:
+    try:
+        require_snapshots(config, open_snapshots(config))
+    except OSError as error:
+        return Finding("snapshots", "fail", str(error))
+    return Finding("snapshots", "ok", f"{snapshots_place(config)} answers and is writable")
 
 
 def _try_writing(folder: Path) -> None:

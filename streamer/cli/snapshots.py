@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from consumers.compose import committed_offsets, open_snapshots
+from consumers.compose import committed_offsets, open_snapshots, snapshots_place
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
 from streamer.ports import LogError, SnapshotStore
@@ -36,7 +36,7 @@ def list_command(config_path: Path | None, *, as_json: bool) -> None:
         star = "*" if one.name == named else " "
         click.echo(f"{star} {one.name}  {shown(one.created_ms)}  {applied(one):>12,} events  {table_bytes(one):>14,} bytes")
     if not found:
-        click.echo(f"no complete snapshot in {_place(config)}", err=True)
+        click.echo(f"no complete snapshot in {snapshots_place(config)}", err=True)
     if as_json:
         say_json({"snapshots": [_row(one, named) for one in found]})
 
@@ -66,9 +66,7 @@ def latest(config: Config, store: SnapshotStore) -> Manifest:
         return read_manifest(store, named)
     found = list_snapshots(store)
     if not found:
-        message = (
-            f"no complete snapshot in {_place(config)}: a worker writes one every snapshots.interval_ms, and when it stops"
-        )
+        message = f"no complete snapshot in {snapshots_place(config)}: a worker writes one every snapshots.interval_ms, and when it stops"
         raise click.ClickException(message)
     click.echo(f"warning: showing the newest complete snapshot, {found[0].name}", err=True)
     return found[0]
@@ -111,10 +109,6 @@ def table_hashes(manifest: Manifest) -> dict[str, str]:
 def table_bytes(manifest: Manifest) -> int:
     """Bytes of all tables; the store holds less, since snapshots share chunks."""
     return sum(math.prod(table.shape) * np.dtype(table.dtype).itemsize for table in manifest.tables)
-
-
-def _place(config: Config) -> Path:
-    return Path(config.snapshots.root) / config.namespace
 
 
 def _row(manifest: Manifest, named: str | None) -> dict[str, Any]:

@@ -74,12 +74,7 @@ class FolderStore:
         return len(leftovers)
 
     def _path(self, name: str) -> Path:
-        parts = name.split("/")
-        if not all(parts) or any(part.startswith(".") for part in parts) or "\\" in name or "\0" in name:
-            raise ValueError(
-                f"blob name {name!r}: expected a relative name, parts between '/' neither empty nor beginning with a dot"
-            )
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*blob_parts(name))
 
     def _make_folder(self, folder: Path) -> None:
         # A folder is durable only when its parent is fsynced, so each new one takes one step down from the last that exists.
@@ -90,6 +85,16 @@ class FolderStore:
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
             _sync_folder(new.parent)
+
+
+def blob_parts(name: str) -> list[str]:
+    """The parts of a blob's name between ``/``; raises ValueError where it could leave the store or hide in it."""
+    parts = name.split("/")
+    if not all(parts) or any(part.startswith(".") for part in parts) or "\\" in name or "\0" in name:
+        raise ValueError(
+            f"blob name {name!r}: expected a relative name, parts between '/' neither empty nor beginning with a dot"
+        )
+    return parts
 
 
 def _files(folder: Path) -> list[Path]:

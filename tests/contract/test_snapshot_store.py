@@ -1,4 +1,4 @@
-"""What every SnapshotStore guarantees; a new adapter is one more factory in ``STORES``."""
+"""What every SnapshotStore guarantees; a new adapter is one more root in ``ROOTS``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from drafts import draft
 
+from consumers.compose import open_snapshots
+from streamer.config.tree import Config, Snapshots
 from streamer.ports import SnapshotStore
-from streamer.snapshots import FolderStore
+from streamer.snapshots import FolderStore, list_snapshots, read_snapshot, retain, write_snapshot
 
-STORES: dict[str, Callable[[Path], SnapshotStore]] = {"folder": FolderStore}
+ROOTS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "folder": lambda request: f"{request.getfixturevalue('tmp_path')}/not/yet/made",
+    "file": lambda request: f"file://{request.getfixturevalue('tmp_path')}/not/yet/made",
+    "memory": lambda _: f"memory://{uuid.uuid4().hex}/not/yet/made",
+    "s3": lambda request: str(request.getfixturevalue("s3_root")),
+}
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
-    return STORES[request.param](tmp_path / "not" / "yet" / "made")
+@pytest.fixture(params=ROOTS)
+def root(request: pytest.FixtureRequest) -> str:
+    return ROOTS[request.param](request)
+
+
+@pytest.fixture
+def store(root: str) -> SnapshotStore:
+    return opened(root)
+
+
+def opened(root: str) -> SnapshotStore:
+    return open_snapshots(Config(namespace="shop", snapshots=Snapshots(root=root)))
 
 
 def test_a_blob_is_read_as_it_was_put(store):
@@ -83,6 +102,47 @@ def test_many_threads_put_into_the_same_new_folder(store):
     for thread in threads:
         thread.join()
     assert len(store.names("chunks/aa/")) == 16
+
+
+def test_what_one_adapter_puts_or_deletes_another_sees_at_once(store, root):
+    other = opened(root)  # as a standby has it open while the owner writes
+    assert other.names("") == []
+    store.put("chunks/aa/1", b"x")
+    assert other.names("") == other.names("chunks/") == ["chunks/aa/1"]
+    assert other.get("chunks/aa/1") == b"x"
+    store.delete("chunks/aa/1")
+    assert other.names("") == []
+    with pytest.raises(KeyError):
+        other.get("chunks/aa/1")
+
+
+def test_a_store_holds_more_names_than_one_page_of_a_listing(store):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.put(f"chunks/{n % 7:02d}/{n:04d}", b"x"), range(1_100)))
+    assert store.names("chunks/") == sorted(f"chunks/{n % 7:02d}/{n:04d}" for n in range(1_100))
+
+
+def test_views_are_put_as_the_bytes_that_they_show(store):
+    store.put("a", memoryview(b"0123456789")[2:5])
+    assert store.get("a") == b"234"
+
+
+def test_nothing_is_left_over_where_every_write_ended(store):
+    store.put("a", b"x")
+    assert store.remove_leftovers() == 0
+    assert store.names("") == ["a"]
+
+
+def test_a_snapshot_is_written_read_and_retired(store):
+    table = np.arange(4_000, dtype=np.int64)
+    names = []
+    for n in range(4):
+        table[n] = -1
+        names.append(write_snapshot(store, draft(n, 4_096), {"t": table.copy()}, {}).name)
+    assert np.array_equal(read_snapshot(store, names[-1])[1]["t"], table)
+    retain(store, 2, {names[-1]})
+    assert [manifest.name for manifest in list_snapshots(store)] == names[:1:-1]
+    assert np.array_equal(read_snapshot(store, names[-1])[1]["t"], table)
 
 
 WRITER = """

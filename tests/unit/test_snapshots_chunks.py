@@ -8,6 +8,7 @@ import logging
 import msgspec
 import numpy as np
 import pytest
+from drafts import CHUNK, draft
 
 from streamer.snapshots import (
     FolderStore,
@@ -23,8 +24,6 @@ from streamer.snapshots import (
     write_snapshot,
 )
 from streamer.snapshots.manifest import chunk_file, encode_manifest, manifest_file, manifest_names
-
-CHUNK = 64
 
 
 class CountingStore(FolderStore):
@@ -42,26 +41,6 @@ class CountingStore(FolderStore):
 @pytest.fixture
 def store(tmp_path):
     return CountingStore(tmp_path)
-
-
-def draft(n: int = 0, chunk_bytes: int = CHUNK) -> Manifest:
-    return Manifest(
-        name=f"{1795485458000 + n:013d}-{n:04d}",
-        epoch=1,
-        created_ms=1795485458000 + n,
-        parent=None,
-        topic_ids={"events": "id"},
-        offsets={"events": {"0": n}},
-        structural={},
-        encoder_fingerprint=None,
-        versions={},
-        head_step=0,
-        event_ms=0,
-        position=n,
-        counters={},
-        order=(),
-        chunk_bytes=chunk_bytes,
-    )
 
 
 def ramp(n: int = 40) -> np.ndarray:
