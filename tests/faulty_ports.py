@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,10 @@ class MemorySnapshots:
 
     def put(self, name: str, data: bytes) -> None:
         self.blobs[name] = self.archive[name] = bytes(data)
+
+    def put_all(self, blobs: Mapping[str, bytes]) -> None:
+        for name, data in blobs.items():
+            self.put(name, data)
 
     def get(self, name: str) -> bytes:
         return self.blobs[name]
@@ -269,4 +273,6 @@ class _Port:
         method = getattr(self._inner, name)
         if name == "poll":
             return lambda timeout_ms, *, paused=False: self._life.call(name, lambda: method(0 * timeout_ms, paused=paused))
+        if name == "put_all":  # one after the other, so that a process may die between any two
+            return lambda blobs: [self.put(blob, data) for blob, data in blobs.items()]
         return lambda *args, **named: self._life.call(name, lambda: method(*args, **named))

@@ -242,8 +242,12 @@ class RecommendationStore(Protocol):
 class SnapshotStore(Protocol):
     """Named blobs, durable once ``put`` returns. Names are relative, with ``/`` between folders."""
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes | memoryview) -> None:
         """Writes a blob whole or not at all."""
+        ...
+
+    def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
+        """As ``put`` of each, in any order: all are durable once this returns; where it raises, any number of them."""
         ...
 
     def get(self, name: str) -> bytes:

@@ -1,6 +1,7 @@
 """Snapshots: tables cut into chunks named by their hash, manifests, and the decision where to start."""
 
 from streamer.snapshots.chunks import (
+    Retention,
     fold_hashes,
     latest_complete,
     list_snapshots,
@@ -39,6 +40,7 @@ __all__ = [
     "Manifest",
     "Override",
     "RecoveryRefused",
+    "Retention",
     "Row",
     "SnapshotDamaged",
     "Start",

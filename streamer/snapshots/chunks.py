@@ -4,10 +4,14 @@ A chunk is written once whatever the number of snapshots that hold it, so a snap
 Nothing is pickled: a chunk is the bytes of an array, little endian, in C order.
 
 Order of writes and deletions. Chunks are durable before the manifest that names them; a manifest is deleted before its
-chunks. So a manifest that can be seen is complete, and a crash leaves at worst chunks that nobody names, which the next
-``retain`` removes. Chunks of a write in progress are named by no manifest yet: **write_snapshot and retain of one store must
-not run at the same time**. The owner calls both from its one snapshot thread, ``retain`` only after its commit succeeded, so
-that a worker that lost the partitions deletes nothing.
+chunks. So a manifest that can be seen is complete, and a crash leaves at worst chunks that nobody names, which ``Retention``
+removes. The owner writes and retires one after the other.
+
+A former owner that does not know yet that it is one (a process that stood still) may still write or retire beside the owner.
+What it writes is never committed. What it deletes is bounded: it retires only after a commit that succeeded, only snapshots older
+than the one it committed, and only chunks that nobody named before that commit as well, so none that the new owner has begun to
+write. A chunk that was unnamed, is needed again and is deleted in just that moment remains; so a writer looks, once its manifest can
+be seen, whether all chunks are there, and writes again what is missing. From then on nobody who looks takes them for unnamed.
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ from streamer.snapshots.manifest import (
 logger = logging.getLogger(__name__)
 
 Tables = Mapping[str, NDArray[Any]]
-_Keep = Callable[[str, memoryview], None]
+_Keep = Callable[[str, memoryview], object]
+COMPLETIONS_MAX = 3
+"""How often a snapshot whose chunks vanish is completed before it counts as failed."""
 _KINDS = "biuf"
 """numpy kinds that a table may have: booleans, integers, floats."""
 
@@ -56,24 +62,45 @@ def write_snapshot(
         fold: tables that are a function of the recorded order.
         publisher: tables that are kept but not compared.
         known: hashes of chunks that need no writing, as ``chunk_names`` of a parent that was written or read by this process, and
-            that ``retain`` protects: of any other, a chunk may be there and damaged.
+            that ``Retention`` keeps: of any other, a chunk may be there and damaged.
 
     The arrays must not change meanwhile: the caller hands over copies.
-    Returns the manifest with its tables. Raises TypeError for a table of objects or records, OSError from the store.
+    Returns the manifest with its tables. Raises TypeError for a table of objects or records, OSError from the store or where
+    chunks vanish as fast as they are written.
     """
-    written: set[str] = set()
-
-    def keep(sha256: str, chunk: memoryview) -> None:
-        if sha256 not in known and sha256 not in written:
-            store.put(chunk_file(sha256), bytes(chunk))
-            written.add(sha256)
-
-    entries = [_entry(name, "fold", fold[name], draft.chunk_bytes, keep) for name in sorted(fold)]
-    entries += [_entry(name, "publisher", publisher[name], draft.chunk_bytes, keep) for name in sorted(publisher)]
+    chunks: dict[str, memoryview] = {}
+    entries = [_entry(name, "fold", fold[name], draft.chunk_bytes, chunks.setdefault) for name in sorted(fold)]
+    entries += [_entry(name, "publisher", publisher[name], draft.chunk_bytes, chunks.setdefault) for name in sorted(publisher)]
     manifest = msgspec.structs.replace(draft, tables=tuple(entries))
+    fresh = {name: chunk for name, chunk in chunks.items() if name not in known}
+    _put_chunks(store, fresh)
     store.put(manifest_file(manifest.name), encode_manifest(manifest))
-    logger.debug("snapshot %s written: %d of %d chunks new", manifest.name, len(written), len(chunk_names(manifest)))
+    _complete_again(store, manifest, chunks)
+    logger.debug("snapshot %s written: %d of %d chunks new", manifest.name, len(fresh), len(chunks))
     return manifest
+
+
+def _put_chunks(store: SnapshotStore, chunks: Mapping[str, memoryview]) -> None:
+    store.put_all({chunk_file(name): chunks[name] for name in sorted(chunks)})
+
+
+def _complete_again(store: SnapshotStore, manifest: Manifest, chunks: Mapping[str, memoryview]) -> None:
+    """Writes chunks again that are not there although the manifest is: lost by the store, or deleted by a former owner."""
+    for _ in range(COMPLETIONS_MAX):
+        missing = chunks.keys() - _stored_chunks(store)
+        if not missing:
+            return
+        logger.warning(
+            "snapshot %s: %d chunks that should be in the store are not, %s first; they are written again",
+            manifest.name,
+            len(missing),
+            chunk_file(min(missing)),
+        )
+        _put_chunks(store, {name: chunks[name] for name in missing})
+    raise OSError(
+        f"snapshot {manifest.name}: {len(missing)} chunks, {chunk_file(min(missing))} first, vanish as fast as they are written; "
+        "expected nobody else to delete in this store: look for another program or namespace that uses snapshots.root"
+    )
 
 
 def read_snapshot(store: SnapshotStore, name: str) -> tuple[Manifest, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -113,25 +140,49 @@ def latest_complete(store: SnapshotStore) -> Manifest | None:
     return next((manifest for manifest in found if manifest is not None), None)
 
 
-def retain(store: SnapshotStore, keep: int, protected: AbstractSet[str]) -> list[str]:
-    """Deletes old snapshots, then the chunks that no kept one names; returns the names of the snapshots deleted.
+class Retention:
+    """Removes old snapshots of one tenure: call it after each commit that succeeded, never beside ``write_snapshot`` of this process.
 
-    Kept are the ``protected`` ones and the newest complete ones, ``keep`` together; what is newer than the oldest of these,
-    complete or not, is left alone. If a manifest that stays can't be read no chunk is deleted, since it may name any.
-    Must not run beside ``write_snapshot`` of the same store (see the module).
+    A snapshot goes as soon as it is too many. A chunk goes when no manifest named it, neither before the last commit nor after it:
+    a former owner, whose commits are refused, so deletes none that the new one has begun to write.
     """
-    complete = [manifest.name for manifest in list_snapshots(store)]
-    quota = max(keep - sum(name in protected for name in complete), 0)
-    kept = [name for name in complete if name not in protected][:quota]
-    oldest = min(kept, default=max(protected, default="")) if len(kept) == quota else ""
-    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in protected)
+
+    def __init__(self, store: SnapshotStore, keep: int) -> None:
+        self._store = store
+        self._keep = keep
+        self._unnamed: AbstractSet[str] = frozenset()
+
+    def run(self, committed: str) -> list[str]:
+        """Deletes old snapshots, then the chunks that nobody named twice; returns the names of the snapshots deleted.
+
+        Kept are ``committed`` and the newest complete ones before it, ``keep`` together. What is newer than ``committed`` is left
+        alone, complete or not: it may be another owner's. If a manifest that stays can't be read no chunk is deleted, since it
+        may name any. Raises OSError from the store.
+        """
+        retired = _retire(self._store, self._keep, committed)
+        unnamed = _unnamed_chunks(self._store)
+        for sha256 in sorted(unnamed & self._unnamed):
+            self._store.delete(chunk_file(sha256))
+        self._unnamed = unnamed - self._unnamed
+        return retired
+
+
+def retain(store: SnapshotStore, keep: int, protected: AbstractSet[str]) -> list[str]:
+    """As two runs of ``Retention`` for a store that no other process writes to: unnamed chunks go at once."""
+    retention = Retention(store, keep)
+    return retention.run(max(protected)) + retention.run(max(protected))
+
+
+def _retire(store: SnapshotStore, keep: int, committed: str) -> list[str]:
+    before = [manifest.name for manifest in list_snapshots(store) if manifest.name < committed][: keep - 1]
+    oldest = min([*before, committed]) if len(before) == keep - 1 else ""
+    retired = sorted(name for name in manifest_names(store) if name < oldest)
     for name in retired:
         store.delete(manifest_file(name))
-    _delete_unnamed_chunks(store)
     return retired
 
 
-def _delete_unnamed_chunks(store: SnapshotStore) -> None:
+def _unnamed_chunks(store: SnapshotStore) -> AbstractSet[str]:
     unnamed = _stored_chunks(store)
     # The manifests are listed after the chunks: one that appeared meanwhile is honoured.
     for name in manifest_names(store):
@@ -139,9 +190,8 @@ def _delete_unnamed_chunks(store: SnapshotStore) -> None:
             unnamed -= chunk_names(read_manifest(store, name))
         except SnapshotDamaged as error:
             logger.warning("no chunk is deleted while the manifest of %s can't be read: %s", name, error)
-            return
-    for sha256 in sorted(unnamed):
-        store.delete(chunk_file(sha256))
+            return frozenset()
+    return unnamed
 
 
 def _stored_chunks(store: SnapshotStore) -> set[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 
 from streamer.config.masking import masked
-from streamer.snapshots.folder import blob_parts
+from streamer.snapshots.folder import blob_parts, put_in_threads
 
 OPERATION_TIMEOUT_S = 60.0
 """An operation on a store that does not answer fails after this time."""
@@ -58,6 +58,10 @@ class UrlStore:
             )
         content = bytes(data)
         self._run(f"{name} cannot be written", "pipe_file", path, content)
+
+    def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
+        """As ``put`` of each, several at once: most of the time of a ``put`` is waiting for an answer."""
+        put_in_threads(self.put, blobs)
 
     def get(self, name: str) -> bytes:
         """Reads a blob; raises KeyError where there is none, OSError where the store does not answer or refuses."""

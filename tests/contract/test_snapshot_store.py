@@ -122,6 +122,21 @@ def test_a_store_holds_more_names_than_one_page_of_a_listing(store):
     assert store.names("chunks/") == sorted(f"chunks/{n % 7:02d}/{n:04d}" for n in range(1_100))
 
 
+def test_many_are_put_as_each_would_be(store):
+    store.put("chunks/aa/1", b"before")
+    blobs = {f"chunks/{n % 3:02d}/{n}": b"%d" % n for n in range(40)} | {"chunks/aa/1": memoryview(b"after")}
+    store.put_all(blobs)
+    store.put_all({})
+    assert {name: store.get(name) for name in store.names("")} == blobs
+
+
+def test_where_one_of_many_cannot_be_put_it_is_raised_and_the_others_are_whole_or_absent(store):
+    good = {f"chunks/aa/{n}": b"whole" for n in range(40)}
+    with pytest.raises(ValueError, match="expected a relative name"):
+        store.put_all(good | {"../x": b"y"})
+    assert all(store.get(name) == b"whole" for name in store.names(""))
+
+
 def test_views_are_put_as_the_bytes_that_they_show(store):
     store.put("a", memoryview(b"0123456789")[2:5])
     assert store.get("a") == b"234"
