@@ -141,6 +141,12 @@ class _Outcomes:
 
 
 def close_producer(producer: Any, timeout_s: float = 10.0) -> None:
-    """Closes a producer that may have failed; what it still holds is failed."""
-    with contextlib.suppress(KafkaError):
+    """Closes a producer that may have failed; what it still holds after ``timeout_s`` is failed."""
+    try:
         producer.close(timeout=timeout_s)
+    except KafkaError:
+        # its flush ran out of time, which leaves it open: it would go on sending what is given up here
+        producer._sender.force_close()  # noqa: SLF001
+        producer._sender.join(timeout_s)  # noqa: SLF001
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=timeout_s)

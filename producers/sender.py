@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +23,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from producers.callbacks import Callbacks
 from producers.kafka_client import explained, missing_topics, open_client
 from producers.resend import Pending, Resend, close_producer
 from streamer.config.tree import Config
@@ -40,22 +43,31 @@ NEWS_RECORDS = 64
 """Who waits is woken once in so many records, and when none is left."""
 LOOK_S = 0.05
 CLOSE_TIMEOUT_S = 130.0
+GRACE_S = 10.0
+"""For a connection to close once nothing is left to be sent."""
+GIVE_UP_S = 1.0
+"""The same where what is left is given up."""
+
+
+EXIT_FLUSH_S = 10.0
+"""How long an interpreter that ends waits for writers that nobody closed."""
 
 
 class KafkaWriter:
     """LogWriter on Apache Kafka: acks=all, idempotent, in order per key, timestamps left to the log.
 
     At least once: a record that was in flight when the producer failed may be on the log twice. While
-    ``kafka.buffer_records_max`` records wait, ``send`` blocks. Callbacks run on the client's threads, so they
-    must be quick and must not call this writer. Thread-safe, and safe to use after a fork: a child process starts with
-    nothing pending and a connection of its own.
+    ``kafka.buffer_records_max`` records wait, ``send`` blocks. Callbacks run one after the other on a thread of their own; they may
+    send (which never blocks there on a full buffer), but neither flush nor close. Thread-safe, and safe to use after a fork: a
+    child process starts with nothing pending and a connection of its own, and what the parent had buffered stays the parent's.
+    An interpreter that ends flushes for at most ``EXIT_FLUSH_S`` what a writer that nobody closed still holds, and says so.
     """
 
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
         self._producer: Any = None
-        self._inherited: list[Any] = []
         self._reset()
+        _WRITERS.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -63,30 +75,38 @@ class KafkaWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
-        """Buffers one record; blocks while the buffer is full or a failed producer is being replaced.
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        """Buffers one record; blocks while the buffer is full or a failed producer is being replaced, at most ``timeout_s``.
 
         Raises:
             TopicsMissingError: the topic does not exist.
-            LogError: no broker answered yet (retriable), the writer is closed, or the record has neither key nor value.
-                The record was not taken, and ``on_done`` is not called.
+            LogError: the buffer was full for ``timeout_s``, no broker answered yet (both retriable), the writer is closed, or the
+                record has neither key nor value. The record was not taken, and ``on_done`` is not called.
         """
-        if self._pid != os.getpid():
-            self._reset()
         if record.key is None and record.value is None:
             raise LogError(f"a record for {record.topic} has neither key nor value; expected at least one", retriable=False)
-        if len(self._pending) >= self._kafka.buffer_records_max:
-            self._wait(lambda: len(self._pending) < self._kafka.buffer_records_max)
-        with self._order:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if len(self._pending) >= self._kafka.buffer_records_max and not self._callbacks.here:
+            self._wait_for_room(timeout_s)
+        left_s = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self._order.acquire(timeout=left_s):
+            raise LogError(
+                f"a failed connection to Kafka at {self._kafka.bootstrap_servers} was still being replaced after {timeout_s:g} s; "
+                "send the record again",
+                retriable=True,
+            )
+        try:
             producer = self._connected()
             if record.topic not in self._topics:
                 self._require_topic(producer, record.topic)
             self._buffer(producer, record, on_done)
+        finally:
+            self._order.release()
 
     def flush(self, timeout_s: float) -> None:
         """Waits until every record sent before is acknowledged or refused; raises LogError (retriable) after ``timeout_s``."""
-        if self._pid != os.getpid():
-            self._reset()
+        if self._callbacks.here:
+            raise LogError("flush and close would wait for the callback that calls them; call them elsewhere", retriable=False)
         sent = self._next
         # one C call each, so that other threads may come between the records but not between looking and finding
         if not self._wait(lambda: all(sequence >= sent for sequence in list(self._pending)[:1]), timeout_s):
@@ -98,22 +118,43 @@ class KafkaWriter:
 
     def close(self) -> None:
         """Flushes and closes the connection; raises LogError where records were left over, which then are refused."""
+        self._close(CLOSE_TIMEOUT_S)
+
+    def _close(self, timeout_s: float) -> None:
         try:
-            self.flush(CLOSE_TIMEOUT_S)
+            self.flush(timeout_s)
         finally:
-            with self._order:
-                producer, self._producer, self._closed = self._producer, None, True
-                if producer is not None:
-                    close_producer(producer)
+            if not self._callbacks.here:
+                self._closed = True
+                with self._order:
+                    producer, self._producer = self._producer, None
+                    if producer is not None:
+                        close_producer(producer, GIVE_UP_S if self._pending else GRACE_S)
+                    self._refuse_failed()
+                self._callbacks.close()
+
+    def _refuse_failed(self) -> None:
+        """What failed and was not sent again yet will not be."""
+        error = LogError("the writer was closed before this record could be sent again", retriable=True)
+        for one in self._take_failed():
+            self._refuse(one, error)
+
+    def _close_at_exit(self) -> None:
+        left = len(self._pending)
+        if self._closed or not left:
+            return
+        log.warning(
+            "a writer was never closed and still holds %d records; waiting for them for %g s at most", left, EXIT_FLUSH_S
+        )
+        try:
+            self._close(EXIT_FLUSH_S)
+        except LogError as error:
+            log.error("records are lost as this process ends: %s", error)  # noqa: TRY400 - the message says it all
 
     def _reset(self) -> None:
-        # In a child process the parent's producer has no thread, and its locks may be held by threads that are not here.
-        # It is kept, unused: letting go of it would close sockets that the parent still uses.
-        self._inherited.append(self._producer)
-        self._pid = os.getpid()
         self._order = threading.RLock()
         self._idle = threading.Condition()
-        self._producer = None
+        self._callbacks = Callbacks(self._forget)
         self._topics: set[str] = set()
         self._pending: dict[int, Pending] = {}
         self._failed: list[Pending] = []
@@ -122,11 +163,24 @@ class KafkaWriter:
         self._next = 0
         self._closed = False
 
+    def _begin_anew(self) -> None:
+        """In a forked child: the parent's producer has no thread here, and its locks may be held by threads that are not here."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # Not let go of, which would close sockets that the parent uses; and closed in name, so that neither its exit hook
+            # nor its finalizer tries to send what the parent sends.
+            producer._closed = True  # noqa: SLF001
+            _INHERITED.append(producer)
+        self._reset()
+
     def _connected(self) -> Any:
         if self._closed:
             raise LogError("this writer is closed; make a new one", retriable=False)
         if self._producer is None:
             self._producer = self._connect()
+            # hooks run last in, first out: ours comes before that of the client, which waits for a second and says nothing
+            atexit.unregister(_close_all_at_exit)
+            atexit.register(_close_all_at_exit)
         return self._producer
 
     def _connect(self) -> Any:
@@ -193,6 +247,8 @@ class KafkaWriter:
             producer, self._producer = self._producer, None
             if producer is not None:
                 close_producer(producer)
+            if self._closed:
+                self._refuse_failed()
             while suspects := self._take_failed():
                 resend = Resend(self._connect, self._append, self._acknowledge, self._refuse, give_up_s=DELIVERY_TIMEOUT_S)
                 resend.run(suspects)
@@ -207,19 +263,24 @@ class KafkaWriter:
         return suspects
 
     def _acknowledge(self, one: Pending) -> None:
-        self._tell(one, None)
-        self._forget(one)
+        self._callbacks.tell(one, None)
 
     def _refuse(self, one: Pending, error: Exception) -> None:
-        reason = error if isinstance(error, LogError) else self._reason(one.record, error)
-        self._tell(one, reason)
-        self._forget(one)
+        self._callbacks.tell(one, error if isinstance(error, LogError) else self._reason(one.record, error))
 
     def _forget(self, one: Pending) -> None:
         del self._pending[one.sequence]
         if self._waiting and len(self._pending) % NEWS_RECORDS == 0:
             with self._idle:
                 self._idle.notify_all()
+
+    def _wait_for_room(self, timeout_s: float | None) -> None:
+        if not self._wait(lambda: len(self._pending) < self._kafka.buffer_records_max, timeout_s):
+            raise LogError(
+                f"the buffer of {self._kafka.buffer_records_max} records (kafka.buffer_records_max) was full for {timeout_s:g} s: "
+                f"Kafka at {self._kafka.bootstrap_servers} is away or slower than what is sent; send the record again later",
+                retriable=True,
+            )
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Whether the condition came to hold within the time."""
@@ -236,16 +297,6 @@ class KafkaWriter:
             finally:
                 self._waiting -= 1
         return True
-
-    def _tell(self, one: Pending, reason: Exception | None) -> None:
-        if one.on_done is None:
-            if reason is not None:
-                log.error("record refused, and nobody asked to be told: %s", reason)
-            return
-        try:
-            one.on_done(one.record, reason)
-        except Exception:
-            log.exception("the callback of a record for %s failed", one.record.topic)
 
     def _reason(self, record: OutRecord, error: Exception) -> LogError:
         name = self._kafka.topic_prefix + record.topic
@@ -266,3 +317,22 @@ class KafkaWriter:
                 f"{what} is not allowed: {error}; check the ACLs of user {self._kafka.sasl_username!r}", retriable=False
             )
         return LogError(f"{what} was refused: {error}", retriable=isinstance(error, RetriableError))
+
+
+_WRITERS: weakref.WeakSet[KafkaWriter] = weakref.WeakSet()
+"""Of this process."""
+_INHERITED: list[Any] = []
+"""Producers of a parent process."""
+
+
+def _close_all_at_exit() -> None:
+    for writer in list(_WRITERS):
+        writer._close_at_exit()  # noqa: SLF001
+
+
+def _begin_all_anew() -> None:
+    for writer in list(_WRITERS):
+        writer._begin_anew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_begin_all_anew)

@@ -80,6 +80,7 @@ class Snapshots(Section, frozen=True):
     """Where state survives."""
 
     root: str = ".streamer/snapshots"
+    """A folder, or a URL of fsspec (`s3://bucket/prefix`, `gs://`, `abfs://`), whose credentials its backend takes from the environment."""
     interval_ms: int = 10_000
     keep: int = 5
     """Complete snapshots kept, the committed one among them."""

@@ -54,10 +54,11 @@ def former(tmp_path):
     return Former(tmp_path)
 
 
-def test_a_late_retention_deletes_no_chunk_that_the_new_owner_has_just_written(former, tmp_path):
+def test_a_late_retention_deletes_no_chunk_that_the_new_owner_has_just_written(former, tmp_path, caplog):
     new = Meddled(tmp_path, before=former.retire)
     name = write_snapshot(new, draft(2), {"t": table(1, 4, 5, 6)}, {}, known=chunk_names(former.parent)).name
     assert np.array_equal(read_snapshot(new, name)[1]["t"], table(1, 4, 5, 6))
+    assert caplog.text == "", "none had to be written again"
     assert chunk_file("ab" * 32) not in new.names("chunks/")
 
 
