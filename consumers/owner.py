@@ -122,7 +122,7 @@ class Owner:
                     if not error.retriable:
                         raise
                     self._measurements.log_errors += 1
-                    logger.warning("the log is away, tried again in %.1f s: %s", backoff_s, error)
+                    logger.warning("waiting, tried again in %.1f s: %s", backoff_s, error)
                     self._loops.pause(backoff_s, stop)
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
             self._finish()

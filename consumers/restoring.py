@@ -9,7 +9,7 @@ from consumers.tenure import Birth
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
-from streamer.ports import Clock, Committed, LogAdmin, SnapshotStore, TopicInfo, TopicPartition
+from streamer.ports import Clock, Committed, LogAdmin, LogError, SnapshotStore, TopicInfo, TopicPartition
 from streamer.snapshots import (
     Manifest,
     Override,
@@ -50,8 +50,14 @@ class Restorer:
         Raises:
             RecoveryRefused: what was committed, the snapshots and the log can't be explained together.
             StructureDiffers: the snapshot was made under other structural configuration.
-            LogError: the log can't be asked.
+            LogError: the log can't be asked, or the store of snapshots can't be read: it may pass.
         """
+        try:
+            return self._restore(generation, committed)
+        except OSError as error:
+            raise LogError(f"the snapshots cannot be read: {error}", retriable=True) from error
+
+    def _restore(self, generation: int, committed: dict[TopicPartition, Committed]) -> Restored:
         started_s = self._clock.monotonic_s()
         topics = {name: info for name, info in self._admin.topics().items() if name in OWNER_TOPICS}
         bounds = {place: ends for place, ends in self._admin.bounds().items() if place.topic in OWNER_TOPICS}

@@ -15,7 +15,16 @@ from consumers.apart import OffsetRange
 from consumers.measurements import Measurements
 from streamer.config.tree import Config
 from streamer.ports import Clock, LogWriter, SnapshotStore, TopicPartition
-from streamer.snapshots import Manifest, chunk_names, offsets_of, positions_of, retain, snapshot_name, versions, write_snapshot
+from streamer.snapshots import (
+    Manifest,
+    Retention,
+    chunk_names,
+    offsets_of,
+    positions_of,
+    snapshot_name,
+    versions,
+    write_snapshot,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +80,9 @@ class Snapshotter:
         self._order: tuple[Run, ...] = ()
         """Since the parent, as far as it was handed in to be written."""
         self._order_whole = True
+        self._retention = Retention(store, config.snapshots.keep)
         self._pool = pool
+        """Of one thread: what it is given is done in order, nothing beside another."""
         self._pool.submit(store.remove_leftovers)
 
     def write(self, gathered: Gathered) -> Future[Manifest]:
@@ -99,7 +110,8 @@ class Snapshotter:
     def _write(self, gathered: Gathered, order: tuple[Run, ...], parent: Manifest | None) -> Manifest:
         started_s = self._clock.monotonic_s()
         self._dead_letters.flush(DEAD_LETTERS_TIMEOUT_S)
-        created_ms = self._clock.now_ms()
+        # later than the parent's whatever the clock says: names tell the order
+        created_ms = max(self._clock.now_ms(), self._parent.created_ms + 1 if self._parent else 0)
         draft = Manifest(
             name=snapshot_name(created_ms, secrets.token_hex(4)),
             epoch=gathered.epoch,
@@ -134,7 +146,7 @@ class Snapshotter:
 
     def _retain(self, name: str) -> None:
         try:
-            retain(self._store, self._config.snapshots.keep, {name})
+            self._retention.run(name)
         except OSError as error:
             logger.warning("old snapshots could not be removed: %s", error)
 

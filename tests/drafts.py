@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streamer.snapshots import Manifest
+from streamer.ports import SnapshotStore
+from streamer.snapshots import Manifest, Retention
 
 CHUNK = 64
 START_MS = 1_795_485_458_000
@@ -27,3 +28,9 @@ def draft(n: int = 0, chunk_bytes: int = CHUNK) -> Manifest:
         order=(),
         chunk_bytes=chunk_bytes,
     )
+
+
+def retained(store: SnapshotStore, keep: int, committed: str) -> list[str]:
+    """As two commits of the same snapshot in a store that nobody else writes to: unnamed chunks go at once. The snapshots deleted."""
+    retention = Retention(store, keep)
+    return retention.run(committed) + retention.run(committed)

@@ -6,7 +6,6 @@ from streamer.snapshots.chunks import (
     latest_complete,
     list_snapshots,
     read_snapshot,
-    retain,
     table_hashes,
     write_snapshot,
 )
@@ -59,7 +58,6 @@ __all__ = [
     "read_manifest",
     "read_snapshot",
     "require_same_structure",
-    "retain",
     "snapshot_name",
     "table_hashes",
     "versions",

@@ -167,12 +167,6 @@ class Retention:
         return retired
 
 
-def retain(store: SnapshotStore, keep: int, protected: AbstractSet[str]) -> list[str]:
-    """As two runs of ``Retention`` for a store that no other process writes to: unnamed chunks go at once."""
-    retention = Retention(store, keep)
-    return retention.run(max(protected)) + retention.run(max(protected))
-
-
 def _retire(store: SnapshotStore, keep: int, committed: str) -> list[str]:
     before = [manifest.name for manifest in list_snapshots(store) if manifest.name < committed][: keep - 1]
     oldest = min([*before, committed]) if len(before) == keep - 1 else ""

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from drafts import draft
+from drafts import draft, retained
 
 from consumers.compose import open_snapshots
 from streamer.config.tree import Config, Snapshots
 from streamer.ports import SnapshotStore
-from streamer.snapshots import FolderStore, list_snapshots, read_snapshot, retain, write_snapshot
+from streamer.snapshots import FolderStore, list_snapshots, read_snapshot, write_snapshot
 
 ROOTS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "folder": lambda request: f"{request.getfixturevalue('tmp_path')}/not/yet/made",
@@ -155,7 +155,7 @@ def test_a_snapshot_is_written_read_and_retired(store):
         table[n] = -1
         names.append(write_snapshot(store, draft(n, 4_096), {"t": table.copy()}, {}).name)
     assert np.array_equal(read_snapshot(store, names[-1])[1]["t"], table)
-    retain(store, 2, {names[-1]})
+    retained(store, 2, names[-1])
     assert [manifest.name for manifest in list_snapshots(store)] == names[:1:-1]
     assert np.array_equal(read_snapshot(store, names[-1])[1]["t"], table)
 

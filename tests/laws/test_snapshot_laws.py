@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drafts import retained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -25,7 +26,6 @@ from streamer.snapshots import (
     format_metadata,
     list_snapshots,
     read_snapshot,
-    retain,
     table_hashes,
     write_snapshot,
 )
@@ -100,7 +100,7 @@ def test_whatever_was_written_and_retired_each_listed_snapshot_reads_as_it_was_w
         written[name] = table.tobytes()
         if rng.random() < 0.7:
             committed = name
-            retain(store, rng.randint(1, 3), {committed})
+            retained(store, rng.randint(1, 3), committed)
         listed = [manifest.name for manifest in list_snapshots(store)]
         assert not committed or committed in listed
         assert name in listed
@@ -143,7 +143,7 @@ def test_a_crash_at_any_step_of_writing_or_retiring_leaves_the_committed_snapsho
     try:
         second = write_snapshot(store, draft(2, 64), {"t": table + 1}, {}).name
         committed = second
-        retired = retain(store, 1, {committed})
+        retired = retained(store, 1, committed)
     except Crash:
         pass
     survivor = FolderStore(tmp_path)
@@ -153,7 +153,7 @@ def test_a_crash_at_any_step_of_writing_or_retiring_leaves_the_committed_snapsho
         read_snapshot(survivor, manifest.name)
     assert retired in ([], ["0000000000001-0001"])
     write_snapshot(survivor, draft(3, 64), {"t": table + 2}, {})
-    retain(survivor, 1, {"0000000000003-0003"})
+    retained(survivor, 1, "0000000000003-0003")
     assert len(survivor.names("chunks/")) == 4
 
 

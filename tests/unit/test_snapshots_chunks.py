@@ -8,7 +8,7 @@ import logging
 import msgspec
 import numpy as np
 import pytest
-from drafts import CHUNK, draft
+from drafts import CHUNK, draft, retained
 
 from streamer.snapshots import (
     FolderStore,
@@ -19,7 +19,6 @@ from streamer.snapshots import (
     latest_complete,
     list_snapshots,
     read_snapshot,
-    retain,
     table_hashes,
     write_snapshot,
 )
@@ -172,7 +171,7 @@ def write_many(store, count: int) -> list[str]:
 
 def test_retention_keeps_the_newest_and_deletes_chunks_that_nobody_names(store):
     names = write_many(store, 5)
-    assert retain(store, 2, {names[4]}) == names[:3]
+    assert retained(store, 2, names[4]) == names[:3]
     assert manifest_names(store) == [names[4], names[3]]
     for name in names[3:]:
         read_snapshot(store, name)
@@ -183,14 +182,14 @@ def test_retention_keeps_the_newest_and_deletes_chunks_that_nobody_names(store):
 
 def test_snapshots_newer_than_the_committed_one_are_left_alone(store):
     names = write_many(store, 4)
-    retain(store, 1, {names[2]})
+    retained(store, 1, names[2])
     assert manifest_names(store) == [names[3], names[2]]
 
 
 def test_too_few_snapshots_are_all_kept_and_what_a_crashed_write_left_goes(store):
     names = write_many(store, 2)
     store.put(chunk_file("ab" * 32), b"left over")
-    assert retain(store, 5, {names[1]}) == []
+    assert retained(store, 5, names[1]) == []
     assert chunk_file("ab" * 32) not in store.names("chunks/")
     assert [manifest.name for manifest in list_snapshots(store)] == names[::-1]
 
@@ -199,7 +198,7 @@ def test_no_chunk_is_deleted_while_a_manifest_that_stays_cannot_be_read(store, c
     names = write_many(store, 3)
     chunks = store.names("chunks/")
     store.put(manifest_file(draft(9).name), b'{"format":99}')
-    retain(store, 1, {names[2]})
+    retained(store, 1, names[2])
     assert store.names("chunks/") == chunks
     assert "no chunk is deleted" in caplog.text
     assert manifest_names(store) == [draft(9).name, names[2]]
@@ -208,5 +207,5 @@ def test_no_chunk_is_deleted_while_a_manifest_that_stays_cannot_be_read(store, c
 def test_an_unreadable_manifest_does_not_count_as_kept_and_goes_with_age(store):
     names = write_many(store, 2)
     store.put(manifest_file(names[0]), b"{")
-    assert retain(store, 1, {names[1]}) == [names[0]]
+    assert retained(store, 1, names[1]) == [names[0]]
     assert [manifest.name for manifest in list_snapshots(store)] == [names[1]]
