@@ -36,6 +36,7 @@ class World:
     ends: dict[TopicPartition, int]
     event_bytes_mean: float
     produced_per_s: float
+    snapshots_interval_ms: int = Snapshots().interval_ms
 
     @property
     def events(self) -> int:
@@ -54,7 +55,7 @@ class World:
             namespace=namespace,
             kafka=Kafka(bootstrap_servers=self.kafka.bootstrap),
             redis=tree.Redis(url=self.valkey.url),
-            snapshots=Snapshots(root=str(self.root / "snapshots")),
+            snapshots=Snapshots(root=str(self.root / "snapshots"), interval_ms=self.snapshots_interval_ms),
         )
 
 

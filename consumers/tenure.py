@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from consumers.apart import OffsetRange
+from consumers.copies import Copies
 from consumers.fold import Fold
 from consumers.lists import IDLE_POLL_S, Lists
 from consumers.loops import Loops, Turn
@@ -69,6 +70,8 @@ class Tenure:
         self._measurements = measurements
         self._lost = dict(birth.start.lost)
         self._queue: deque[Work] = deque()
+        self._copies = Copies()
+        """Of the snapshot that is being written; another is asked for only after it."""
         self._asked = False
         self._gather_asked = threading.Event()
         self._gathered: deque[Gathered] = deque()
@@ -241,8 +244,8 @@ class Tenure:
     def _gather(self) -> Gathered:
         started_s = self._clock.monotonic_s()
         engine = self._fold.engine
-        fold = {name: table.copy() for name, table in engine.fold_tables().items()}
-        publisher = {name: table.copy() for name, table in engine.publisher_tables().items()}
+        fold = self._copies.of(engine.fold_tables())
+        publisher = self._copies.of(engine.publisher_tables())
         order = merged_runs(self._fold.take_order())
         self._measure()
         self._measurements.table_bytes = {name: table.nbytes for name, table in fold.items()}

@@ -1,0 +1,141 @@
+"""What safety costs: ``python -m benchmarks.recovery``. The snapshot's pause, writing and restoring at a million users and a million items,
+and the whole line's speed with and without snapshots, turn about in one run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks import traffic
+from benchmarks.whole_line import whole_line
+from benchmarks.world import world
+from consumers.copies import Copies
+from streamer.config.tree import Config
+from streamer.engine.columns import columns_of
+from streamer.engine.engine import Engine
+from streamer.engine.warm import warm
+from streamer.events.codec import decode_events
+from streamer.snapshots import FolderStore, Manifest, read_snapshot, snapshot_name, write_snapshot
+
+PIECE = 20_000
+NEVER_MS = 3_600_000
+PAUSES = 15
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=400_000, help="of the runs of the whole line; 0: none of those")
+    parser.add_argument("--rounds", type=int, default=3)
+    wanted = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    warm()
+    with tempfile.TemporaryDirectory() as folder:
+        at_size(Path(folder) / "chunks", wanted.users, wanted.items)
+        if wanted.events:
+            with_and_without(Path(folder), wanted.events, wanted.rounds)
+    return 0
+
+
+def at_size(folder: Path, users: int, items: int) -> None:
+    """Prints what a snapshot of a state of that size costs."""
+    config = Config()
+    engine = Engine(config)
+    started_s = perf_counter()
+    for values in pieces(users, items):
+        engine.apply(columns_of(decode_events(values), [traffic.FIRST_MS] * len(values), 0))
+    say(f"state of {engine.sizes()} folded in {perf_counter() - started_s:.0f} s")
+    pauses_s, copies = [], Copies()
+    for _ in range(PAUSES):
+        began_s = perf_counter()
+        fold, publisher = copies.of(engine.fold_tables()), copies.of(engine.publisher_tables())
+        pauses_s.append(perf_counter() - began_s)
+    size = sum(table.nbytes for table in (*fold.values(), *publisher.values()))
+    say(
+        f"tables {size / 2**20:.0f} MiB; copied in {median(pauses_s) * 1e3:.0f} ms (median), {max(pauses_s[1:]) * 1e3:.0f} ms (max of {PAUSES - 1}), the first {pauses_s[0] * 1e3:.0f} ms"
+    )
+    store = FolderStore(folder)
+    began_s = perf_counter()
+    manifest = write_snapshot(store, draft(config, engine), fold, publisher)
+    say(f"written in {perf_counter() - began_s:.1f} s")
+    del fold, publisher
+    began_s = perf_counter()
+    _, fold, publisher = read_snapshot(store, manifest.name)
+    restored = Engine(config, fold, publisher)
+    say(f"restored in {perf_counter() - began_s:.1f} s: {restored.sizes()}")
+
+
+def pieces(users: int, items: int) -> Iterator[list[bytes]]:
+    """Values of events: every user and every item once, then as many again of Zipf-distributed traffic."""
+    random = np.random.default_rng(7)
+    user_N, item_N = np.arange(max(users, items)) % users, random.permutation(max(users, items)) % items
+    values: list[bytes] = []
+    for n, (user, item) in enumerate(zip(user_N.tolist(), item_N.tolist(), strict=True)):
+        values.append(
+            f'{{"type":"click","user_id":"user-{user:08d}","item_id":"item-{item:06d}","timestamp":{traffic.FIRST_MS + n}}}'.encode()
+        )
+        if len(values) == PIECE:
+            yield values
+            values = []
+    values += [value for _, value in traffic.events(traffic.Shape(max(users, items), users, items))]
+    for first in range(0, len(values), PIECE):
+        yield values[first : first + PIECE]
+
+
+def draft(config: Config, engine: Engine) -> Manifest:
+    return Manifest(
+        name=snapshot_name(traffic.FIRST_MS, "bench"),
+        epoch=1,
+        created_ms=traffic.FIRST_MS,
+        parent=None,
+        topic_ids={},
+        offsets={},
+        structural=engine.structure(),
+        encoder_fingerprint="",
+        versions={},
+        head_step=engine.head_step,
+        event_ms=engine.event_ms,
+        position=0,
+        counters=engine.counters(),
+        order=(),
+        chunk_bytes=config.snapshots.chunk_bytes,
+    )
+
+
+def with_and_without(root: Path, events: int, rounds: int) -> None:
+    """Prints the whole line's events/s with snapshots as shipped and with none but the last, and their ratio."""
+    speeds: dict[str, list[float]] = {"with": [], "without": []}
+    pauses_s: list[float] = []
+    with contextlib.ExitStack() as stack:
+        shipped = stack.enter_context(world(root, traffic.Shape(events)))
+        never = replace(shipped, snapshots_interval_ms=NEVER_MS)
+        for number in range(rounds):
+            for name, here in (("with", shipped), ("without", never))[:: 1 if number % 2 else -1]:
+                run = whole_line(here, f"{name}-{number}")
+                speeds[name].append(run.events_per_s)
+                if name == "with":
+                    pauses_s.append(run.measurements.snapshot_pause.quantile(0.99))
+                say(f"{name} snapshots: {run.events_per_s:,.0f} events/s, {run.measurements.snapshots} committed")
+    ratio = median(speeds["with"]) / median(speeds["without"])
+    say(
+        f"with / without: {ratio:.3f}; pause p99 {max(pauses_s) * 1e3:.0f} ms (upper of {rounds} runs, within a histogram's bucket)"
+    )
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

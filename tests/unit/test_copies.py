@@ -1,0 +1,32 @@
+"""Copies in room that is used again."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from consumers.copies import Copies
+
+TABLE = arrays.arrays(st.sampled_from(["?", "<i4", "<f8"]), arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("ab"), TABLE), max_size=6))
+def test_copies_are_equal_and_share_nothing_with_the_tables(rounds):
+    copies = Copies()
+    for tables in rounds:
+        copied = copies.of(tables)
+        assert copied.keys() == tables.keys()
+        for name, table in tables.items():
+            np.testing.assert_array_equal(copied[name], table)
+            assert copied[name].dtype == table.dtype
+            assert copied[name].flags.c_contiguous
+            assert not np.shares_memory(copied[name], table)
+
+
+def test_a_table_that_shrinks_or_grows_a_little_takes_the_same_room():
+    copies = Copies()
+    first = copies.of({"a": np.arange(100)})["a"]
+    for size in (90, 120):
+        again = copies.of({"a": np.arange(size)})["a"]
+        assert np.shares_memory(first, again)
+    assert not np.shares_memory(first, copies.of({"a": np.arange(126)})["a"])
