@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from producers.formats import AUTO, Recorded, RecordingError, read_events, with_times
+from producers.formats import AUTO, Reading, Recorded, RecordingError, open_events, with_times
 from streamer.events.model import EVENTS
 from streamer.ports import LogWriter, OutRecord
 
@@ -62,6 +62,8 @@ class ReplayReport:
     outside: int = 0
     """Before the first or after the last time asked for."""
     malformed: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Records that are no interactions by their format, by kind; they are not among those read."""
     first_ms: int | None = None
     last_ms: int | None = None
     seconds: float = 0.0
@@ -134,9 +136,13 @@ def replay(
     """
     pace = pace or Pace()
     meter = _Meter("check", None, pace.clock_s, progress)
-    total = sum(_checked(path, format_name, meter) for path in files)
-    merged = _merged([with_times(read_events(path, format_name)) for path in files])
+    readings = [open_events(path, format_name) for path in files]
+    total = sum(_checked(reading, meter) for reading in readings)
     report = ReplayReport()
+    for reading in readings:
+        for kind, count in reading.left_out.by_kind.items():
+            report.left_out[kind] = report.left_out.get(kind, 0) + count
+    merged = _merged([with_times(reading) for reading in readings])
     inside = _inside(merged, start_ms, end_ms, report)
     meter = _Meter("send", total, pace.clock_s, progress)
     return _sent(inside, writer, topic=EVENTS, pace=pace, meter=meter, report=report)
@@ -188,24 +194,27 @@ class _Meter:
         self._tell(Progress(self._stage, self._done, self._total, rate, self._event_ms))
 
 
-def _checked(path: Path, format_name: str, meter: _Meter) -> int:
+def _checked(reading: Reading, meter: _Meter) -> int:
     """Reads a file to its end: how many records it holds. Raises RecordingError, UnsortedError."""
+    path, unit = reading.path, reading.unit
     records = 0
     latest: Recorded | None = None
-    for record in read_events(path, format_name):
+    for record in reading:
         records += 1
         meter.count(record.timestamp_ms)
         if record.timestamp_ms is None:
             continue
         if latest and latest.timestamp_ms is not None and record.timestamp_ms < latest.timestamp_ms:
             raise UnsortedError(
-                f"{path}, line {record.line}: an event of {_shown(record.timestamp_ms)} stands behind one of "
-                f"{_shown(latest.timestamp_ms)} (line {latest.line}), expected events in the order of their times: "
+                f"{path}, {unit} {record.line}: an event of {_shown(record.timestamp_ms)} stands behind one of "
+                f"{_shown(latest.timestamp_ms)} ({unit} {latest.line}), expected events in the order of their times: "
                 f"sort it with `streamer sort {path}`, and replay what that writes"
             )
         latest = record
     if not records:
-        raise RecordingError(f"{path}: holds no records, expected at least one event")
+        told = "; ".join(f"{count} of kind {kind}" for kind, count in reading.left_out.by_kind.items())
+        seen = f" but those that are no interactions ({told})" if told else ""
+        raise RecordingError(f"{path}: holds no records{seen}, expected at least one event")
     return records
 
 

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import PurePath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+LEFT_OUT_NAMES_MAX = 50
+"""Kinds of records left out that are counted by name; what comes after them is counted as one."""
+
+OTHERS = "others"
 
 
 class Recorded(NamedTuple):
     """One record of a recording, as it goes onto the log.
 
-    ``line`` counts from 1. ``timestamp_ms`` is None where the record has none that can be read. ``error`` says why the line
-    is no record of its format; such a line is kept as it is, without a key, so that it ends where rejected records end.
+    ``line`` counts from 1: lines of a text file, records of one that has none (see ``Reading.unit``); one line can hold several
+    records. ``timestamp_ms`` is None where the record has none that can be read. ``error`` says why the line is no record of
+    its format; such a line is kept as it is, without a key, so that it ends where rejected records end.
     """
 
     line: int
     key: bytes | None
     value: bytes
     timestamp_ms: int | None
+    error: str | None = None
+
+
+class Row(NamedTuple):
+    """One record of a file before a format has read it: a JSON text, or the cells of a table's row.
+
+    ``raw`` is what stands in the file; ``cells`` is empty for JSON, and for a row whose ``error`` says why it is none.
+    """
+
+    line: int
+    raw: bytes
+    cells: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -29,26 +46,25 @@ class RecordingError(Exception):
         self.unreadable = unreadable
 
 
-class Format(Protocol):
-    """A format of recorded streams: a module of pure functions."""
+class NotOursError(Exception):
+    """Raised by a format for a record that is sound but no interaction with an item; its text names the kind of record."""
 
-    NAME: str
 
-    def sniff(self, head: bytes, path: PurePath) -> str | None:
-        """Why a file that begins with ``head`` holds events in this format, in words; None where it does not."""
-        ...
+class LeftOut:
+    """Counts the records of a file that its format leaves out on purpose: page views, removals from a cart, and the like."""
 
-    def read_events(self, lines: Iterable[bytes]) -> Iterator[Recorded]:
-        """Every line that is not blank as one event, in the order of the file."""
-        ...
+    def __init__(self) -> None:
+        self.by_kind: dict[str, int] = {}
 
-    def sniff_items(self, head: bytes, path: PurePath) -> str | None:
-        """Why a file that begins with ``head`` holds item documents in this format, in words; None where it does not."""
-        ...
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return sum(self.by_kind.values())
 
-    def read_items(self, lines: Iterable[bytes]) -> Iterator[Recorded]:
-        """Every line that is not blank as one item document, in the order of the file."""
-        ...
+    def note(self, kind: str) -> None:
+        """Counts one."""
+        name = kind if kind in self.by_kind or len(self.by_kind) < LEFT_OUT_NAMES_MAX else OTHERS
+        self.by_kind[name] = self.by_kind.get(name, 0) + 1
 
 
 def with_times(records: Iterable[Recorded]) -> Iterator[tuple[int | None, Recorded]]:

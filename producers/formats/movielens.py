@@ -1,110 +1,108 @@
-"""MovieLens ratings as events: RecBole's ``.inter`` and ``.item`` files with typed headers, and GroupLens' ``u.data``.
+"""MovieLens ratings as events, films as documents.
 
-A rating of 4 or more is a purchase, any other a click. Times are epoch seconds in the file, milliseconds on the log.
-Event ids are made of user, item, time and line, so that a recording replayed twice counts once.
+RecBole's ``.inter`` and ``.item`` files with typed headers (https://recbole.io/docs/user_guide/data/atomic_files.html), and
+GroupLens' own ``u.data``, ``ratings.csv`` and ``movies.csv`` (https://grouplens.org/datasets/movielens). Films described in
+JSON Lines with plot and genres are documents as well. A rating of 4 or more is a purchase, any other a click. Times are epoch seconds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from itertools import chain
-from pathlib import PurePath
+from collections.abc import Iterator
 
-from producers.formats.base import Recorded
-from streamer.events.codec import InvalidEventError, encode_event
-from streamer.events.items import encode_item
+import msgspec
+
+from producers.formats.base import Row
+from producers.formats.reader import Fields, Format, JsonReader, TableReader, each_event, each_item
+from producers.formats.rows import TAB
+from producers.formats.values import SECOND, Id, made_id, required, time_ms, unique
 from streamer.events.model import Event, ItemDocument
 
 NAME = "movielens"
 PURCHASE_RATING_MIN = 4.0
-
-_EVENT_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-_ITEM_COLUMNS = ("item_id", "movie_title", "release_year", "class")
-_HEADER_CELL = re.compile(r"(\w+):(?:token|float|token_seq|float_seq)")
-_BARE_ROW = re.compile(rb"\d+\t\d+\t[1-5]\t\d{9,10}")
+_NO_GENRES = "(no genres listed)"
 
 
-def sniff(head: bytes, path: PurePath) -> str | None:
-    """Why this is a file of ratings, in words; None where it is none."""
-    _ = path
-    first = head.partition(b"\n")[0]
-    if _covers(_header(first), _EVENT_COLUMNS):
-        return "RecBole's header with user_id, item_id, rating, timestamp"
-    return "rows of user, item, rating from 1 to 5, epoch seconds" if _BARE_ROW.fullmatch(first) else None
+class _Film(msgspec.Struct, gc=False):
+    item_id: Id
+    title: str | None = None
+    year: Id | None = None
+    genres: list[str] | None = None
+    plot: str | None = None
+    directors: str | None = None
+    cast: list[str] | None = None
+    image: str | None = None
 
 
-def sniff_items(head: bytes, path: PurePath) -> str | None:
-    """Why this is a file of films, in words; None where it is none."""
-    _ = path
-    return (
-        "RecBole's header with item_id and movie_title"
-        if _covers(_header(head.partition(b"\n")[0]), _ITEM_COLUMNS[:2])
-        else None
+_FILM = msgspec.json.Decoder(_Film)
+
+
+def _rating(row: Row) -> Iterator[Event]:
+    user, item, rating, seconds = row.cells
+    try:
+        liked = float(rating) >= PURCHASE_RATING_MIN
+    except ValueError as error:
+        raise ValueError(f"rating is {rating[:40]!r}, expected a number") from error
+    yield Event(
+        event_id=made_id(NAME, user, item, seconds, row.line),
+        type="purchase" if liked else "click",
+        user_id=required("user_id", user),
+        item_id=required("item_id", item),
+        timestamp=time_ms("timestamp", seconds, SECOND),
     )
 
 
-def _header(line: bytes) -> dict[str, int]:
-    """Column numbers by name where the line is a typed header, else nothing."""
-    cells = [_HEADER_CELL.fullmatch(cell) for cell in line.decode(errors="replace").strip().split("\t")]
-    return {cell[1]: place for place, cell in enumerate(cells) if cell} if all(cells) else {}
+def _film(row: Row) -> ItemDocument:
+    item, title, year, genres = row.cells
+    item = required("item_id", item)
+    return ItemDocument(item_id=item, title=title or None, text=year or None, categories=tuple(genres.split()))
 
 
-def _covers(header: dict[str, int], columns: tuple[str, ...]) -> bool:
-    return all(column in header for column in columns)
+def _movie(row: Row) -> ItemDocument:
+    item, title, genres = row.cells
+    known = () if genres == _NO_GENRES else tuple(unique(genres.split("|")))
+    return ItemDocument(item_id=required("movieId", item), title=title or None, categories=known)
 
 
-def _rows(lines: Iterable[bytes], columns: tuple[str, ...]) -> tuple[dict[str, int], Iterator[tuple[int, bytes]]]:
-    """Where each column stands, and the rows that are not blank with their line numbers; without a header in that order."""
-    numbered = enumerate(lines, 1)
-    first = next(numbered, None)
-    header = _header(first[1]) if first else {}
-    rows = numbered if header or not first else chain((first,), numbered)
-    places = header or {column: place for place, column in enumerate(columns)}
-    return places, ((number, line) for number, line in rows if line.strip())
-
-
-def read_events(lines: Iterable[bytes]) -> Iterator[Recorded]:
-    """Every rating as one event, in the order of the file; a row that is none is kept as it is and says why."""
-    places, rows = _rows(lines, _EVENT_COLUMNS)
-    for number, line in rows:
-        try:
-            yield _event(number, _cells(line, places, _EVENT_COLUMNS))
-        except (ValueError, OverflowError, InvalidEventError) as error:
-            yield Recorded(number, None, line, None, f"{error}")
-
-
-def _cells(line: bytes, places: dict[str, int], columns: tuple[str, ...]) -> list[str]:
-    """The values of these columns, "" for a column that the file lacks. Raises ValueError."""
-    cells = line.decode().split("\t")
-    expected = max(places.values()) + 1
-    if len(cells) < expected:
-        raise ValueError(f"has {len(cells)} columns separated by tabs, expected {expected}")
-    return [cells[places[column]] if column in places else "" for column in columns]
-
-
-def _event(number: int, cells: list[str]) -> Recorded:
-    user, item, rating, seconds = cells
-    when = round(float(seconds) * 1000)
-    event = Event(
-        event_id=f"movielens:{user}:{item}:{seconds}:{number}",
-        type="purchase" if float(rating) >= PURCHASE_RATING_MIN else "click",
-        user_id=user,
-        item_id=item,
-        timestamp=when,
+def _described(row: Row) -> ItemDocument:
+    film = _FILM.decode(row.raw)
+    about = (film.plot, film.directors, ", ".join(film.cast or ()), None if film.year is None else str(film.year))
+    return ItemDocument(
+        item_id=required("item_id", film.item_id),
+        title=film.title or None,
+        text="\n".join(part for part in about if part) or None,
+        categories=tuple(film.genres or ()),
+        image=film.image or None,
     )
-    return Recorded(number, user.encode(), encode_event(event), when)
 
 
-def read_items(lines: Iterable[bytes]) -> Iterator[Recorded]:
-    """Every film as one document: genres are its categories, the year its text; a row that is none says why."""
-    places, rows = _rows(lines, _ITEM_COLUMNS)
-    for number, line in rows:
-        try:
-            item, title, year, genres = _cells(line, places, _ITEM_COLUMNS)
-            if not item:
-                raise ValueError("has no item_id, expected one")  # noqa: TRY301 - one place turns a row's faults into words
-            document = ItemDocument(item_id=item, title=title or None, text=year or None, categories=tuple(genres.split()))
-            yield Recorded(number, item.encode(), encode_item(document), None)
-        except ValueError as error:
-            yield Recorded(number, None, line, None, f"{error}")
+def _recognise_described(fields: Fields) -> str | None:
+    names = set(fields)
+    there = {"item_id", "title"} <= names and {"genres", "plot"} & names and not {"text", "categories", "user_id"} & names
+    return "films in JSON with item_id, title, and plot or genres" if there else None
+
+
+FORMAT = Format(
+    name=NAME,
+    title="MovieLens: RecBole's .inter and .item, GroupLens' u.data, ratings.csv and movies.csv; films with plots in JSON",
+    source="https://grouplens.org/datasets/movielens",
+    becomes=((f"rating of {PURCHASE_RATING_MIN:g} or more", "purchase"), ("any other rating", "click"), ("film", "document")),
+    users="`user_id` (`userId`)",
+    ids="user, item, time and line",
+    events=(
+        TableReader(
+            ("user_id", "item_id", "rating", "timestamp"),
+            each_event(_rating),
+            delimiter=TAB,
+            typed=True,
+            bare=re.compile(r"\d+\t\d+\t[1-5]\t\d{9,10}"),
+            why="rows of user, item, rating from 1 to 5, epoch seconds",
+        ),
+        TableReader(("userId", "movieId", "rating", "timestamp"), each_event(_rating)),
+    ),
+    items=(
+        TableReader(("item_id", "movie_title"), each_item(_film), ("release_year", "class"), delimiter=TAB, typed=True),
+        TableReader(("movieId", "title", "genres"), each_item(_movie)),
+        JsonReader(_recognise_described, each_item(_described)),
+    ),
+)

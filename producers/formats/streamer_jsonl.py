@@ -1,13 +1,14 @@
-"""Streamer's own recordings: JSON Lines of events as they stand on the log, or of item documents."""
+"""Streamer's own recordings: events in JSON as they stand on the log, or item documents. They pass byte for byte."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import PurePath
 
 import msgspec
 
-from producers.formats.base import Recorded
+from producers.formats.base import LeftOut, Recorded, Row
+from producers.formats.reader import Fields, Format, JsonReader
+from streamer.events.model import EVENT_TYPE_NAMES
 from streamer.events.timestamps import TimestampError, timestamp_ms
 
 NAME = "streamer-jsonl"
@@ -32,63 +33,61 @@ class _User(msgspec.Struct, gc=False):
 _EVENT = msgspec.json.Decoder(_Event)
 _ITEM = msgspec.json.Decoder(_Item)
 _USER = msgspec.json.Decoder(_User)
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _EVENT_FIELDS = frozenset({"type", "user_id", "timestamp"})
-_SNIFFED_LINES_MAX = 50
+_TYPES = frozenset(f'"{name}"'.encode() for name in EVENT_TYPE_NAMES)
 
 
-def sniff(head: bytes, path: PurePath) -> str | None:
-    """Why this is a file of events, in words; None where it is none. A few broken lines do not matter."""
-    _ = path
-    found = next((fields for fields in _objects(head) if len(_EVENT_FIELDS & fields) > 1), None)
-    return f"JSON Lines with {', '.join(sorted(_EVENT_FIELDS & found))}" if found else None
+def _recognise(fields: Fields) -> str | None:
+    found = sorted(_EVENT_FIELDS & set(fields))
+    ours = "user_id" in found or ("type" in found and bytes(fields["type"]) in _TYPES)
+    return f"JSON with {', '.join(found)}" if ours and len(found) > 1 else None
 
 
-def sniff_items(head: bytes, path: PurePath) -> str | None:
-    """Why this is a file of item documents, in words; None where it is none."""
-    _ = path
-    is_items = any("item_id" in fields and not fields & {"user_id", "type"} for fields in _objects(head))
-    return "JSON Lines with item_id and no user" if is_items else None
+def _recognise_items(fields: Fields) -> str | None:
+    names = set(fields)
+    as_films = "title" in names and bool({"plot", "genres"} & names) and not {"text", "categories"} & names
+    return "JSON with item_id and no user" if "item_id" in names and not {"user_id", "type"} & names and not as_films else None
 
 
-def _objects(head: bytes) -> Iterator[frozenset[str]]:
-    """Field names of the JSON objects among the first lines."""
-    for line in head.split(b"\n", _SNIFFED_LINES_MAX)[:_SNIFFED_LINES_MAX]:
+def _events(rows: Iterable[Row], left_out: LeftOut) -> Iterator[Recorded]:
+    """Every record, keyed by its user; one that is no event has no key and says why."""
+    _ = left_out
+    for line, raw, _, _ in rows:
         try:
-            yield frozenset(_OBJECT.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            continue
-
-
-def read_events(lines: Iterable[bytes]) -> Iterator[Recorded]:
-    """Every line that is not blank, byte for byte, keyed by its user; one that is no event has no key and says why."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            event = _EVENT.decode(line)
-            yield Recorded(number, event.user_id.encode(), line, timestamp_ms(event.timestamp))
+            event = _EVENT.decode(raw)
+            yield Recorded(line, event.user_id.encode(), raw, timestamp_ms(event.timestamp))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            yield _broken(number, line, error)
+            yield _broken(line, raw, error)
 
 
-def _broken(number: int, line: bytes, error: Exception) -> Recorded:
-    """A line that readers will refuse, still in its user's partition where it names one."""
+def _broken(line: int, raw: bytes, error: Exception) -> Recorded:
+    """A record that readers will refuse, still in its user's partition where it names one."""
     try:
-        key = _USER.decode(line).user_id.encode()
+        key = _USER.decode(raw).user_id.encode()
     except (msgspec.MsgspecError, ValueError, RecursionError):
         key = None
-    return Recorded(number, key, line, None, f"timestamp {error}" if isinstance(error, TimestampError) else str(error))
+    return Recorded(line, key, raw, None, f"timestamp {error}" if isinstance(error, TimestampError) else str(error))
 
 
-def read_items(lines: Iterable[bytes]) -> Iterator[Recorded]:
-    """Every line that is not blank, byte for byte, keyed by its item; one that is no document has no key and says why."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+def _items(rows: Iterable[Row], left_out: LeftOut) -> Iterator[Recorded]:
+    """Every record, keyed by its item; one that is no document has no key and says why."""
+    _ = left_out
+    for line, raw, _, _ in rows:
         try:
-            item = _ITEM.decode(line)
+            item = _ITEM.decode(raw)
             when = None if item.timestamp is None else timestamp_ms(item.timestamp)
-            yield Recorded(number, item.item_id.encode(), line, when)
+            yield Recorded(line, item.item_id.encode(), raw, when)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            yield Recorded(number, None, line, None, str(error))
+            yield Recorded(line, None, raw, None, str(error))
+
+
+FORMAT = Format(
+    name=NAME,
+    title="Streamer's own events and item documents, JSON",
+    source="schemas/event.schema.json",
+    becomes=(*((name, name) for name in EVENT_TYPE_NAMES), ("item document", "document")),
+    users="`user_id`",
+    ids="`event_id`",
+    events=(JsonReader(_recognise, _events),),
+    items=(JsonReader(_recognise_items, _items),),
+)

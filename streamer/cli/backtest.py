@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.formats import AUTO, FORMATS
+from producers.formats import AUTO, FORMAT_HELP
 from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
@@ -90,7 +90,7 @@ def _periods(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.command(cls=Backtest)
 @click.argument("events", type=click.Path(path_type=Path), metavar="EVENTS")
 @click.option("--items", type=click.Path(path_type=Path), help="Item documents; their texts are encoded before the run.")
-@click.option("--format", "format_name", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(f.NAME for f in FORMATS)}.")
+@click.option("--format", "format_name", default=AUTO, show_default=True, help=FORMAT_HELP)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report.html, report.json, lists.jsonl.")
 @click.option("--lists", "keeps_lists", is_flag=True, help="Write lists.jsonl: the list of every event.")
 @click.option("--methods", callback=_names, metavar="NAME...", help=f"Of {', '.join(METHODS)}; all unless given.")
@@ -161,6 +161,9 @@ def _read(events: Path, items: Path | None, format_name: str, config: Config) ->
         click.echo(f"rejected: {problem}", err=True)
     if read.problems.count > len(read.problems.named):
         click.echo(f"rejected: {read.problems.count} records in all, {read.problems.by_reason}", err=True)
+    if read.left_out:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in read.left_out.items())
+        click.echo(f"left out, being no interactions: {told}", err=True)
     stream = read.stream
     order = "they stood in the order of their times" if read.in_order else "sorted by time, those of equal time as they stood"
     click.echo(

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consumers.vector_source import EncoderCounters, VectorSource
-from producers.formats import RecordingError, choose, choose_items, read_events, read_items
-from producers.formats.base import Recorded
-from producers.formats.lines import read_lines
+from producers.formats import Reading, Recorded, RecordingError, open_events, open_items
 from streamer.config import Config
 from streamer.encoders import VectorCache, load_text_encoder
 from streamer.evaluate.stream import Document, Stream, StreamBuilder
@@ -40,11 +38,12 @@ class Problems:
         """All of them."""
         return sum(self.by_reason.values())
 
-    def note(self, path: Path, line: int, reject: Reject, why: str | None) -> None:
-        """Counts one; ``line`` from 1, ``why`` what the format said of it."""
+    def note(self, reading: Reading, record: Recorded, reject: Reject) -> None:
+        """Counts one."""
         self.by_reason[reject.reason] = self.by_reason.get(reject.reason, 0) + 1
         if len(self.named) < NAMED_PROBLEMS_MAX:
-            self.named.append(f"{path}, line {line}: {reject.reason}: {why or reject.error}")
+            where = f"{reading.path}, {reading.unit} {record.line}"
+            self.named.append(f"{where}: {reject.reason}: {record.error or reject.error}")
 
 
 @dataclass
@@ -57,6 +56,8 @@ class Read:
     in_order: bool
     """Whether the events stood in the order of their times."""
     repeated_ids: int
+    left_out: dict[str, int]
+    """Records of the events' file that are no interactions by its format, by kind."""
 
 
 def read_stream(events: Path, items: Path | None, format_name: str, config: Config, *, reading: Told, encoding: Told) -> Read:
@@ -66,14 +67,13 @@ def read_stream(events: Path, items: Path | None, format_name: str, config: Conf
     EncoderUnavailable, CacheError.
     """
     problems = Problems()
-    chosen = choose(events, format_name)
+    recording = open_events(events, format_name)
     builder, in_order, reached = StreamBuilder(), True, 0
-    header, records = _without_header(events, read_events(events, format_name))
-    for chunk in _chunks(records, CHUNK):
+    for chunk in _chunks(recording, CHUNK):
         decoded = decode_events([record.value for record in chunk])
         for place, reject in decoded.rejects:
-            problems.note(events, chunk[place].line, reject, chunk[place].error)
-        builder.add(decoded, [record.line - 1 - header for record in chunk])
+            problems.note(recording, chunk[place], reject)
+        builder.add(decoded, [record.line - 1 - recording.header_lines for record in chunk])
         in_order = in_order and all(a <= b for a, b in itertools.pairwise([reached, *decoded.timestamps_ms]))
         reached = max([reached, *decoded.timestamps_ms])
         reading(len(chunk))
@@ -82,24 +82,13 @@ def read_stream(events: Path, items: Path | None, format_name: str, config: Conf
     if not stream.events:
         first = f"; the first: {problems.named[0]}" if problems.named else ""
         raise RecordingError(f"{events}: holds no event that can be used, {problems.count} were rejected{first}")
-    return Read(stream, chosen.NAME, problems, in_order, builder.repeated_ids)
+    return Read(stream, recording.format.name, problems, in_order, builder.repeated_ids, recording.left_out.by_kind)
 
 
 def sha256_of(path: Path) -> str:
     """Of a file's bytes as they are, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _without_header(path: Path, records: Iterator[Recorded]) -> tuple[int, Iterator[Recorded]]:
-    """How many lines a header takes, and the records; a line that is not blank before the first record is one."""
-    first = next(records, None)
-    if first is None:
-        return 0, records
-    header = 0
-    if first.line > 1:
-        header = sum(bool(line.strip()) for line in itertools.islice(read_lines(path), first.line - 1))
-    return header, itertools.chain((first,), records)
 
 
 def _chunks(records: Iterable[Recorded], size: int) -> Iterator[list[Recorded]]:
@@ -110,14 +99,14 @@ def _chunks(records: Iterable[Recorded], size: int) -> Iterator[list[Recorded]]:
 
 def _documents(path: Path, problems: Problems, config: Config, encoding: Told) -> list[Document]:
     """The documents of a file that can be used, each with the vector of its text."""
-    choose_items(path)
+    reading = open_items(path)
     documents: list[ItemDocument] = []
-    for record in read_items(path):
+    for record in reading:
         found = decode_item(record.key, record.value)
         if isinstance(found, ItemDocument):
             documents.append(found)
         elif isinstance(found, Reject):
-            problems.note(path, record.line, found, record.error)
+            problems.note(reading, record, found)
     vectors = _vectors(documents, config, encoding)
     return [Document(one.timestamp_ms or 0, one, vectors.get(content_hash(one))) for one in documents]
 

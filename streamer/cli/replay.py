@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from consumers.compose import open_admin, open_writer
 from producers import replay as recordings
-from producers.formats import AUTO, FORMATS, read_items
+from producers.formats import AUTO, FORMAT_HELP, read_items
 from producers.replay import Pace, Progress, ReplayReport, parse_speed
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json
 from streamer.cli.topics import full_name, missing_topics
@@ -28,7 +28,7 @@ REDRAW_UNWATCHED_S = 10.0
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--format", "format_name", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(f.NAME for f in FORMATS)}.")
+@click.option("--format", "format_name", default=AUTO, show_default=True, help=FORMAT_HELP)
 @click.option("--speed", default="max", show_default=True, help="max, or how many times faster than recorded: 1, 100.")
 @click.option(
     "--from", "start_ms", callback=event_time, metavar="TIME", help="Leave out events before this time (epoch ms or RFC 3339)."
@@ -143,7 +143,12 @@ def _tell(config: Config, items: ReplayReport, report: ReplayReport, *, as_json:
     rate = report.sent / max(report.seconds, 1e-9)
     topic = full_name(config, "events")
     click.echo(f"sent {report.sent} events to {topic} in {report.seconds:.1f} s ({rate:,.0f}/s), {items.sent} item documents")
-    counted = {"refused": report.refused + items.refused, "malformed": report.malformed, "outside": report.outside}
+    counted = {
+        "refused": report.refused + items.refused,
+        "malformed": report.malformed,
+        "outside": report.outside,
+        "left out": sum(report.left_out.values()),
+    }
     click.echo(", ".join(f"{name} {count}" for name, count in counted.items()))
     if as_json:
         say_json({**dataclasses.asdict(report), "events_per_s": rate, "items": dataclasses.asdict(items), "topic": topic})

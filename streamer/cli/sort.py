@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from producers.formats import AUTO, FORMATS, in_time_order, read_events
+from producers.formats import AUTO, FORMAT_HELP, in_time_order, read_events
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--format", "format_name", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(f.NAME for f in FORMATS)}.")
+@click.option("--format", "format_name", default=AUTO, show_default=True, help=FORMAT_HELP)
 @click.option("-o", "--out", "out_path", type=click.Path(path_type=Path), help="File to write; stdout unless given.")
 def sort(files: Sequence[Path], format_name: str, out_path: Path | None) -> None:
     """Write the events of FILE... as JSON Lines in the order of their times, those of equal time as they stand.

@@ -30,7 +30,7 @@ from streams import (
     works_of,
 )
 
-from producers.formats.movielens import read_events
+from producers.formats import read_events
 from producers.recordings import movielens_100k
 from streamer.config.tree import Config
 from streamer.engine import state as engine_state
@@ -216,8 +216,8 @@ def window_of(engine, row):
 
 @pytest.mark.usefixtures("room")
 def test_a_recorded_stream_cut_and_restored_anywhere_gives_the_tables_of_one_run():
-    with movielens_100k().events.open("rb") as lines:
-        events = sorted((event for event in read_events(lines) if event.timestamp_ms), key=lambda event: event.timestamp_ms)
+    recorded = read_events(movielens_100k().events)
+    events = sorted((event for event in recorded if event.timestamp_ms), key=lambda event: event.timestamp_ms)
     records = [Record("events", 0, event.key or b"", event.value, event.timestamp_ms or 0) for event in events[:3_000]]
     config, rng = Config(), random.Random(1)
     whole, engine = fold(Engine(config), records), Engine(config)

@@ -1,0 +1,171 @@
+"""How a format is declared: what its files look like, and what their records become."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+
+import msgspec
+
+from producers.formats.base import LeftOut, NotOursError, Recorded, Row
+from streamer.events.codec import InvalidEventError, encode_event
+from streamer.events.items import decode_item, encode_item
+from streamer.events.model import Event, ItemDocument, Reject
+
+Fields = Mapping[str, msgspec.Raw]
+"""The undecoded members of a JSON object."""
+
+Read = Callable[[Iterable[Row], LeftOut], Iterator[Recorded]]
+"""Records out of rows, in their order: nothing in a row raises, each becomes records or is counted as left out."""
+
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_REFUSALS = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_TYPED = re.compile(r"(\w+):(?:token|float|token_seq|float_seq)")
+
+
+@dataclass(frozen=True)
+class JsonReader:
+    """Records that are JSON objects: in lines, in an array, or rows of Parquet."""
+
+    recognise: Callable[[Fields], str | None]
+    """Why an object with these members is one of this format, in words; None where it is not."""
+    read: Read
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Records that are rows of a table."""
+
+    columns: tuple[str, ...]
+    """Those that must be there, by the names in the header."""
+    read: Read
+    """Gets rows with the cells of ``columns``, then of ``optional``, "" for one that the file lacks."""
+    optional: tuple[str, ...] = ()
+    delimiter: str = ","
+    typed: bool = False
+    """Whether the header's cells bear types, as RecBole writes them: ``user_id:token``."""
+    bare: re.Pattern[str] | None = None
+    """What the first row looks like where there is no header; the columns then stand in the order of ``columns``."""
+    why: str = ""
+    """What is said of a file without a header."""
+
+    def names(self, header: Iterable[str]) -> list[str]:
+        """The names of the columns of a header; [] where its cells should bear types and do not."""
+        cells = [cell.strip() for cell in header]
+        if not self.typed:
+            return cells
+        found = [_TYPED.fullmatch(cell) for cell in cells]
+        return [cell[1] for cell in found if cell] if all(found) else []
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """The columns that must be there and are not."""
+        there = set(names)
+        return [column for column in self.columns if column not in there]
+
+    def select(self, rows: Iterator[Row], header: list[str] | None) -> Iterator[Row]:
+        """Rows with the cells that ``read`` expects; one that has too few or too many says so.
+
+        ``header``: the names of the file's columns, None where it has no header.
+        """
+        names = list(self.columns) if header is None else header
+        at = {name: place for place, name in enumerate(names)}
+        wanted = [at[name] if name in at else len(names) for name in (*self.columns, *self.optional)]
+        chosen = itemgetter(*wanted)
+        separated = DELIMITERS[self.delimiter]
+        for row in rows:
+            found = len(row.cells)
+            if row.error is None and found != len(names):
+                yield Row(row.line, row.raw, (), f"has {found} columns separated by {separated}, expected {len(names)}")
+            else:
+                yield Row(row.line, row.raw, () if row.error else chosen((*row.cells, "")), row.error)
+
+
+Reader = JsonReader | TableReader
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of recorded streams."""
+
+    name: str
+    title: str
+    """What it is, in a few words."""
+    source: str
+    """Where its owners describe it."""
+    becomes: tuple[tuple[str, str], ...]
+    """Their records and ours."""
+    users: str
+    """Which field becomes the user."""
+    ids: str
+    """What event ids are made of."""
+    events: tuple[Reader, ...] = ()
+    items: tuple[Reader, ...] = ()
+
+
+def each_event(convert: Callable[[Row], Iterable[Event]]) -> Read:
+    """Reads rows by a function from one row to its events.
+
+    The function raises NotOursError for what is to be left out, and ValueError for what is wrong; its text says where.
+    """
+
+    def read(rows: Iterable[Row], left_out: LeftOut) -> Iterator[Recorded]:
+        for row in rows:
+            refusal = row.error
+            if refusal is None:
+                try:
+                    for event in convert(row):
+                        try:
+                            value = encode_event(event)
+                            yield Recorded(row.line, event.user_id.encode(), value, int(event.timestamp))
+                        except InvalidEventError as error:
+                            refusal = refusal or str(error)
+                except NotOursError as kind:
+                    left_out.note(str(kind))
+                except _REFUSALS as error:
+                    refusal = refusal or _said(error)
+            if refusal is not None:
+                yield Recorded(row.line, None, row.raw, None, refusal)
+
+    return read
+
+
+def each_item(convert: Callable[[Row], ItemDocument]) -> Read:
+    """Reads rows by a function from one row to its document; it raises as that of ``each_event``."""
+
+    def read(rows: Iterable[Row], left_out: LeftOut) -> Iterator[Recorded]:
+        for row in rows:
+            refusal = row.error
+            if refusal is None:
+                try:
+                    yield recorded_item(row.line, convert(row))
+                except NotOursError as kind:
+                    left_out.note(str(kind))
+                except _REFUSALS as error:
+                    refusal = _said(error)
+            if refusal is not None:
+                yield Recorded(row.line, None, row.raw, None, refusal)
+
+    return read
+
+
+def recorded_item(line: int, document: ItemDocument) -> Recorded:
+    """A document as it goes onto the log. Raises ValueError where readers would refuse it."""
+    key, value = document.item_id.encode(), encode_item(document)
+    found = decode_item(key, value)
+    if isinstance(found, Reject):
+        raise ValueError(f"{found.reason}: {found.error}")  # noqa: TRY004 - what is wrong is the value
+    return Recorded(line, key, value, document.timestamp_ms)
+
+
+def _said(error: Exception) -> str:
+    """The error in words that begin with the field where they can: ``properties.price: Expected ...``."""
+    text = str(error)
+    said, _, path = text.partition(" - at `$.")
+    return f"{path.rstrip('`')}: {said}" if path else text
+
+
+def names_of(kinds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """A table of kinds as ``Format.becomes`` has it."""
+    return tuple(kinds.items())
