@@ -17,6 +17,7 @@ from producers.formats.base import LeftOut, Recorded, RecordingError, Row
 from producers.formats.containers import is_parquet
 from producers.formats.lines import read_head
 from producers.formats.reader import DELIMITERS, Fields, Format, JsonReader, Reader, TableReader
+from streamer.events.model import Reject
 
 AUTO = "auto"
 """The format is told from the file."""
@@ -58,6 +59,10 @@ class Reading:
     reader: Reader
     left_out: LeftOut = field(default_factory=LeftOut)
     """What the last iteration left out."""
+
+    def fault(self, record: Recorded, reject: Reject) -> str:
+        """What is wrong with a record that the codec refuses, in the words of whoever knows best."""
+        return reject.error if self.format.verbatim or record.error is None else record.error
 
     def __iter__(self) -> Iterator[Recorded]:
         self.left_out = LeftOut()

@@ -12,7 +12,20 @@ import msgspec
 
 from producers.formats.base import NotOursError, Row
 from producers.formats.reader import Fields, Format, JsonReader, each_event, names_of
-from producers.formats.values import MICROSECOND, Id, made_id, number, of_items, required, short, text_of, time_ms, unique
+from producers.formats.values import (
+    MICROSECOND,
+    Id,
+    Number,
+    Time,
+    made_id,
+    number,
+    of_items,
+    required,
+    short,
+    text_of,
+    time_ms,
+    unique,
+)
 from streamer.events.model import Event, EventTypeName
 
 NAME = "ga4-bigquery"
@@ -38,8 +51,8 @@ class _Param(msgspec.Struct, gc=False):
 
 class _Item(msgspec.Struct, gc=False):
     item_id: Id | None = None
-    price: float | str | None = None
-    quantity: float | str | None = None
+    price: Number | None = None
+    quantity: Number | None = None
 
     @property
     def item(self) -> str:
@@ -49,7 +62,7 @@ class _Item(msgspec.Struct, gc=False):
 
 class _Row(msgspec.Struct, gc=False):
     event_name: str
-    event_timestamp: float | str
+    event_timestamp: Time
     user_id: Id | None = None
     user_pseudo_id: Id | None = None
     event_bundle_sequence_id: Id | None = None
@@ -82,11 +95,11 @@ def _events(row: Row) -> Iterator[Event]:
     if not products:
         raise ValueError(f"items[].item_id is missing, expected the items of {name}: send them")
     user = required("user_id (or user_pseudo_id)", found.user_id, found.user_pseudo_id)
-    parts = (found.user_pseudo_id, found.event_timestamp, name, found.event_bundle_sequence_id, found.batch_event_index)
+    batch = (text_of(found.event_bundle_sequence_id), text_of(found.batch_event_index))
     yield from of_items(
         kind,
         unique(one.item for one in products),
-        event_id=made_id("ga4", *parts, row.line),
+        event_id=made_id("ga4", text_of(found.user_pseudo_id), found.event_timestamp, name, *batch, row.line),
         user_id=user,
         timestamp=time_ms("event_timestamp", found.event_timestamp, MICROSECOND),
         session_id=_session(found.event_params or ()),

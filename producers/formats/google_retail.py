@@ -11,7 +11,7 @@ import msgspec
 
 from producers.formats.base import NotOursError, Row
 from producers.formats.reader import Fields, Format, JsonReader, each_event, names_of
-from producers.formats.values import Id, made_id, number, of_items, required, short, text_of, time_ms, unique
+from producers.formats.values import Id, Number, made_id, number, of_items, required, short, text_of, time_ms, unique
 from streamer.events.model import Event, EventTypeName
 
 NAME = "google-retail"
@@ -36,7 +36,7 @@ class _Product(msgspec.Struct, gc=False):
 
 class _Detail(msgspec.Struct, gc=False):
     product: _Product | None = None
-    quantity: float | str | None = None
+    quantity: Number | None = None
 
 
 class _User(msgspec.Struct, gc=False):

@@ -11,7 +11,7 @@ import msgspec
 
 from producers.formats.base import NotOursError, Row
 from producers.formats.reader import Fields, Format, JsonReader, each_event, each_item
-from producers.formats.values import Id, made_id, of_items, required, short, text_of, time_ms, unique
+from producers.formats.values import Id, Time, made_id, of_items, required, short, text_of, time_ms, unique
 from streamer.events.model import Event, EventTypeName, ItemDocument
 
 NAME = "metarank"
@@ -27,6 +27,7 @@ TYPES: dict[str, EventTypeName] = {
 
 _TITLES, _TEXTS, _IMAGES = ("title", "name"), ("description", "text", "overview", "plot"), ("image", "image_url", "poster")
 _CATEGORIES = ("categories", "category", "genres", "tags")
+_NONE = msgspec.Raw(b"[]")
 _EVENTS = frozenset({b'"item"', b'"user"', b'"ranking"', b'"interaction"'})
 
 
@@ -37,7 +38,7 @@ class _Shown(msgspec.Struct, gc=False):
 class _Any(msgspec.Struct, gc=False):
     event: str
     id: Id | None = None
-    timestamp: float | str | None = None
+    timestamp: Time | None = None
     user: Id | None = None
     session: Id | None = None
     ranking: Id | None = None
@@ -49,8 +50,8 @@ class _Any(msgspec.Struct, gc=False):
 class _Document(msgspec.Struct, gc=False):
     event: str
     item: Id | None = None
-    timestamp: float | str | None = None
-    fields: msgspec.Raw | None = None
+    timestamp: Time | None = None
+    fields: msgspec.Raw = _NONE
 
 
 _ANY = msgspec.json.Decoder(_Any)
@@ -95,7 +96,7 @@ def _item(row: Row) -> ItemDocument:
     found = _DOCUMENT.decode(row.raw)
     if found.event != "item":
         raise NotOursError(f"event {found.event}")
-    fields = dict(_named(found.fields or b"[]"))
+    fields = dict(_named(found.fields))
     return ItemDocument(
         item_id=required("item", found.item),
         title=_first(fields, _TITLES),
@@ -107,7 +108,7 @@ def _item(row: Row) -> ItemDocument:
     )
 
 
-def _named(fields: bytes | msgspec.Raw) -> Iterator[tuple[str, object]]:
+def _named(fields: msgspec.Raw) -> Iterator[tuple[str, object]]:
     for one in _FIELDS.decode(fields):
         field = _FIELD.decode(one)
         if "name" in field and "value" in field:

@@ -12,7 +12,7 @@ import msgspec
 
 from producers.formats.base import NotOursError, Row
 from producers.formats.reader import Fields, Format, JsonReader, each_event, names_of
-from producers.formats.values import Id, made_id, required, text_of, time_ms
+from producers.formats.values import Id, Time, made_id, required, text_of, time_ms
 from streamer.events.model import Event, EventTypeName
 
 NAME = "otto"
@@ -21,7 +21,7 @@ KINDS: dict[str, EventTypeName] = {"clicks": "click", "carts": "cart", "orders":
 
 class _Event(msgspec.Struct, gc=False):
     aid: Id
-    ts: float | str
+    ts: Time
     type: str
 
 

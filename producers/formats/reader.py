@@ -102,6 +102,8 @@ class Format:
     """What event ids are made of."""
     events: tuple[Reader, ...] = ()
     items: tuple[Reader, ...] = ()
+    verbatim: bool = False
+    """Whether records pass as they are: then the codec knows best what is wrong with one."""
 
 
 def each_event(convert: Callable[[Row], Iterable[Event]]) -> Read:

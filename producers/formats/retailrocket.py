@@ -60,15 +60,16 @@ def _items(rows: Iterable[Row], left_out: LeftOut) -> Iterator[Recorded]:
 
 def _history(item: str, known: list[tuple[int, int, str, str]], left_out: LeftOut) -> Iterator[Recorded]:
     state: dict[str, str] = {}
+    told: dict[str, str] = {}
     for place, (when, line, name, value) in enumerate(known):
-        changed = state.get(name) != value
         state[name] = value
         if place + 1 < len(known) and known[place + 1][0] == when:
             left_out.note("property told together with another")
             continue
-        if not changed and len(state) == 1:
+        if state == told:
             left_out.note("property that did not change")
             continue
+        told = dict(state)
         document = ItemDocument(
             item_id=item,
             categories=(state[_CATEGORY],) if state.get(_CATEGORY) else (),

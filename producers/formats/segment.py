@@ -12,7 +12,7 @@ import msgspec
 
 from producers.formats.base import NotOursError, Row
 from producers.formats.reader import Fields, Format, JsonReader, each_event, names_of
-from producers.formats.values import Id, made_id, number, of_items, required, text_of, time_ms, unique
+from producers.formats.values import Id, Number, Time, made_id, number, of_items, required, text_of, time_ms, unique
 from streamer.events.model import Event, EventTypeName
 
 NAME = "segment"
@@ -24,14 +24,15 @@ KINDS: dict[str, EventTypeName] = {
     "Product Added": "cart",
     "Order Completed": "purchase",
 }
+_NONE = msgspec.Raw(b"{}")
 _CALLS = frozenset({b'"track"', b'"page"', b'"identify"', b'"screen"', b'"group"', b'"alias"'})
 
 
 class _Product(msgspec.Struct, gc=False):
     product_id: Id | None = None
     sku: Id | None = None
-    price: float | str | None = None
-    quantity: float | str | None = None
+    price: Number | None = None
+    quantity: Number | None = None
 
     @property
     def item(self) -> str:
@@ -48,9 +49,9 @@ class _Call(msgspec.Struct, gc=False):
     messageId: Id | None = None
     userId: Id | None = None
     anonymousId: Id | None = None
-    timestamp: float | str | None = None
-    originalTimestamp: float | str | None = None
-    properties: msgspec.Raw | None = None
+    timestamp: Time | None = None
+    originalTimestamp: Time | None = None
+    properties: msgspec.Raw = _NONE
 
 
 _CALL = msgspec.json.Decoder(_Call)
@@ -75,7 +76,7 @@ def _events(row: Row) -> Iterator[Event]:
     kind = KINDS.get(call.event or "")
     if kind is None:
         raise NotOursError(f"event {call.event}")
-    found = _PROPERTIES.decode(call.properties or b"{}")
+    found = _PROPERTIES.decode(call.properties)
     products = found.products or [found] if kind in {"impression", "purchase"} else [found]
     items = unique(product.item for product in products)
     if not items:

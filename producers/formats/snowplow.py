@@ -12,7 +12,7 @@ import msgspec
 
 from producers.formats.base import NotOursError, Row
 from producers.formats.reader import Fields, Format, JsonReader, each_event, names_of
-from producers.formats.values import Id, made_id, number, of_items, required, short, text_of, time_ms, unique
+from producers.formats.values import Id, Number, made_id, number, of_items, required, short, text_of, time_ms, unique
 from streamer.events.model import Event, EventTypeName
 
 NAME = "snowplow"
@@ -34,8 +34,8 @@ class _Action(msgspec.Struct, gc=False):
 
 class _Product(msgspec.Struct, gc=False):
     id: Id | None = None
-    price: float | str | None = None
-    quantity: float | str | None = None
+    price: Number | None = None
+    quantity: Number | None = None
 
 
 class _Session(msgspec.Struct, gc=False):

@@ -39,7 +39,8 @@ _TYPES = frozenset(f'"{name}"'.encode() for name in EVENT_TYPE_NAMES)
 
 def _recognise(fields: Fields) -> str | None:
     found = sorted(_EVENT_FIELDS & set(fields))
-    ours = "user_id" in found or ("type" in found and bytes(fields["type"]) in _TYPES)
+    of_item = "type" in found and bytes(fields["type"]) in _TYPES and ("item_id" in fields or "item_ids" in fields)
+    ours = "user_id" in found or of_item
     return f"JSON with {', '.join(found)}" if ours and len(found) > 1 else None
 
 
@@ -88,6 +89,7 @@ FORMAT = Format(
     becomes=(*((name, name) for name in EVENT_TYPE_NAMES), ("item document", "document")),
     users="`user_id`",
     ids="`event_id`",
+    verbatim=True,
     events=(JsonReader(_recognise, _events),),
     items=(JsonReader(_recognise_items, _items),),
 )

@@ -12,6 +12,12 @@ from streamer.events.timestamps import TimestampError, timestamp_ms
 Id = str | int
 """How an id may be written; ours is always text."""
 
+Time = int | float | str
+"""How a time may be written."""
+
+Number = int | float | str
+"""How a price or a quantity may be written."""
+
 SECOND, MILLISECOND, MICROSECOND = 1_000.0, 1.0, 0.001
 """What one unit of an epoch time is in milliseconds."""
 

@@ -43,7 +43,7 @@ class Problems:
         self.by_reason[reject.reason] = self.by_reason.get(reject.reason, 0) + 1
         if len(self.named) < NAMED_PROBLEMS_MAX:
             where = f"{reading.path}, {reading.unit} {record.line}"
-            self.named.append(f"{where}: {reject.reason}: {record.error or reject.error}")
+            self.named.append(f"{where}: {reject.reason}: {reading.fault(record, reject)}")
 
 
 @dataclass

@@ -27,6 +27,7 @@ COMMANDS = {
     "topics": Entry("streamer.cli.topics", "Make or check the topics."),
     "doctor": Entry("streamer.cli.doctor", "Say what is there, what is missing, and what to do."),
     "replay": Entry("streamer.cli.replay", "Send recorded events onto the log."),
+    "validate": Entry("streamer.cli.validate", "Say what a worker would make of a recording: what it would reject and why."),
     "sort": Entry("streamer.cli.sort", "Put a recording in the order of its times, as replay wants it."),
     "backtest": Entry(
         "streamer.cli.backtest", "Judge the engine beside other methods on a recorded stream, and write a report."
