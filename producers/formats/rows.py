@@ -16,6 +16,9 @@ from producers.formats.lines import LINE_BYTES_MAX, read_lines, read_text
 
 TAB = "\t"
 _SPACES = " \t\r\n"
+_BEHIND = tuple(_SPACES + ",]")
+"""What may follow a member of an array."""
+
 _JSON = json.JSONDecoder()
 _KEPT = "surrogateescape"
 """What is no UTF-8 is carried along as it is, so that only a record that needs it is refused."""
@@ -103,7 +106,7 @@ class _Text:
                         "get the whole file again, or repair that record; those behind it cannot be told apart"
                     ) from error
                 continue
-            if end == len(self._held) and not isinstance(found, dict | list | str) and self._more():
+            if not isinstance(found, dict | list | str) and self._held[end : end + 1] not in _BEHIND and self._more():
                 continue  # a number could go on
             text = self._held[self._at : end]
             self._at = end
@@ -116,7 +119,7 @@ def table(path: Path, delimiter: str) -> Iterator[Row]:
     A cell may stand in quotation marks and hold delimiters and ends of lines, unless tabs delimit. Raises RecordingError as
     ``read_lines``, and for quotation marks that open and never close.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES_MAX))
+    csv.field_size_limit(max(csv.field_size_limit(), 2 * LINE_BYTES_MAX))  # bounded below, with a better message
     taken: list[bytes] = []
     rows = csv.reader(
         _fed(path, taken), delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE if delimiter == TAB else csv.QUOTE_MINIMAL

@@ -73,7 +73,9 @@ def _events(row: Row) -> Iterator[Event]:
     call = _CALL.decode(row.raw)
     if call.type != "track":
         raise NotOursError(f"call {call.type}")
-    kind = KINDS.get(call.event or "")
+    if call.event is None:
+        raise ValueError("event is missing, expected its name in a track call: send it")
+    kind = KINDS.get(call.event)
     if kind is None:
         raise NotOursError(f"event {call.event}")
     found = _PROPERTIES.decode(call.properties)

@@ -44,9 +44,9 @@ class _Session(msgspec.Struct, gc=False):
 
 
 class _Enriched(msgspec.Struct, gc=False, rename={"action": _ACTION, "products": _PRODUCTS, "sessions": _SESSIONS}):
+    collector_tstamp: str
     event_id: Id | None = None
     derived_tstamp: str | None = None
-    collector_tstamp: str | None = None
     event: str | None = None
     event_name: str | None = None
     user_id: Id | None = None

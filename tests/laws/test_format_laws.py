@@ -68,7 +68,7 @@ def objects(draw: st.DrawFn) -> bytes:
             break
         holder, key = draw(st.sampled_from(found))
         if draw(st.booleans()):
-            holder[key] = draw(st.sampled_from(ODD))
+            holder[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
         else:
             del holder[key]
     return json.dumps(value).encode()
