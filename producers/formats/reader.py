@@ -9,8 +9,8 @@ from operator import itemgetter
 
 import msgspec
 
-from producers.formats.base import LeftOut, NotOursError, Recorded, Row
-from streamer.events.codec import InvalidEventError, encode_event
+from producers.formats.base import LeftOut, NotOursError, Recorded, RecordingError, Row
+from streamer.events.codec import decode_events
 from streamer.events.items import decode_item, encode_item
 from streamer.events.model import Event, ItemDocument, Reject
 
@@ -22,6 +22,10 @@ Read = Callable[[Iterable[Row], LeftOut], Iterator[Recorded]]
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _REFUSALS = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+CHUNK_ROWS = 256
+"""So many rows are read ahead, since the codec judges many events faster than one by one."""
+
+_ENCODER = msgspec.json.Encoder()
 _TYPED = re.compile(r"(\w+):(?:token|float|token_seq|float_seq)")
 
 
@@ -72,14 +76,14 @@ class TableReader:
         names = list(self.columns) if header is None else header
         at = {name: place for place, name in enumerate(names)}
         wanted = [at[name] if name in at else len(names) for name in (*self.columns, *self.optional)]
-        chosen = itemgetter(*wanted)
+        chosen, padded = itemgetter(*wanted), len(names) in wanted
         separated = DELIMITERS[self.delimiter]
         for row in rows:
             found = len(row.cells)
             if row.error is None and found != len(names):
                 yield Row(row.line, row.raw, (), f"has {found} columns separated by {separated}, expected {len(names)}")
             else:
-                yield Row(row.line, row.raw, () if row.error else chosen((*row.cells, "")), row.error)
+                yield Row(row.line, row.raw, () if row.error else chosen((*row.cells, "") if padded else row.cells), row.error)
 
 
 Reader = JsonReader | TableReader
@@ -109,28 +113,61 @@ class Format:
 def each_event(convert: Callable[[Row], Iterable[Event]]) -> Read:
     """Reads rows by a function from one row to its events.
 
-    The function raises NotOursError for what is to be left out, and ValueError for what is wrong; its text says where.
+    The function raises NotOursError for what is to be left out, and ValueError for what is wrong; its text says where. Numbers
+    in its events are finite.
     """
 
     def read(rows: Iterable[Row], left_out: LeftOut) -> Iterator[Recorded]:
-        for row in rows:
-            refusal = row.error
-            if refusal is None:
-                try:
-                    for event in convert(row):
-                        try:
-                            value = encode_event(event)
-                            yield Recorded(row.line, event.user_id.encode(), value, int(event.timestamp))
-                        except InvalidEventError as error:
-                            refusal = refusal or str(error)
-                except NotOursError as kind:
-                    left_out.note(str(kind))
-                except _REFUSALS as error:
-                    refusal = refusal or _said(error)
-            if refusal is not None:
-                yield Recorded(row.line, None, row.raw, None, refusal)
+        for chunk in _chunks(rows):
+            yield from _checked(list(_encoded(chunk, convert, left_out)))
 
     return read
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows by the CHUNK_ROWS; those before a damaged place come before its error."""
+    chunk: list[Row] = []
+    try:
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == CHUNK_ROWS:
+                yield chunk
+                chunk = []
+    except RecordingError:
+        yield chunk
+        raise
+    yield chunk
+
+
+def _encoded(chunk: list[Row], convert: Callable[[Row], Iterable[Event]], left_out: LeftOut) -> Iterator[tuple[Row, Recorded]]:
+    """Records with the rows that they came of, good ones not yet looked at by the codec."""
+    for row in chunk:
+        refusal = row.error
+        if refusal is None:
+            try:
+                for event in convert(row):
+                    value, key = _ENCODER.encode(event), event.user_id.encode()
+                    yield row, Recorded(row.line, key, value, event.timestamp)  # type: ignore[arg-type] # ours are whole numbers
+            except NotOursError as kind:
+                left_out.note(str(kind))
+            except _REFUSALS as error:
+                refusal = _said(error)
+        if refusal is not None:
+            yield row, Recorded(row.line, None, row.raw, None, refusal)
+
+
+def _checked(found: list[tuple[Row, Recorded]]) -> Iterator[Recorded]:
+    """The records, with rows that gave one that every reader would refuse kept as they are, once each. One look at all is cheap."""
+    good = [place for place, (_, record) in enumerate(found) if record.error is None]
+    refused = {good[place]: reject for place, reject in decode_events([found[place][1].value for place in good]).rejects}
+    told = {row.line for row, record in found if record.error is not None} if refused else set()
+    for place, (row, record) in enumerate(found):
+        reject = refused.get(place)
+        if reject is None:
+            yield record
+        elif row.line not in told:
+            told.add(row.line)
+            yield Recorded(row.line, None, row.raw, None, f"{reject.reason}: {reject.error}")
 
 
 def each_item(convert: Callable[[Row], ItemDocument]) -> Read:
@@ -164,6 +201,8 @@ def recorded_item(line: int, document: ItemDocument) -> Recorded:
 def _said(error: Exception) -> str:
     """The error in words that begin with the field where they can: ``properties.price: Expected ...``."""
     text = str(error)
+    if isinstance(error, UnicodeError):
+        return f"holds what is no valid Unicode ({text}), expected UTF-8"
     said, _, path = text.partition(" - at `$.")
     return f"{path.rstrip('`')}: {said}" if path else text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from streamer.events.model import ID_BYTES_MAX, ITEM_IDS_MAX, Event, EventTypeName
 from streamer.events.timestamps import TimestampError, timestamp_ms
@@ -23,6 +24,9 @@ SECOND, MILLISECOND, MICROSECOND = 1_000.0, 1.0, 0.001
 
 _UNITS = {SECOND: "seconds", MILLISECOND: "milliseconds", MICROSECOND: "microseconds"}
 _SUFFIXES_UTC = (" UTC", "+00", " +00:00")
+_CHARS_SAFE = ID_BYTES_MAX // 4
+"""No text of so few characters is too long."""
+
 _SECONDS_CHARS = len("2026-11-24T03:17:38")
 
 
@@ -46,7 +50,7 @@ def required(name: str, *found: Id | None) -> str:
 def short(found: Id | None) -> str | None:
     """An id that may be absent; None also where it is longer than ours may be."""
     text = text_of(found)
-    return text if text and len(text.encode(errors="replace")) <= ID_BYTES_MAX else None
+    return text if text and (len(text) <= _CHARS_SAFE or len(text.encode(errors="replace")) <= ID_BYTES_MAX) else None
 
 
 def made_id(*parts: object) -> str:
@@ -56,6 +60,8 @@ def made_id(*parts: object) -> str:
     'otto:42:0'
     """
     text = ":".join(map(str, parts))
+    if len(text) <= _CHARS_SAFE:
+        return text
     encoded = text.encode(errors="surrogatepass")
     return text if len(encoded) <= ID_BYTES_MAX else f"{parts[0]}:{hashlib.sha256(encoded).hexdigest()}"
 
@@ -87,7 +93,7 @@ def time_ms(name: str, found: float | str | None, unit: float = MILLISECOND) -> 
     try:
         if count is not None:
             return timestamp_ms(_scaled(count, unit))
-        return timestamp_ms(_zoned(str(found)))
+        return _text_ms(str(found))
     except TimestampError as error:
         if count is None or unit == MILLISECOND:
             raise ValueError(f"{name} {error}") from error
@@ -99,10 +105,18 @@ def _counted(found: float | str) -> float | None:
     """The number that an epoch time is; None where it is text of another kind."""
     if not isinstance(found, str):
         return found
+    if found[4:5] == "-":
+        return None
     try:
         return int(found) if found.isdecimal() else float(found)
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=1_024)
+def _text_ms(text: str) -> int:
+    """Cached, since in a busy stream many events have one time."""
+    return timestamp_ms(_zoned(text))
 
 
 def _scaled(count: float, unit: float) -> float:
