@@ -59,6 +59,7 @@ FORMAT = Format(
     becomes=(*names_of(KINDS), (SHARED, "document"), (REMOVED, "document, not available")),
     users="`personId`",
     ids="`personId`, `timestamp`, `eventType`, `contentId` and line",
+    notes="A document's time is that at which the article was shared or removed.",
     events=(TableReader(("timestamp", "eventType", "contentId", "personId"), each_event(_events), ("sessionId",)),),
     items=(TableReader(("timestamp", "eventType", "contentId", "title", "text"), each_item(_item)),),
 )

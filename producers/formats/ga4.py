@@ -122,5 +122,6 @@ FORMAT = Format(
     becomes=names_of(KINDS),
     users="`user_id`, else `user_pseudo_id`",
     ids="`user_pseudo_id`, `event_timestamp`, `event_name`, bundle, batch index and line",
+    notes="Integers may be written as text, as BigQuery does. Items whose id is `(not set)` are passed over; all other events are left out.",
     events=(JsonReader(_recognise, each_event(_events)),),
 )

@@ -91,5 +91,6 @@ FORMAT = Format(
     becomes=names_of(KINDS),
     users="`userInfo.userId`, else `visitorId`",
     ids="`visitorId`, `eventTime`, `eventType` and line",
+    notes="Searches and category pages count as impressions where they name the products shown, and are left out otherwise. `attributionToken` becomes the request.",
     events=(JsonReader(_recognise, each_event(_events)),),
 )

@@ -137,6 +137,7 @@ FORMAT = Format(
     ),
     users="`user`, else `session`",
     ids="`id`",
+    notes="A ranking's id is the request of the interactions that name it. Interactions of other types, and users, are left out. A document replaces the one before it as a whole, so an item event should tell all that is known: title (or name), description (or text, overview, plot), image, and categories, genres or tags.",
     events=(JsonReader(_recognise, each_event(_events)),),
     items=(JsonReader(_recognise, each_item(_item)),),
 )

@@ -89,6 +89,7 @@ FORMAT = Format(
     becomes=((f"rating of {PURCHASE_RATING_MIN:g} or more", "purchase"), ("any other rating", "click"), ("film", "document")),
     users="`user_id` (`userId`)",
     ids="user, item, time and line",
+    notes="Films in JSON Lines with `item_id`, `title`, and `plot` or `genres` are documents as well: plot, directors, cast and year are their text.",
     events=(
         TableReader(
             ("user_id", "item_id", "rating", "timestamp"),

@@ -63,5 +63,6 @@ FORMAT = Format(
     becomes=names_of(KINDS),
     users="`session`",
     ids="`session`, `ts`, `aid` and the event's place in its session",
+    notes="Sessions overlap in time: sort a file before it is replayed.",
     events=(JsonReader(_recognise, each_event(_events)),),
 )

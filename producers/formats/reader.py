@@ -106,6 +106,8 @@ class Format:
     """What event ids are made of."""
     events: tuple[Reader, ...] = ()
     items: tuple[Reader, ...] = ()
+    notes: str = ""
+    """What else is to be known, for the page of formats."""
     verbatim: bool = False
     """Whether records pass as they are: then the codec knows best what is wrong with one."""
 

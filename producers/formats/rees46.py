@@ -42,6 +42,7 @@ FORMAT = Format(
     becomes=names_of(KINDS),
     users="`user_id`",
     ids="`user_id`, `event_time`, `event_type`, `product_id` and line",
+    notes="`remove_from_cart` is left out.",
     events=(
         TableReader(("event_time", "event_type", "product_id", "user_id"), each_event(_events), ("user_session", "price")),
     ),

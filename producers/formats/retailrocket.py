@@ -89,6 +89,7 @@ FORMAT = Format(
     becomes=(*KINDS.items(), ("item_properties", "document")),
     users="`visitorid`",
     ids="`visitorid`, `timestamp`, `event`, `itemid` and line",
+    notes="Some copies number the events 0, 1, 2. Of the properties `categoryid` and `available` are told by name and become documents, one for every change; the others are hashed and left out. Rows of those two are held in memory.",
     events=(TableReader(("timestamp", "visitorid", "event", "itemid"), each_event(_events), ("transactionid",)),),
     items=(TableReader(("timestamp", "itemid", "property", "value"), _items),),
 )

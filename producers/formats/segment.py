@@ -104,5 +104,6 @@ FORMAT = Format(
     becomes=names_of(KINDS),
     users="`userId`, else `anonymousId`",
     ids="`messageId`",
+    notes="`sku` stands in for a missing `product_id`. All other calls and events are left out.",
     events=(JsonReader(_recognise, each_event(_events)),),
 )

@@ -99,5 +99,6 @@ FORMAT = Format(
     becomes=names_of(KINDS),
     users="`user_id`, else `domain_userid`, the mobile session's `userId`, `network_userid`",
     ids="`event_id`",
+    notes="The product entities are the items; the mobile session gives user and session where the web ids are missing. Events without the ecommerce action, and its other actions, are left out.",
     events=(JsonReader(_recognise, each_event(_events)),),
 )

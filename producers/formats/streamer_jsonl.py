@@ -90,6 +90,7 @@ FORMAT = Format(
     users="`user_id`",
     ids="`event_id`",
     verbatim=True,
+    notes="Records pass byte for byte; [item.schema.json](schemas/item.schema.json) describes documents.",
     events=(JsonReader(_recognise, _events),),
     items=(JsonReader(_recognise_items, _items),),
 )

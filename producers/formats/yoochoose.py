@@ -57,6 +57,7 @@ FORMAT = Format(
     becomes=(("clicks", "click"), ("buys", "purchase")),
     users="the session",
     ids="session, time, item and line",
+    notes="Clicks are also read in the form that studies of sessions use, with a header, tabs, and epoch seconds.",
     events=(
         TableReader(("SessionId", "ItemId", "Time"), each_event(_click), delimiter=TAB),
         TableReader(
