@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import zipfile
 from pathlib import Path
 
 import msgspec
 
-from producers.formats import Recorded, RecordingError
+from producers.formats import Recorded, RecordingError, in_time_order, read_events
 from streamer.evaluate.stream import Stream, StreamBuilder
 from streamer.events.codec import decode_events
 
@@ -45,16 +42,12 @@ def _found(folder: Path | None) -> Path:
 
 
 def _records(path: Path) -> list[Recorded]:
-    with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
-        rows = [row for row in csv.DictReader(io.TextIOWrapper(file, "utf-8")) if row["eventType"] == "VIEW"]
-    rows.sort(key=lambda row: int(row["timestamp"]))
     last: dict[str, str] = {}
     found: list[Recorded] = []
-    for row in rows:
-        user, item, time_ms = row["personId"], row["contentId"], 1_000 * int(row["timestamp"])
-        if last.get(user) != item:
+    for record in in_time_order(read_events(path, "deskdrop")):
+        event = msgspec.json.decode(record.value)
+        user, item = event["user_id"], event["item_id"]
+        if event["type"] == "click" and last.get(user) != item:
             last[user] = item
-            line = len(found) + 1
-            event = {"event_id": f"d{line}", "type": "click", "user_id": user, "item_id": item, "timestamp": time_ms}
-            found.append(Recorded(line, user.encode(), msgspec.json.encode(event), time_ms))
+            found.append(record._replace(line=len(found) + 1))
     return found

@@ -25,4 +25,5 @@ def sort(files: Sequence[Path], format_name: str, out_path: Path | None) -> None
         raise click.ClickException(f"{', '.join(map(str, files))}: no events")
     ordered = in_time_order(record._replace(line=place) for place, record in enumerate(events))
     with click.open_file(str(out_path or "-"), "wb") as out:
-        out.writelines(record.value + b"\n" for record in ordered)
+        # In JSON an end of line is a space; a refused row of a table keeps its place as one line that is no event.
+        out.writelines(record.value.replace(b"\n", b" ") + b"\n" for record in ordered)

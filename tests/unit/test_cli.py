@@ -222,3 +222,12 @@ def test_options_of_all_commands_have_a_help_text() -> None:
     context = click.Context(main)
     commands = {name: main.get_command(context, name) for name in COMMANDS}
     assert [line for name, command in commands.items() if command for line in silent(command, name)] == []
+
+
+def test_sort_writes_one_line_a_record_however_the_recording_is_laid_out(run: Run, tmp_path: Path) -> None:
+    events = [{"type": "click", "user_id": "u", "item_id": "i", "timestamp": 1_795_485_458_344 - n} for n in range(3)]
+    path = tmp_path / "array.json"
+    path.write_text(json.dumps(events, indent=2))
+    result = run("sort", path)
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line) for line in result.stdout.splitlines()] == events[::-1]

@@ -207,3 +207,28 @@ def test_a_replay_onto_the_embedded_log_arrives_whole(tmp_path: Path) -> None:
     admin.close()
     assert report.sent == 2_000
     assert sum(end for where, (_, end) in bounds.items() if where.topic == EVENTS) == 2_000
+
+
+SEGMENT = Path(__file__).resolve().parents[1] / "golden" / "formats" / "segment.jsonl"
+
+
+def test_what_is_no_interaction_is_left_out_and_counted(broker: MemoryBroker) -> None:
+    report = replay([SEGMENT], MemoryWriter(broker))
+    assert [json.loads(line)["type"] for line in sent(broker)] == ["impression", "click", "view", "cart", "purchase"]
+    assert (report.read, report.sent, report.malformed) == (5, 5, 0)
+    assert report.left_out == {"call identify": 1, "call page": 1, "event Product Removed": 1}
+
+
+def test_a_recording_of_nothing_but_what_is_left_out_is_refused(tmp_path: Path, broker: MemoryBroker) -> None:
+    page = json.dumps({"type": "page", "messageId": "m", "userId": "u", "timestamp": "2026-11-24T10:00:00Z"})
+    with pytest.raises(RecordingError, match=r"holds no records but those that are no interactions \(2 of kind call page\)"):
+        replay([write(tmp_path / "file", page, page)], MemoryWriter(broker))
+    assert sent(broker) == []
+
+
+def test_events_of_a_session_that_stand_behind_later_ones_are_refused_by_its_line(tmp_path: Path, broker: MemoryBroker) -> None:
+    events = [{"aid": 1, "ts": START_MS + 5, "type": "clicks"}, {"aid": 2, "ts": START_MS, "type": "carts"}]
+    array = write(tmp_path / "file", json.dumps([{"session": 1, "events": []}, {"session": 2, "events": events}]))
+    with pytest.raises(UnsortedError, match=r"record 2: an event of .* stands behind one of .* \(record 2\)"):
+        replay([array], MemoryWriter(broker))
+    assert sent(broker) == []
