@@ -15,7 +15,7 @@ import msgspec
 from producers.formats import parquet, rows
 from producers.formats.base import LeftOut, Recorded, RecordingError, Row
 from producers.formats.containers import is_parquet
-from producers.formats.lines import read_head
+from producers.formats.lines import read_head, read_start
 from producers.formats.reader import DELIMITERS, Fields, Format, JsonReader, Reader, TableReader
 from streamer.events.model import Reject
 
@@ -113,14 +113,13 @@ def _beginning(path: Path) -> _Beginning:
         head = list(parquet.json_rows(path, LOOKED_AT_MAX))
         columns = parquet.columns(path)
         return _Beginning("parquet", list(_objects(head)), ", ".join(columns), 1, columns)
-    head_bytes = read_head(path)
-    lines = [Row(number, line) for number, line in enumerate(head_bytes.split(b"\n"), 1) if line.strip()]
+    start = read_start(path)
+    if start.startswith(b"["):
+        return _Beginning("array", list(_objects(_first_members(path))), start[:100].decode(errors="replace"), 1)
+    lines = [Row(number, line) for number, line in enumerate(read_head(path).split(b"\n"), 1) if line.strip()]
     if not lines:
         raise RecordingError(f"{path}: is empty, expected recorded events or items, one a line")
     first = lines[0].raw.decode(errors="replace")
-    if first.lstrip().startswith("["):
-        members = _first_members(path)
-        return _Beginning("array", list(_objects(members)), first, lines[0].line)
     return _Beginning("lines", list(_objects(lines[:LOOKED_AT_MAX])), first, lines[0].line)
 
 

@@ -39,6 +39,11 @@ def read_text(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
+def read_start(path: Path) -> bytes:
+    """What a text file begins with, unpacked, from the first byte that is no space; b"" where there is none. Raises as ``read_lines``."""
+    return next((start for chunk in read_text(path) if (start := chunk.lstrip())), b"")[:HEAD_BYTES]
+
+
 def read_head(path: Path) -> bytes:
     """The first HEAD_BYTES or so of a file, unpacked, whole lines unless one is longer. Raises as ``read_lines``."""
     head = bytearray()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from producers.formats import AUTO, FORMAT_HELP, in_time_order, read_events
+from producers.formats import AUTO, FORMAT_HELP, in_time_order, open_events
 
 
 @click.command()
@@ -20,7 +20,12 @@ def sort(files: Sequence[Path], format_name: str, out_path: Path | None) -> None
 
     It holds all events in memory. The order among equal times is that of the files and their lines.
     """
-    events = list(chain.from_iterable(read_events(path, format_name) for path in files))
+    readings = [open_events(path, format_name) for path in files]
+    events = list(chain.from_iterable(readings))
+    for reading in readings:
+        if reading.left_out.count:
+            told = ", ".join(f"{count:,} {kind}" for kind, count in reading.left_out.by_kind.items())
+            click.echo(f"{reading.path}: left out, being no interactions: {told}", err=True)
     if not events:
         raise click.ClickException(f"{', '.join(map(str, files))}: no events")
     ordered = in_time_order(record._replace(line=place) for place, record in enumerate(events))

@@ -64,7 +64,7 @@ def test_the_format_of_items_is_told_from_the_file(tmp_path: Path, lines: tuple[
         (b"", "is empty"),
         (b"\n \n", "is empty"),
         (b"user,item\n1,2\n", r"no known format \(begins 'user,item'\), expected events in one of streamer-jsonl, segment"),
-        (b"PK\x03\x04 and more", "cut or damaged after line 0 .*zip"),
+        (b"PK\x03\x04 and more", "cut or damaged after byte 0 .*zip"),
         (b"PAR1 and more", "cut or damaged Parquet"),
         (b"[]", "is an empty array"),
         ("{}".encode("utf-16"), "is UTF-16 text, expected UTF-8: convert it with iconv"),

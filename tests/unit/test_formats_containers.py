@@ -75,6 +75,16 @@ def test_an_array_of_records_is_read_member_by_member(tmp_path: Path, indent: in
     assert all(record.error is None for record in found)
 
 
+def test_an_array_may_be_one_long_line(tmp_path: Path) -> None:
+    count = 2 * LINE_BYTES_MAX // len(EVENT)
+    path = tmp_path / "file.json"
+    path.write_bytes(b"[" + b",".join([EVENT] * count) + b"]")
+    assert sum(1 for _ in read_events(path)) == count
+    path.write_bytes(b'[{"type": "' + b"x" * (3 * LINE_BYTES_MAX) + b'"}]')
+    with pytest.raises(RecordingError, match="record 1 of the array is no JSON of up to"):
+        read_events(path)
+
+
 def test_an_array_whose_chunks_end_anywhere_gives_the_same_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [b'{"a":"\xc3\xa9"}', b"12345", b'"x\\"]"', b"-1.5e3", b"[[], {}]", b"null", b'{"b":{"c":[1,2]}}']
     path = tmp_path / "file"
