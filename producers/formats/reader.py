@@ -25,6 +25,9 @@ _REFUSALS = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 CHUNK_ROWS = 256
 """So many rows are read ahead, since the codec judges many events faster than one by one."""
 
+CHUNK_BYTES = 262_144
+"""Or as many rows as have so many bytes: one can be a session of hundreds of events."""
+
 _ENCODER = msgspec.json.Encoder()
 _TYPED = re.compile(r"(\w+):(?:token|float|token_seq|float_seq)")
 
@@ -127,14 +130,16 @@ def each_event(convert: Callable[[Row], Iterable[Event]]) -> Read:
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows by the CHUNK_ROWS; those before a damaged place come before its error."""
+    """Rows by the CHUNK_ROWS, fewer where they are long; those before a damaged place come before its error."""
     chunk: list[Row] = []
+    held = 0
     try:
         for row in rows:
             chunk.append(row)
-            if len(chunk) == CHUNK_ROWS:
+            held += len(row.raw)
+            if len(chunk) == CHUNK_ROWS or held >= CHUNK_BYTES:
                 yield chunk
-                chunk = []
+                chunk, held = [], 0
     except RecordingError:
         yield chunk
         raise

@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,26 @@ def test_the_executable_runs_methods_beside_each_other_with_progress_on_stderr(
     assert "streamer" in err
     assert "sorted by time" in err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "report.json"}
+
+
+def test_a_zipped_table_and_its_documents_run_as_they_are_published(here: Here, tmp_path: Path) -> None:
+    rng = random.Random(5)
+    header = "timestamp,eventType,contentId,personId,sessionId,userAgent,userRegion,userCountry\n"
+    rows = [f'{T0 // 1_000 + n},VIEW,{rng.randrange(9)},{n % 4},1,"Mozilla (X11, Linux)",,\n' for n in range(80)]
+    with zipfile.ZipFile(tmp_path / "users_interactions.csv.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("users_interactions.csv", header + "".join(rows))
+    articles = (
+        "timestamp,eventType,contentId,title,text\n" + f'{T0 // 1_000 - 5},CONTENT SHARED,77,"One, shared","By\nnobody read"\n'
+    )
+    (tmp_path / "shared_articles.csv").write_text(articles)
+    told = here.json(
+        *("backtest", tmp_path / "users_interactions.csv.zip", "--items", tmp_path / "shared_articles.csv"),
+        *("--out", tmp_path / "out", "--lists", "--methods", "streamer"),
+    )
+    assert told["ran_on"]["events_file"]["format"] == "deskdrop"
+    assert (told["ran_on"]["events"], told["ran_on"]["rejected"]["count"]) == (80, 0)
+    assert len(lists(tmp_path / "out")) == 80
+    assert any("77" in items for items in lists(tmp_path / "out"))
 
 
 def test_no_process_outlives_a_backtest_that_was_killed(here: Here, tmp_path: Path) -> None:

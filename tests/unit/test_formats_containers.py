@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     columns = b"timestamp,visitorid,event,itemid\n"
     row = b"1433221332117,2,view,8\n"
     peaks = []
-    for count in (30_000, 90_000):
+    for count in (15_000, 45_000):
         path = tmp_path / "file.csv"
         path.write_bytes(columns + row * count)
         tracemalloc.start()
@@ -158,6 +158,16 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] < 30_000_000
+
+
+def test_memory_stays_bounded_where_records_are_long(tmp_path: Path) -> None:
+    events = [{"aid": n, "ts": 1_661_200_010_000 + n, "type": "clicks"} for n in range(500)]
+    path = tmp_path / "sessions.jsonl"
+    path.write_text("".join(json.dumps({"session": n, "events": events}) + "\n" for n in range(100)))
+    tracemalloc.start()
+    assert sum(1 for _ in read_events(path)) == 50_000
+    assert tracemalloc.get_traced_memory()[1] < 15_000_000
+    tracemalloc.stop()
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory_whatever_it_is_packed_in(tmp_path: Path) -> None:
