@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from consumers.compose import open_admin, open_writer
 from producers import replay as recordings
-from producers.formats import AUTO, FORMAT_HELP, read_items
+from producers.formats import AUTO, FORMAT_HELP, open_items
 from producers.replay import Pace, Progress, ReplayReport, parse_speed
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json
 from streamer.cli.topics import full_name, missing_topics
@@ -100,7 +100,10 @@ def _require_topics(config: Config, *, create: bool) -> None:
 def _send_items(path: Path | None, writer: LogWriter, progress: _Bar) -> ReplayReport:
     if path is None:
         return ReplayReport()
-    return recordings.replay_records(read_items(path), writer, topic=ITEMS, progress=progress)
+    reading = open_items(path)
+    report = recordings.replay_records(reading, writer, topic=ITEMS, progress=progress)
+    report.left_out = reading.left_out.by_kind
+    return report
 
 
 class _Bar:
