@@ -9,6 +9,7 @@ import pytest
 from streams import copies, differing, fold, random_choices, records_of, restored, tiny_config
 
 from streamer.engine.engine import SKIPPED_IN_A_ROW_MAX, Engine
+from streamer.events.model import ItemDocument
 from streamer.head.bilinear import head_in
 from streamer.head.gate import gate_in
 from streamer.ranking.score import FIXED_F
@@ -78,7 +79,7 @@ def test_ten_blocks_skipped_in_a_row_freeze_learning_and_the_log_says_what_to_do
     assert engine.head_skipped == skipped
 
 
-def test_the_count_of_skipped_blocks_begins_anew_after_one_that_taught(caplog):
+def test_the_count_of_skipped_blocks_begins_anew_after_one_that_taught():
     engine, before = poisoned()
     while engine.head_skipped < SKIPPED_IN_A_ROW_MAX - 1:
         fold(engine, stream(2 + engine.head_skipped, 100))
@@ -144,7 +145,5 @@ def test_a_head_of_another_encoder_is_refused_and_nothing_changes():
     assert differing(before, engine.fold_tables()) == []
 
 
-def item(item_id: str):
-    from streamer.events.model import ItemDocument
-
+def item(item_id: str) -> ItemDocument:
     return ItemDocument(item_id=item_id)
