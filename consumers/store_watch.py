@@ -63,7 +63,7 @@ class StoreWatch:
 
     def begin_epoch(self, epoch: int) -> None:
         """Lists of the epoch before are to be replaced; that is found out by the next look at the store."""
-        self._epoch, self._vouched_ms, self.looked = epoch, None, False
+        self._epoch, self._known, self._vouched = epoch, None, False
 
     def wrote_lists(self, now_ms: int) -> None:
         """Some were accepted."""

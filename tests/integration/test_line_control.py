@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,9 +37,11 @@ def snapshot_with(line: Line, topic: str, offset: int) -> dict[str, Any]:
     """The committed snapshot, once it has read so far."""
     deadline_s = time.monotonic() + 60
     while True:
-        found = line.snapshot()
-        if found["offsets"].get(topic, {}).get("0", 0) >= offset:
-            return found
+        shown = line.here.run("snapshots", "show", "latest", "--json")
+        if shown.exit_code == 0:
+            found: dict[str, Any] = json.loads(shown.stdout.splitlines()[-1])
+            if found["offsets"].get(topic, {}).get("0", 0) >= offset:
+                return found
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
 
