@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -122,7 +122,7 @@ class KafkaAdmin:
                 KafkaPartition(self._full(place.topic), place.partition): OffsetAndMetadata(offset, metadata, -1)
                 for place, offset in positions.items()
             }
-            answer: dict[KafkaPartition, Any] = self._admin().alter_group_offsets(group, wanted)
+            answer: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.alter_group_offsets(group, wanted))
         refused = {at: error for at, error in answer.items() if error is not NoError}
         for at, error in refused.items():
             if error is UnknownMemberIdError:
@@ -151,21 +151,24 @@ class KafkaAdmin:
             client.close()
 
     def _group_offsets(self, group: str) -> dict[KafkaPartition, Any]:
+        found: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.list_group_offsets([group]))[group]
+        return found
+
+    def _coordinated(self, ask: Callable[[Any], Any]) -> Any:
+        """The answer of a group's coordinator, which may not be there yet."""
         deadline = time.monotonic() + COORDINATOR_WAIT_S
         while True:
             try:
-                found: dict[KafkaPartition, Any] = self._admin().list_group_offsets([group])[group]
+                return ask(self._admin())
             except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
                 # a broker that just started, or that makes its offsets topic for the first group of all
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(COORDINATOR_LOOK_S)
-            else:
-                return found
 
     def _members(self, group: str) -> list[str]:
         try:
-            described = self._admin().describe_groups([group])[group]
+            described = self._coordinated(lambda admin: admin.describe_groups([group]))[group]
         except GroupIdNotFoundError:
             return []
         return [f"{member['client_id']} on {member['client_host']}" for member in described["members"]]

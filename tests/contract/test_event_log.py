@@ -326,8 +326,7 @@ def test_offsets_of_a_group_without_members_can_be_set_from_outside(world):
     world.admin().set_offsets(world.group("g"), positions, "set from outside")
     member = world.member("g")
     assert member.committed() == {place: Committed(offset, "set from outside") for place, offset in positions.items()}
-    own(member)
-    member.seek(positions)
+    start(world, member)
     member.commit({EVENTS_0: 3}, "by a member")
     assert member.committed()[EVENTS_0] == Committed(3, "by a member")
     member.close()
