@@ -47,7 +47,7 @@ MANIFEST = Manifest(
     tables=(TABLE,),
 )
 GOLDEN = (
-    b'{"format":3,"sha256":"48d3240ad91e0defce31170834dcf10edbc3c839a1bd7aea7907444ab0b19cf9","manifest":'
+    b'{"format":3,"sha256":"6a26d76672211b696467d60102b10faaa197c3025f9eabe6f7744505d1db5e9a","manifest":'
     b'{"name":"1795485458344-9f3c02aa","epoch":1795485000000,"created_ms":1795485458344,"parent":null,'
     b'"topic_ids":{"events":"id-1"},"offsets":{"events":{"0":5,"1":7}},'
     b'"structural":{"head.kind":"bilinear","signals.neighbours_max":256},"encoder_fingerprint":null,'
