@@ -111,8 +111,10 @@ def _plan(config: Config, store: SnapshotStore, admin: LogAdmin, target: str, le
     if missing := [topic for topic in INPUT_TOPICS if topic not in topics]:
         message = f"there is no topic {', '.join(missing)}: run `streamer topics create`"
         raise click.ClickException(message)
-    now_ms = time.time_ns() // 1_000_000
-    known = [manifest.epoch for manifest in list_snapshots(store)]
+    known, now_ms = list_snapshots(store), time.time_ns() // 1_000_000
+    created_ms = max(
+        [now_ms, *(manifest.created_ms + 1 for manifest in known)]
+    )  # names tell the order, whatever the clock says
     engine, tables = Engine(config), None
     if target == BEGINNING:
         old = _empty(config, engine, topics, {place: first for place, (first, _) in bounds.items()})
@@ -122,9 +124,9 @@ def _plan(config: Config, store: SnapshotStore, admin: LogAdmin, target: str, le
         require_same_structure(old, engine.structure())
     manifest = rewound(
         old,
-        name=snapshot_name(now_ms, secrets.token_hex(4)),
-        created_ms=now_ms,
-        epoch=max(now_ms, *(epoch + 1 for epoch in known), 0),
+        name=snapshot_name(created_ms, secrets.token_hex(4)),
+        created_ms=created_ms,
+        epoch=max([now_ms, *(manifest.epoch + 1 for manifest in known)]),
         topics=topics,
         bounds=bounds,
         left_out=left_out,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from drafts import retained
 from streams import Record, copies, differing, pieces, random_choices, records_of, tiny_config, works_of
 
 from consumers.fold import Fold
@@ -16,7 +17,7 @@ from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.events.control import Control, Freeze, Rollback, Unfreeze, encode_control
 from streamer.events.model import CONTROL
-from streamer.snapshots import FolderStore, Manifest, retain, snapshot_name, write_snapshot
+from streamer.snapshots import FolderStore, Manifest, snapshot_name, write_snapshot
 from streamer.snapshots.pins import pin, still_pinned
 
 CONFIG = tiny_config()
@@ -154,9 +155,9 @@ def test_a_pinned_snapshot_stays_until_its_rollback_is_part_of_a_committed_one(t
     for n, name in enumerate(names):
         save(store, engine, name, control_offset=3 if n == len(names) - 1 else 2)
     pin(store, names[0], 3)
-    retain(store, 2, {names[4]})
+    retained(store, 2, names[4])
     assert [name for name in names if f"manifests/{name}.json" in store.names("manifests/")] == [names[0], *names[3:]]
-    retain(store, 2, {names[5]})
+    retained(store, 2, names[5])
     assert [name for name in names if f"manifests/{name}.json" in store.names("manifests/")] == names[4:]
     assert still_pinned(store, []) == set()
 
