@@ -53,7 +53,7 @@ GOLDEN = (
     b'"structural":{"head.kind":"bilinear","signals.neighbours_max":256},"encoder_fingerprint":null,'
     b'"versions":{"python":"3.11.9"},"head_step":3,"event_ms":1795485400000,"position":12,'
     b'"counters":{"applied":{"click":12},"duplicate":0},"order":[["events",0,5],["events",1,7]],"chunk_bytes":1024,'
-    b'"format":3,"left_out":[],"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
+    b'"format":3,"left_out":[],"generation":0,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
 )
