@@ -58,6 +58,14 @@ class Apart:
                 first = stop
 
 
+def singles(batch: RecordBatch) -> Iterator[RecordBatch]:
+    """The batch in pieces of one record each; one without records stays as it is."""
+    if not batch.offsets:
+        yield batch
+    for first in range(len(batch.offsets)):
+        yield _piece(batch, first, first + 1)
+
+
 def _fate(offset: int, left_out: list[OffsetRange], suspects: list[OffsetRange]) -> Fate:
     if any(one.first <= offset < one.stop for one in left_out):
         return Fate.LEFT_OUT

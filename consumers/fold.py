@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.apart import OffsetRange
-from consumers.work import Work
+from consumers.work import Ordered, Work
 from streamer.config.tree import Config
 from streamer.engine.engine import CapacityError, Engine
+from streamer.events.control import Rollback
 from streamer.events.model import DeadLetter
-from streamer.ports import TopicPartition
+from streamer.ports import SnapshotStore, TopicPartition
+from streamer.snapshots import SnapshotDamaged, StructureDiffers
+from streamer.snapshots.rollback import SavedHead, read_head
 from streamer.tables.arrays import Array
 
 logger = logging.getLogger(__name__)
@@ -47,7 +50,14 @@ class Fold:
     """One engine, fed in order by one loop."""
 
     def __init__(
-        self, engine: Engine, config: Config, positions: dict[TopicPartition, int], left_out: Sequence[OffsetRange] = ()
+        self,
+        engine: Engine,
+        config: Config,
+        positions: dict[TopicPartition, int],
+        left_out: Sequence[OffsetRange] = (),
+        *,
+        epoch: int = 0,
+        snapshots: SnapshotStore | None = None,
     ) -> None:
         self.engine = engine
         self.positions = positions
@@ -55,9 +65,12 @@ class Fold:
         self.left_out = list(left_out)
         """What is not applied, of what was read or is still to come."""
         self.letters: deque[DeadLetter] = deque()
-        """Of records that were found to make the engine fail."""
+        """Of records that were found to make the engine fail, and of rollbacks that can't be done."""
         self.records = 0
         """Applied since the order was taken last."""
+        self.epoch = epoch
+        """A rollback begins a new one."""
+        self._snapshots = snapshots
         self._config = config
         self._order: list[tuple[str, int, int]] = []
         self._aside: _Aside | None = None
@@ -70,11 +83,15 @@ class Fold:
             PieceFailed: the engine raised at it; the state must be restored, and the records of the piece come again as suspects.
             MemoryError, CapacityError: what no record is to blame for.
         """
+        if work.ordered is not None and isinstance(work.ordered.control, Rollback):
+            work = self._with_saved_head(work, work.ordered, work.ordered.control.snapshot)
         if work.suspect is None:
             self._aside = None
             self._apply_together(work)
         else:
-            self._apply_alone(work)
+            work = self._apply_alone(work)
+        if work.ordered is not None and work.ordered.saved is not None:
+            self.epoch = max(self.epoch + 1, work.ordered.append_ms)  # of the log alone: whoever folds it finds the same
         for place, count, next_offset in work.runs:
             self.positions[place] = next_offset
             self._order.append((*place, count))
@@ -98,7 +115,29 @@ class Fold:
         except Exception as error:
             raise PieceFailed([self._range(*run) for run in work.runs if run[1]], error) from error
 
-    def _apply_alone(self, work: Work) -> None:
+    def _with_saved_head(self, work: Work, ordered: Ordered, name: str) -> Work:
+        """A rollback with what its snapshot had learned; where that can't be had it is rejected, and nothing changes."""
+        try:
+            ordered.saved = self._read_head(name)
+        except (SnapshotDamaged, StructureDiffers, OSError, ValueError) as error:
+            logger.error(  # noqa: TRY400 - the message says it all
+                "the rollback to snapshot %s is not done, and becomes a dead letter: %s; name another one (`streamer snapshots list`)",
+                name,
+                error,
+            )
+            work = work.impossible(error)
+            self.letters.extend(work.dead)
+        return work
+
+    def _read_head(self, name: str) -> SavedHead:
+        if self._snapshots is None:
+            msg = "this fold has no store of snapshots"
+            raise ValueError(msg)
+        saved = read_head(self._snapshots, name, self.engine.structure())
+        self.engine.require_same_width(saved.head)
+        return saved
+
+    def _apply_alone(self, work: Work) -> Work:
         if self._aside is None:
             self._aside = _Aside(_copies(self.engine.fold_tables()), self.engine.user_rows)
         try:
@@ -112,6 +151,7 @@ class Fold:
                 raise
             work = self._convict(work, self._aside, error)
         self._aside.since.append(work)
+        return work
 
     def _convict(self, work: Work, aside: _Aside, error: Exception) -> Work:
         """Brings the state back to what it was before this record, and rejects it."""

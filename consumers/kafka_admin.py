@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -13,19 +13,22 @@ from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
     InvalidReplicationFactorError,
     KafkaError,
     NoError,
     NotCoordinatorError,
     TopicAlreadyExistsError,
+    UnknownMemberIdError,
     UnknownTopicOrPartitionError,
     for_code,
 )
+from kafka.structs import OffsetAndMetadata
 
 from producers.kafka_client import explaining, open_client
 from streamer.config.tree import Config, Kafka
 from streamer.events.model import CONTROL, DEAD, EVENTS, FORGET, INPUT_TOPICS, ITEMS, VECTORS
-from streamer.ports import Committed, LogError, TopicInfo, TopicPartition
+from streamer.ports import Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition
 
 COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
 ALL_TOPICS = (*INPUT_TOPICS, DEAD)
@@ -102,6 +105,33 @@ class KafkaAdmin:
             if at.topic in logical and found.offset >= 0
         }
 
+    def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
+        """Commits for a group without members, as the coordinator sees it; without positions it only looks.
+
+        Raises:
+            GroupInUseError: it has members; a worker that died counts as one until its session times out.
+            LogError: the broker is away or refuses; what it says of the first partition refused.
+        """
+        with self._asking():
+            members = self._members(group)
+            if members:
+                raise _in_use(group, ", ".join(members))
+            if not positions:
+                return
+            wanted = {
+                KafkaPartition(self._full(place.topic), place.partition): OffsetAndMetadata(offset, metadata, -1)
+                for place, offset in positions.items()
+            }
+            answer: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.alter_group_offsets(group, wanted))
+        refused = {at: error for at, error in answer.items() if error is not NoError}
+        for at, error in refused.items():
+            if error is UnknownMemberIdError:
+                raise _in_use(group, "one that came meanwhile")
+            message = (
+                f"group {group}: the broker refuses offset {wanted[at].offset} of {at.topic}[{at.partition}]: {error.__name__}"
+            )
+            raise LogError(message, retriable=bool(getattr(error, "retriable", False)))
+
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
         """The ids of those of the logical ``topics`` that exist."""
         with self._asking():
@@ -121,17 +151,27 @@ class KafkaAdmin:
             client.close()
 
     def _group_offsets(self, group: str) -> dict[KafkaPartition, Any]:
+        found: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.list_group_offsets([group]))[group]
+        return found
+
+    def _coordinated(self, ask: Callable[[Any], Any]) -> Any:
+        """The answer of a group's coordinator, which may not be there yet."""
         deadline = time.monotonic() + COORDINATOR_WAIT_S
         while True:
             try:
-                found: dict[KafkaPartition, Any] = self._admin().list_group_offsets([group])[group]
+                return ask(self._admin())
             except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
                 # a broker that just started, or that makes its offsets topic for the first group of all
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(COORDINATOR_LOOK_S)
-            else:
-                return found
+
+    def _members(self, group: str) -> list[str]:
+        try:
+            described = self._coordinated(lambda admin: admin.describe_groups([group]))[group]
+        except GroupIdNotFoundError:
+            return []
+        return [f"{member['client_id']} on {member['client_host']}" for member in described["members"]]
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
@@ -184,6 +224,13 @@ class KafkaAdmin:
     def _offsets(self, partitions: Sequence[KafkaPartition], spec: OffsetSpec) -> dict[KafkaPartition, int]:
         found = self._admin().list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level="read_committed")
         return {at: found[at].offset for at in partitions}
+
+
+def _in_use(group: str, members: str) -> GroupInUseError:
+    return GroupInUseError(
+        f"group {group} has live members ({members}): stop every worker of it, standbys too; one that was killed counts until "
+        "kafka.session_timeout_ms has passed"
+    )
 
 
 def _settings(topic: str, kafka: Kafka) -> dict[str, Any]:

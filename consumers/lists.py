@@ -84,6 +84,13 @@ class Lists:
         if append_ms is not None:
             self._behind_ms = self._changed_ms - append_ms
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Lists written from now on are newer than all before, and every list of a user seen within the TTL is rendered again."""
+        self.epoch = epoch
+        self._shared_at_s = 0.0  # what all readers share is of the new epoch first
+        self._shared = None
+        self._publisher.begin_epoch(epoch)
+
     def between(self, *, backlog: int) -> bool:
         """Between two pieces of work: what is due of settling, publishing and sweeping. Whether what all readers share was due."""
         self._settle()

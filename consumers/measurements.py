@@ -87,6 +87,7 @@ class Measurements:
     """As served: interactions that arrived, those judged against a confirmed list, and how good the list was."""
     head_steps: int = 0
     head_skipped: int = 0
+    learning_frozen: bool = False
     users: int = 0
     items: int = 0
     table_bytes: dict[str, int] = field(default_factory=dict)

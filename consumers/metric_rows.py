@@ -306,6 +306,13 @@ WORKER: tuple[Row, ...] = (
         _one(lambda m: m.head_skipped),
     ),
     Row(
+        "streamer_learning_frozen",
+        "gauge",
+        "1 while the head learns nothing, by an operator's `freeze` or after ten skipped blocks in a row; `streamer unfreeze` ends it.",
+        (),
+        _one(lambda m: float(m.learning_frozen)),
+    ),
+    Row(
         "streamer_quality_judged_total",
         "counter",
         f"Interactions of scored groups (head.judged_every), judged just before they were learned; by method: {', '.join(METHODS)}.",

@@ -110,6 +110,12 @@ class Publisher:
         self._queue.append(rendered)
         self._loop.wake()
 
+    def begin_epoch(self, epoch: int) -> None:
+        """From now on the store should be of this epoch; found to be of the one before, it lost all lists."""
+        self.watch.begin_epoch(epoch)
+        self._status_at_s = 0.0
+        self._loop.wake()
+
     def close(self) -> None:
         """Writes what was handed over, then ends; later outcomes stay in ``outcomes``."""
         self._closing.set()

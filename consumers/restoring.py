@@ -78,7 +78,7 @@ class Restorer:
         seconds = self._clock.monotonic_s() - started_s
         logger.info("%s: snapshot %s, epoch %d, after %.2f s", start.kind, start.snapshot, epoch, seconds)
         ends = {place: end for place, (_, end) in bounds.items()}
-        return Restored(Birth(generation, engine, start, epoch, parent, ends), topics, ends, seconds)
+        return Restored(Birth(generation, engine, start, epoch, parent, ends, self._snapshots), topics, ends, seconds)
 
     def _engine_of(self, start: Start) -> tuple[Engine, Manifest | None]:
         if start.snapshot is None:

@@ -61,6 +61,10 @@ class StoreWatch:
         self._refused = False
         self._mending_since_ms: int | None = None
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Lists of the epoch before are to be replaced; that is found out by the next look at the store."""
+        self._epoch, self._known, self._vouched = epoch, None, False
+
     def wrote_lists(self, now_ms: int) -> None:
         """Some were accepted."""
         if self._first_list_ms is None:

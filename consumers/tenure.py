@@ -25,7 +25,7 @@ from streamer.engine.engine import Engine
 from streamer.engine.published import ARRIVED, HITS, JUDGED, NDCG
 from streamer.engine.state import LOST
 from streamer.events.model import EVENTS, DeadLetter
-from streamer.ports import Clock, RecommendationStore, TopicPartition
+from streamer.ports import Clock, RecommendationStore, SnapshotStore, TopicPartition
 from streamer.snapshots import Manifest, Start
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class Birth:
     epoch: int
     parent: Manifest | None
     ends: Mapping[TopicPartition, int] = field(default_factory=dict)
+    snapshots: SnapshotStore | None = None
+    """Where a rollback finds what it goes back to."""
 
     @property
     def left_out(self) -> tuple[OffsetRange, ...]:
@@ -65,7 +67,14 @@ class Tenure:
         self.generation = birth.generation
         self.failure: Exception | None = None
         self.counters: dict[str, object] = birth.engine.counters()
-        self._fold = Fold(birth.engine, config, dict(birth.start.positions), birth.left_out)
+        self._fold = Fold(
+            birth.engine,
+            config,
+            dict(birth.start.positions),
+            birth.left_out,
+            epoch=birth.epoch,
+            snapshots=birth.snapshots,
+        )
         self._clock = clock
         self._measurements = measurements
         self._lost = dict(birth.start.lost)
@@ -213,6 +222,8 @@ class Tenure:
         work = self._queue.popleft()
         started_s = self._clock.monotonic_s()
         self._fold.apply(work)
+        if self._fold.epoch != self._lists.epoch:
+            self._lists.begin_epoch(self._fold.epoch)
         append_ms = int(work.columns.append_N[-1]) if work.columns is not None and len(work.columns.append_N) else None
         self._lists.changed(append_ms)
         self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s
@@ -236,6 +247,7 @@ class Tenure:
         }
         measured.event_time_ms = engine.event_ms
         measured.head_steps, measured.head_skipped = engine.head_step, engine.head_skipped
+        measured.learning_frozen = engine.frozen
         measured.lists_unpublished = engine.published.unpublished
         measured.queue_batches = self.backlog
         sizes = engine.sizes()

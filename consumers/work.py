@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.apart import Apart, Fate
+from consumers.apart import Apart, Fate, singles
 from streamer.engine.columns import Columns, columns_of
 from streamer.engine.engine import Engine
 from streamer.engine.state import LOST, REJECTED
 from streamer.events.codec import decode_events
+from streamer.events.control import Control, Freeze, Rollback, Unfreeze, decode_control
 from streamer.events.forget import decode_forget
 from streamer.events.items import decode_item, decode_vectors
 from streamer.events.model import (
+    CONTROL,
     EVENTS,
     FORGET,
     ITEMS,
@@ -31,18 +34,30 @@ from streamer.events.model import (
     RejectReason,
 )
 from streamer.ports import RecordBatch, TopicPartition
+from streamer.snapshots.rollback import SavedHead, restore_head
 
 logger = logging.getLogger(__name__)
 
 Operation = ItemDocument | DeletedItem | ItemVectors | Forget
-OWNER_TOPICS = (EVENTS, ITEMS, VECTORS, FORGET)
+OWNER_TOPICS = (EVENTS, ITEMS, VECTORS, FORGET, CONTROL)
 """What the owner folds."""
 LEFT_OUT = Reject(RejectReason.ENGINE_ERROR, "left out: the fold failed at it before, or an operator's reset said so")
 
 
 @dataclass(slots=True)
+class Ordered:
+    """An operator's word, when the log got it, and the dead letter that it becomes where it can't be done."""
+
+    control: Control
+    append_ms: int
+    letter: DeadLetter
+    saved: SavedHead | None = None
+    """Of a rollback, once its snapshot is read."""
+
+
+@dataclass(slots=True)
 class Work:
-    """Adjacent batches of one kind: ``columns`` of events, or ``operations``; the runs they came from; what was refused.
+    """Adjacent batches of one kind: ``columns`` of events, ``operations``, or an operator's word; where they came from; what was refused.
 
     A ``suspect`` is one record that is applied alone, as the dead letter that it becomes if the fold fails at it.
     """
@@ -55,6 +70,7 @@ class Work:
     lost: int = 0
     """Events that retention removed before these."""
     suspect: DeadLetter | None = None
+    ordered: Ordered | None = None
 
     @property
     def records(self) -> int:
@@ -69,6 +85,14 @@ class Work:
             engine.apply(self.columns)
         for operation in self.operations:
             _apply(engine, operation)
+        if self.ordered is not None:
+            _obey(engine, self.ordered)
+
+    def impossible(self, error: Exception) -> Work:
+        """The same with its operator's word rejected: the fold goes on as it is."""
+        assert self.ordered is not None
+        reject = Reject(RejectReason.ENGINE_ERROR, f"nothing is rolled back: {error}")
+        return Work(runs=self.runs, dead=[msgspec.structs.replace(self.ordered.letter, reject=reject)])
 
     def without_suspect(self, error: Exception) -> Work:
         """The same with its suspect convicted: what the fold applies is that it is rejected."""
@@ -88,6 +112,23 @@ def _apply(engine: Engine, operation: Operation) -> None:
         _apply_vector(engine, operation.item_id, operation.text)
 
 
+def _obey(engine: Engine, ordered: Ordered) -> None:
+    control = ordered.control
+    why = f"{control.reason or 'no reason given'} ({control.by or 'unnamed'})"
+    if isinstance(control, Freeze):
+        engine.freeze()
+        logger.warning("learning is frozen by an operator: %s", why)
+    elif isinstance(control, Unfreeze):
+        engine.unfreeze()
+        logger.warning("learning goes on by an operator's word: %s", why)
+    elif isinstance(control, Rollback):
+        assert ordered.saved is not None
+        items = restore_head(engine, ordered.saved)
+        logger.warning("what was learned is back at snapshot %s, of %d items: %s", control.snapshot, items, why)
+    else:
+        assert_never(control)
+
+
 def _apply_vector(engine: Engine, item_id: str, text: bytes) -> None:
     try:
         engine.apply_vector(item_id, np.frombuffer(text, np.float16))
@@ -96,7 +137,7 @@ def _apply_vector(engine: Engine, item_id: str, text: bytes) -> None:
 
 
 def decode(batches: Sequence[RecordBatch], topic_ids: Mapping[str, str], apart: Apart | None = None) -> list[Work]:
-    """The work of polled batches: adjacent batches of events are one piece, each other batch is one, and so is each suspect."""
+    """The work of polled batches: adjacent batches of events are one piece, each other batch is one, and so are each operator's word and each suspect."""
     works: list[Work] = []
     waiting: list[RecordBatch] = []
     for batch, fate in _with_fates(batches, apart):
@@ -114,17 +155,23 @@ def decode(batches: Sequence[RecordBatch], topic_ids: Mapping[str, str], apart: 
 
 def _with_fates(batches: Sequence[RecordBatch], apart: Apart | None) -> Iterable[tuple[RecordBatch, Fate]]:
     for batch in batches:
-        if apart is None:
-            yield batch, Fate.TOGETHER
-        else:
-            yield from apart.cut(batch)
+        for part in singles(batch) if batch.topic == CONTROL else (batch,):
+            if apart is None:
+                yield part, Fate.TOGETHER
+            else:
+                yield from apart.cut(part)
 
 
 def _decode_other(batch: RecordBatch, fate: Fate, topic_ids: Mapping[str, str]) -> Work:
     if fate is Fate.LEFT_OUT:
         dead = [_dead(batch, row, LEFT_OUT, topic_ids) for row in range(len(batch.offsets))]
         return Work(runs=_runs([batch]), dead=dead)
-    work = _decode_event_batches([batch], topic_ids) if batch.topic == EVENTS else _decode_operations(batch, topic_ids)
+    if batch.topic == EVENTS:
+        work = _decode_event_batches([batch], topic_ids)
+    elif batch.topic == CONTROL:
+        work = _decode_control(batch, topic_ids)
+    else:
+        work = _decode_operations(batch, topic_ids)
     if fate is Fate.ALONE:
         work.suspect = _dead(batch, 0, LEFT_OUT, topic_ids)
     return work
@@ -156,6 +203,17 @@ def _decode_operations(batch: RecordBatch, topic_ids: Mapping[str, str]) -> Work
             work.dead.append(_dead(batch, row, operation, topic_ids))
         elif operation is not None:
             work.operations.append(operation)
+    return work
+
+
+def _decode_control(batch: RecordBatch, topic_ids: Mapping[str, str]) -> Work:
+    work = Work(runs=_runs([batch]))
+    for value, append_ms in zip(batch.values, batch.append_ms, strict=True):  # one at most
+        control = decode_control(value)
+        if isinstance(control, Reject):
+            work.dead.append(_dead(batch, 0, control, topic_ids))
+        else:
+            work.ordered = Ordered(control, append_ms, _dead(batch, 0, LEFT_OUT, topic_ids))
     return work
 
 

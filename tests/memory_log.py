@@ -23,6 +23,7 @@ from streamer.ports import (
     Acknowledge,
     Committed,
     FencedError,
+    GroupInUseError,
     LogError,
     OffsetGapError,
     OutRecord,
@@ -295,6 +296,13 @@ class MemoryAdmin:
                 if name in self._broker.topics
                 for n, partition in enumerate(self._broker.topics[name].partitions)
             }
+
+    def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
+        with self._broker.changed:
+            if self._broker.groups[group].members:
+                message = f"group {group} has live members"
+                raise GroupInUseError(message)
+            self._broker.groups[group].committed.update({at: Committed(next_, metadata) for at, next_ in positions.items()})
 
     def close(self) -> None:
         pass

@@ -34,6 +34,10 @@ COMMANDS = {
     ),
     "recommend": Entry("streamer.cli.recommend", "Show a user's list as it is served."),
     "status": Entry("streamer.cli.status", "Ask a running worker how it is."),
+    "freeze": Entry("streamer.cli.control", "Stop learning; counts and lists go on."),
+    "unfreeze": Entry("streamer.cli.control", "Learn again."),
+    "rollback": Entry("streamer.cli.control", "Bring back what was learned as it was in a snapshot."),
+    "reset": Entry("streamer.cli.reset", "Rewind all state to a snapshot or to nothing, and read the log again."),
     "snapshots": Entry("streamer.cli.snapshots", "List snapshots, or show one."),
 }
 """In the order of the help. Modules are imported when their command is called: help and status must not wait for numba."""

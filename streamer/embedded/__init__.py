@@ -1,6 +1,8 @@
 """An event log on SQLite behind the EventLog port, and a Valkey child process: first runs and single machines, not a broker."""
 
-from streamer.embedded.log import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter
+from streamer.embedded.admin import EmbeddedAdmin
+from streamer.embedded.log import EmbeddedLog
 from streamer.embedded.valkey import ValkeyError, ValkeyProcess
+from streamer.embedded.writer import EmbeddedWriter
 
 __all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedWriter", "ValkeyError", "ValkeyProcess"]

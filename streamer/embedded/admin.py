@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 
 from streamer.config.tree import Config
 from streamer.embedded.database import Database, PartitionRow
+from streamer.embedded.log import EmbeddedLog
 from streamer.events.model import CONTROL, DEAD, INPUT_TOPICS
-from streamer.ports import LogError, TopicInfo, TopicPartition, TopicsMissingError
+from streamer.ports import GroupInUseError, LogError, Positions, TopicInfo, TopicPartition, TopicsMissingError
 
 _TOPICS = (*INPUT_TOPICS, DEAD)
 
@@ -16,6 +18,7 @@ class EmbeddedAdmin:
     """LogAdmin of the embedded log in ``config.log.root``; the one who makes its file."""
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._prefix = config.kafka.topic_prefix
         self._partitions = config.kafka.partitions
         self._database = Database(config, synchronous="FULL")
@@ -47,6 +50,19 @@ class EmbeddedAdmin:
     def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
         """(beginning, end) offset of every input partition that exists."""
         return {place: (row.beginning, row.end) for place, row in self._rows(INPUT_TOPICS).items()}
+
+    def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
+        """Commits for a group whose lock nobody holds; it is held meanwhile. Without positions it only looks.
+
+        Raises GroupInUseError where a worker holds the lock, LogError where the file refuses.
+        """
+        topics = sorted({place.topic for place in positions}) or INPUT_TOPICS
+        with contextlib.closing(EmbeddedLog(self._config, group=group, topics=topics, exclusive=True)) as member:
+            if member.poll(0, paused=True).generation is None:
+                message = f"a worker holds the lock of group {group}: stop it first, and every standby"
+                raise GroupInUseError(message)
+            if positions:
+                member.commit(positions, metadata)
 
     def trim(self, place: TopicPartition, before_offset: int) -> None:
         """Gives up the records of a partition below ``before_offset``. Nothing else ever removes a record.

@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamer.config.tree import Config
-from streamer.embedded.admin import EmbeddedAdmin
 from streamer.embedded.batches import unpack
 from streamer.embedded.database import Database, PartitionRow
-from streamer.embedded.writer import EmbeddedWriter
 from streamer.ports import (
     Committed,
     FencedError,
@@ -29,8 +27,6 @@ from streamer.ports import (
     RecordBatch,
     TopicPartition,
 )
-
-__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedWriter"]
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -38,8 +40,8 @@ from streamer.engine.state import (
 )
 from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, block_is_due, pools_have_room, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
-from streamer.head.bilinear import DIMENSIONS, SKIPPED, STEP, admit_item, with_text_width
-from streamer.head.gate import PHI
+from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_text_width
+from streamer.head.gate import PHI, Gate
 from streamer.head.learner import Gradient, Learner
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
@@ -56,6 +58,13 @@ from streamer.windows.impressions import drop_from_impressions
 from streamer.windows.journal import drop_users_from_journal
 from streamer.windows.users import clear_user
 
+logger = logging.getLogger(__name__)
+
+BY_OPERATOR, BY_SKIPS, SKIPPED_IN_A_ROW = range(3)
+SKIPPED_IN_A_ROW_MAX = 10
+"""Blocks skipped one after the other, each for a loss or gradient that was not finite, after which learning is frozen."""
+FUSED_AT_ONCE = 4_096
+"""Rows of the catalog whose fused vectors are computed in one product after a rollback."""
 FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
@@ -108,7 +117,9 @@ class Engine:
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
-        self._frozen = False
+        self._control = np.zeros(3, np.int64) if fold is None else np.array(fold["control"], copy=True)
+        """[frozen by an operator, frozen by skipped blocks, blocks skipped in a row]."""
+        self._obey()
         self._learner = Learner(
             learning_rate=config.head.learning_rate,
             negatives=config.head.negatives,
@@ -143,8 +154,39 @@ class Engine:
 
     def freeze(self) -> None:
         """From now on the head learns nothing: the gate and the two towers stay as they are, counts go on."""
-        self._frozen = True
-        self.rules = self.rules._replace(learns_gate=0)
+        self._control[BY_OPERATOR] = 1
+        self._obey()
+
+    def unfreeze(self) -> None:
+        """The head learns again, whether an operator froze it or skipped blocks did."""
+        self._control[:] = 0
+        self._obey()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the head learns nothing."""
+        return bool(self._control[BY_OPERATOR] or self._control[BY_SKIPS])
+
+    def restore_head(self, head: Head, gate: Gate, from_T: Array, to_T: Array) -> None:
+        """Takes what was learned from another state: the gate, both towers, and of the items in its rows ``from_T`` what goes to ``to_T``.
+
+        Counts, the open block, the block's number and what else is the stream's stay; so do the rows of other items, but for those
+        that are not finite, which start anew: they would spoil every block that draws them.
+
+        Raises:
+            ValueError: the other state's vectors have another width; nothing is changed.
+        """
+        self.require_same_width(head)
+        head = with_text_width(head, self.content.width, self.rules.seed)  # one of before the first vector gets its matrix anew
+        ours = self.state.head
+        for name in ("free_ID", "bias_I", "square_I"):
+            getattr(ours, name)[to_T] = getattr(head, name)[from_T]
+        shared = ("text_ED", "text_square_E", "turn_DD", "turn_square", "place_C", "key_D", "attention_square")
+        copied = {name: getattr(head, name).copy() for name in shared}
+        self.state = self.state._replace(head=ours._replace(**copied), gate=Gate(*(table.copy() for table in gate)))
+        self._control[SKIPPED_IN_A_ROW] = 0
+        self._admit_unsound(to_T)
+        self._fuse_all()
 
     def apply_item(self, document: ItemDocument) -> None:
         """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
@@ -290,7 +332,7 @@ class Engine:
 
     def fold_tables(self) -> dict[str, Array]:
         """All fold tables: views, to be copied before the next micro-batch."""
-        return state_out(self.state) | {"items.vectors": self.content.live_VE}
+        return state_out(self.state) | {"items.vectors": self.content.live_VE, "control": self._control}
 
     def publisher_tables(self) -> dict[str, Array]:
         """What is known of lists in the store: views, to be copied before the next micro-batch."""
@@ -304,11 +346,58 @@ class Engine:
         self.scratch = reserve_scratch(self.scratch, len(self.state.users.pushed_U), len(self.state.items.flags_I))
 
     def _close_block(self) -> None:
-        if self._frozen:
+        if self.frozen:
             self.state.block.state[:] = 0
         else:
-            self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
+            self._learn_block()
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
+
+    def require_same_width(self, head: Head) -> None:
+        """Returns if ``restore_head`` can take that head. Raises ValueError where its text matrix is of another encoder."""
+        if len(head.text_ED) not in {0, self.content.width}:
+            found = f"its content vectors have {len(head.text_ED)} dimensions, those of now {self.content.width}"
+            msg = f"{found}: take a snapshot of the same encoder"
+            raise ValueError(msg)
+
+    def _learn_block(self) -> None:
+        taught, skipped = self.state.block.state[BLOCK_EXAMPLES] > 0, self.head_skipped
+        self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
+        if self.head_skipped > skipped:
+            self._control[SKIPPED_IN_A_ROW] += 1
+        elif taught:
+            self._control[SKIPPED_IN_A_ROW] = 0
+        if self._control[SKIPPED_IN_A_ROW] >= SKIPPED_IN_A_ROW_MAX:
+            self._control[BY_SKIPS] = 1
+            self._obey()
+            logger.error(
+                "learning is frozen at block %d: %d blocks in a row had a loss or gradient that was not finite; lists and counts go "
+                "on; bring back weights from before (`streamer rollback SNAPSHOT`), then let it learn (`streamer unfreeze`)",
+                self.head_step,
+                SKIPPED_IN_A_ROW_MAX,
+            )
+
+    def _obey(self) -> None:
+        """Makes the gate learn or not, as the control table says; the towers ask it block by block."""
+        learns_gate = int(self._config.head.kind == "gated" and not self.frozen)
+        self.rules = self.rules._replace(learns_gate=learns_gate)
+
+    def _admit_unsound(self, sound_T: Array) -> None:
+        head, rows = self.state.head, int(self.state.items.ids.used[ROWS_USED])
+        finite_I = (
+            np.isfinite(head.free_ID[:rows]).all(axis=1) & np.isfinite(head.bias_I[:rows]) & np.isfinite(head.square_I[:rows])
+        )
+        finite_I[sound_T] = True
+        for row in np.flatnonzero(~finite_I):
+            admit_item(head, int(row), self.rules.seed)
+
+    def _fuse_all(self) -> None:
+        head, rows = self.state.head, int(self.state.items.ids.used[ROWS_USED])
+        for first in range(0, rows, FUSED_AT_ONCE):
+            row_T = np.arange(first, min(first + FUSED_AT_ONCE, rows))
+            fused_TD = head.free_ID[row_T]
+            if self.content.width:
+                fused_TD = fused_TD + self.content.of_rows(self.state.items, row_T) @ head.text_ED
+            head.fused_ID[row_T] = fused_TD
 
     def _item_row(self, item_id: str) -> int:
         row = row_of_text(self.state.items.ids, item_id)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from streamer.events.control import ControlValue
 from streamer.events.items import ItemValue
 from streamer.events.model import Event
 
@@ -38,6 +39,13 @@ _ITEMS_BY_TYPE: list[dict[str, Any]] = [
 ]
 """Which fields name the items of an event depends on its type: no struct can say that."""
 
+_SNAPSHOT_OF_A_ROLLBACK: list[dict[str, Any]] = [
+    {
+        "if": {"properties": {"action": {"const": "rollback"}}},
+        "then": {"required": ["snapshot"], "properties": {"snapshot": {"type": "string"}}},
+    }
+]
+
 
 def event_schema() -> dict[str, Any]:
     """The schema of a value of topic ``events``; sizes in bytes are stated in words, since JSON Schema counts characters."""
@@ -49,6 +57,11 @@ def item_schema() -> dict[str, Any]:
     return _schema_of(ItemValue, "An item document")
 
 
+def control_schema() -> dict[str, Any]:
+    """The schema of a value of topic ``control``."""
+    return _schema_of(ControlValue, "An operator's word") | {"allOf": _SNAPSHOT_OF_A_ROLLBACK}
+
+
 def _schema_of(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
     schema = msgspec.json.schema(kind)
     body = schema["$defs"][kind.__name__]
@@ -57,7 +70,11 @@ def _schema_of(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
 
 def files() -> dict[str, bytes]:
     """The text of each schema by file name."""
-    schemas = {"event.schema.json": event_schema(), "item.schema.json": item_schema()}
+    schemas = {
+        "control.schema.json": control_schema(),
+        "event.schema.json": event_schema(),
+        "item.schema.json": item_schema(),
+    }
     return {name: msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n" for name, schema in schemas.items()}
 
 

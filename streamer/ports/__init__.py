@@ -73,6 +73,13 @@ class FencedError(LogError):
         super().__init__(message, retriable=False)
 
 
+class GroupInUseError(LogError):
+    """Offsets of a group can't be set from outside: a member of it lives."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=False)
+
+
 class TopicsMissingError(LogError):
     """The topics do not exist yet; the message names them and the command that makes them."""
 
@@ -128,7 +135,7 @@ class TopicInfo:
 
 
 class LogAdmin(Protocol):
-    """Creation and inspection of topics."""
+    """Creation and inspection of topics, and the offsets of a group that rests."""
 
     def create_topics(self) -> list[str]:
         """Makes the topics that are missing; returns their names. Idempotent."""
@@ -140,6 +147,13 @@ class LogAdmin(Protocol):
 
     def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
         """(beginning, end) offset of every input partition."""
+        ...
+
+    def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
+        """Commits for a group that has no member, all positions with the same metadata; without positions it only looks.
+
+        Raises GroupInUseError, and then commits nothing, where a member of the group lives.
+        """
         ...
 
     def close(self) -> None:

@@ -40,6 +40,7 @@ from streamer.snapshots.manifest import (
     manifest_names,
     read_manifest,
 )
+from streamer.snapshots.pins import still_pinned
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,15 @@ def _complete_again(store: SnapshotStore, manifest: Manifest, chunks: Mapping[st
     )
 
 
+def read_fold_tables(store: SnapshotStore, manifest: Manifest, wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]]:
+    """The fold tables of a snapshot whose names are ``wanted``; otherwise as ``read_snapshot``."""
+    return {
+        entry.name: _read_table(store, entry, manifest)
+        for entry in manifest.tables
+        if entry.kind == "fold" and wanted(entry.name)
+    }
+
+
 def read_snapshot(store: SnapshotStore, name: str) -> tuple[Manifest, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Reads snapshot ``name``: (manifest, fold tables, publisher tables), every byte checked against its hash.
 
@@ -155,7 +165,8 @@ class Retention:
     def run(self, committed: str) -> list[str]:
         """Deletes old snapshots, then the chunks that nobody named twice; returns the names of the snapshots deleted.
 
-        Kept are ``committed`` and the newest complete ones before it, ``keep`` together. What is newer than ``committed`` is left
+        Kept are ``committed`` and the newest complete ones before it, ``keep`` together; beside them those that an operator's
+        rollback named that is not behind ``committed`` yet. What is newer than ``committed`` is left
         alone, complete or not: it may be another owner's. If a manifest that stays can't be read no chunk is deleted, since it
         may name any. Raises OSError from the store.
         """
@@ -168,9 +179,11 @@ class Retention:
 
 
 def _retire(store: SnapshotStore, keep: int, committed: str) -> list[str]:
-    before = [manifest.name for manifest in list_snapshots(store) if manifest.name < committed][: keep - 1]
+    manifests = list_snapshots(store)
+    pinned = still_pinned(store, [manifest for manifest in manifests if manifest.name == committed])
+    before = [manifest.name for manifest in manifests if manifest.name < committed and manifest.name not in pinned][: keep - 1]
     oldest = min([*before, committed]) if len(before) == keep - 1 else ""
-    retired = sorted(name for name in manifest_names(store) if name < oldest)
+    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in pinned)
     for name in retired:
         store.delete(manifest_file(name))
     return retired

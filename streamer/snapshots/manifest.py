@@ -18,7 +18,7 @@ import msgspec
 from streamer import __version__
 from streamer.ports import Positions, SnapshotStore, TopicPartition
 
-FORMAT = 2
+FORMAT = 3
 """Raised with every change to the manifest or to what the tables of a state hold."""
 MANIFESTS = "manifests/"
 CHUNKS = "chunks/"
@@ -167,7 +167,7 @@ def decode_manifest(data: bytes, file: str) -> Manifest:
     try:
         manifest = msgspec.json.decode(envelope.manifest, type=Manifest)
     except msgspec.MsgspecError as error:
-        raise SnapshotDamaged(file, expected="a manifest of format 1", found=str(error)) from error
+        raise SnapshotDamaged(file, expected=f"a manifest of format {FORMAT}", found=str(error)) from error
     _require_sound(manifest, file)
     return manifest
 

@@ -31,6 +31,10 @@ class EmbeddedWorld:
     def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> EmbeddedLog:
         return self._keep(EmbeddedLog(self.config, group=group, topics=topics, exclusive=exclusive))
 
+    def group(self, group: str) -> str:
+        """Its name in the log."""
+        return group
+
     def writer(self) -> EmbeddedWriter:
         return self._keep(EmbeddedWriter(self.config))
 

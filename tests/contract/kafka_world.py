@@ -32,7 +32,7 @@ class KafkaWorld:
         return self._keep(KafkaAdmin(self.config))
 
     def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> KafkaLog:
-        return self._keep(KafkaLog(self.config, group=self._group(group), topics=topics, exclusive=exclusive))
+        return self._keep(KafkaLog(self.config, group=self.group(group), topics=topics, exclusive=exclusive))
 
     def writer(self) -> KafkaWriter:
         return self._keep(KafkaWriter(self.config))
@@ -46,7 +46,7 @@ class KafkaWorld:
 
     def expel(self, group: str) -> None:
         """Takes the group away from its owner without telling him, as an expired session does."""
-        name = self._group(group)
+        name = self.group(group)
         members = [one for one in self._opened if isinstance(one, KafkaLog) and one._group == name and one._generation]
         ids = [one._consumer.group_metadata().member_id for one in members]
         with self._client() as client:
@@ -59,7 +59,8 @@ class KafkaWorld:
     def _client(self) -> KafkaAdminClient:
         return KafkaAdminClient(bootstrap_servers=self.config.kafka.bootstrap_servers)
 
-    def _group(self, group: str) -> str:
+    def group(self, group: str) -> str:
+        """Its name on the broker."""
         return f"{self.config.namespace}-{group}"
 
     def _keep(self, made: Made) -> Made:

@@ -22,6 +22,10 @@ class MemoryWorld:
     def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> MemoryLog:
         return MemoryLog(self.broker, group=group, topics=topics, exclusive=exclusive)
 
+    def group(self, group: str) -> str:
+        """Its name in the log."""
+        return group
+
     def writer(self) -> MemoryWriter:
         return MemoryWriter(self.broker)
 

@@ -14,6 +14,7 @@ from streamer.ports import (
     Committed,
     EventLog,
     FencedError,
+    GroupInUseError,
     LogError,
     OffsetGapError,
     OutRecord,
@@ -316,3 +317,28 @@ def test_every_record_is_told_of_once_and_a_flush_waits_for_all(world):
     assert sorted(told) == sorted((b"value-%d" % n, None) for n in range(600))
     bounds = world.admin().bounds()
     assert bounds[EVENTS_0][1] + bounds[EVENTS_1][1] == 600
+
+
+def test_offsets_of_a_group_without_members_can_be_set_from_outside(world):
+    write(world, *events(10))
+    positions = {EVENTS_0: 1, EVENTS_1: 2, TopicPartition(CONTROL, 0): 0}
+    world.admin().set_offsets(world.group("g"), {}, "nobody is there")
+    world.admin().set_offsets(world.group("g"), positions, "set from outside")
+    member = world.member("g")
+    assert member.committed() == {place: Committed(offset, "set from outside") for place, offset in positions.items()}
+    start(world, member)
+    member.commit({EVENTS_0: 3}, "by a member")
+    assert member.committed()[EVENTS_0] == Committed(3, "by a member")
+    member.close()
+    world.admin().set_offsets(world.group("g"), {EVENTS_0: 0}, "set again")
+    assert world.member("g").committed()[EVENTS_0] == Committed(0, "set again")
+
+
+def test_offsets_of_a_group_with_a_member_cannot_be_set_from_outside(world):
+    member = world.member("g")
+    start(world, member)
+    member.commit({EVENTS_0: 0}, "by the member")
+    for positions in ({}, {EVENTS_0: 7}):
+        with pytest.raises(GroupInUseError, match="group"):
+            world.admin().set_offsets(world.group("g"), positions, "from outside")
+    assert member.committed() == {EVENTS_0: Committed(0, "by the member")}

@@ -1,0 +1,196 @@
+"""``streamer freeze``, ``unfreeze`` and ``rollback``: what operators do to learning, as records of the topic ``control``."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from consumers.compose import open_admin, open_snapshots, open_writer
+from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.snapshots import latest, shown
+from streamer.cli.status import ask, worker_url
+from streamer.config import Config
+from streamer.events.control import Control, Freeze, Rollback, Unfreeze, encode_control
+from streamer.events.model import CONTROL
+from streamer.ports import LogError, OutRecord, SnapshotStore, TopicPartition
+from streamer.snapshots import Manifest, list_snapshots, read_manifest, require_same_structure
+from streamer.snapshots.pins import pin, unpin
+
+APPEND_TIMEOUT_S = 30.0
+APPLIED_S_MAX = 60.0
+LOOK_S = 0.1
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _options(command: Command) -> Command:
+    for option in (
+        json_option,
+        config_option,
+        click.option("--url", metavar="URL", help="Where the worker listens; from http.host and http.port unless given."),
+        click.option("--by", default=getpass.getuser, metavar="NAME", help="Who asks for it; the user's name unless given."),
+        click.option("--reason", default="", metavar="TEXT", help="Why: it stands in the record and in the worker's log."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_options
+def freeze(reason: str, by: str, url: str | None, config_path: Path | None, *, as_json: bool) -> None:
+    """Stop learning: gate and towers stay as they are from here on.
+
+    Windows, counts and lists go on. It holds over restarts and takeovers until `streamer unfreeze`.
+    """
+    _send(prepare(config_path), Freeze(reason, by, _now_ms()), url, as_json=as_json)
+
+
+@click.command()
+@_options
+def unfreeze(reason: str, by: str, url: str | None, config_path: Path | None, *, as_json: bool) -> None:
+    """Learn again.
+
+    Ends a freeze, whether an operator asked for it or ten skipped blocks in a row did.
+    """
+    _send(prepare(config_path), Unfreeze(reason, by, _now_ms()), url, as_json=as_json)
+
+
+@click.command()
+@click.argument("snapshot")
+@click.option("--dry-run", is_flag=True, help="Only say what would be restored.")
+@_options
+def rollback(
+    snapshot: str, reason: str, by: str, url: str | None, config_path: Path | None, *, dry_run: bool, as_json: bool
+) -> None:
+    """Bring back what was learned as it was in SNAPSHOT.
+
+    Gate, towers, and the free vectors of items that are there still; windows and counts stay, and every list is written anew under
+    a new epoch. Learning goes on from there unless it is frozen.
+    """
+    config = prepare(config_path)
+    store = open_snapshots(config)
+    saved = complete_snapshot(store, snapshot)
+    if dry_run:
+        _say_what_would_be(config, store, saved, as_json=as_json)
+        return
+    pin(store, snapshot, _end(config) + 1)  # it must be there when the record is applied, however many come before
+    try:
+        offset = _append(config, Rollback(snapshot, reason, by, _now_ms()))
+    except LogError:
+        unpin(store, snapshot)
+        raise
+    pin(store, snapshot, offset)
+    _say_applied(config, offset, url, as_json=as_json)
+
+
+def _send(config: Config, control: Control, url: str | None, *, as_json: bool) -> None:
+    _say_applied(config, _append(config, control), url, as_json=as_json)
+
+
+def _append(config: Config, control: Control) -> int:
+    """Puts the record on the log; the next offset behind it."""
+    refused: list[Exception] = []
+
+    def note(record: OutRecord, error: Exception | None) -> None:
+        del record
+        if error is not None:
+            refused.append(error)
+
+    with contextlib.closing(open_writer(config)) as writer:
+        writer.send(OutRecord(CONTROL, None, encode_control(control)), note)
+        writer.flush(APPEND_TIMEOUT_S)
+    if refused:
+        raise LogError(f"the log refused the record: {refused[0]}", retriable=False)
+    return _end(config)
+
+
+def _end(config: Config) -> int:
+    with contextlib.closing(open_admin(config)) as admin:
+        bounds = admin.bounds()
+    place = TopicPartition(CONTROL, 0)
+    if place not in bounds:
+        message = f"there is no topic {config.kafka.topic_prefix}{CONTROL}: run `streamer topics create`"
+        raise click.ClickException(message)
+    return bounds[place][1]
+
+
+def _say_applied(config: Config, offset: int, url: str | None, *, as_json: bool) -> None:
+    """Waits until the owner has applied the record, where one can be asked; otherwise says that it can't be known."""
+    click.echo(f"on the log, at {CONTROL}[0] offset {offset - 1}")
+    try:
+        applied = _wait_applied(url or worker_url(config), offset)
+    except click.ClickException as unreachable:
+        applied = None
+        click.echo(f"not known whether it is applied: {unreachable.message}; the owner applies it when it reads it", err=True)
+    if applied:
+        click.echo("applied by the owner")
+    if as_json:
+        say_json({"offset": offset - 1, "applied": applied})
+    if applied is False:
+        message = f"not applied within {APPLIED_S_MAX:.0f} s: the owner is behind or stands still, see `streamer status`"
+        raise click.ClickException(message)
+
+
+def _wait_applied(url: str, offset: int) -> bool:
+    deadline_s = time.monotonic() + APPLIED_S_MAX
+    while True:
+        found = ask(url)
+        if found["role"] == "standby":
+            message = f"the worker at {url} is a standby: ask the owner with --url"
+            raise click.ClickException(message)
+        if _reached(found) >= offset:
+            return True
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(LOOK_S)
+
+
+def _reached(found: dict[str, Any]) -> int:
+    return int((found.get("offsets") or {}).get(CONTROL, {}).get("0", 0))
+
+
+def complete_snapshot(store: SnapshotStore, name: str) -> Manifest:
+    """The manifest of a snapshot that can be read whole. Raises SnapshotDamaged or ClickException."""
+    manifest = read_manifest(store, name)
+    complete = [one.name for one in list_snapshots(store)]
+    if name not in complete:
+        message = f"snapshot {name} lacks chunks; complete ones are {', '.join(complete[:5]) or 'none'}"
+        raise click.ClickException(message)
+    return manifest
+
+
+def _say_what_would_be(config: Config, store: SnapshotStore, saved: Manifest, *, as_json: bool) -> None:
+    from streamer.snapshots.rollback import items_in_common  # noqa: PLC0415  it loads numba, which takes seconds
+
+    present = latest(config, store)
+    require_same_structure(saved, present.structural)
+    matching, items = items_in_common(store, saved, present)
+    age_s = (_now_ms() - saved.created_ms) // 1_000
+    for line in (
+        f"snapshot {saved.name}, of {shown(saved.created_ms)}, {age_s:,} s old; beside it {present.name}, which is in force",
+        f"restored: the gate and both towers as of block {saved.head_step:,} (now {present.head_step:,})",
+        f"restored: free vectors and biases of {matching:,} of {items:,} items; the other {items - matching:,} keep theirs",
+        "nothing was done: this was a dry run",
+    ):
+        click.echo(line)
+    if as_json:
+        say_json(
+            {
+                "snapshot": saved.name,
+                "age_s": age_s,
+                "head_step": saved.head_step,
+                "head_step_now": present.head_step,
+                "items_restored": matching,
+                "items": items,
+            }
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
