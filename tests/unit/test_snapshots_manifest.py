@@ -47,13 +47,13 @@ MANIFEST = Manifest(
     tables=(TABLE,),
 )
 GOLDEN = (
-    b'{"format":2,"sha256":"540386ba1cfad57abd5fa5319e5b23345c7d36fa747ec31f24cbca17440773d4","manifest":'
+    b'{"format":3,"sha256":"48d3240ad91e0defce31170834dcf10edbc3c839a1bd7aea7907444ab0b19cf9","manifest":'
     b'{"name":"1795485458344-9f3c02aa","epoch":1795485000000,"created_ms":1795485458344,"parent":null,'
     b'"topic_ids":{"events":"id-1"},"offsets":{"events":{"0":5,"1":7}},'
     b'"structural":{"head.kind":"bilinear","signals.neighbours_max":256},"encoder_fingerprint":null,'
     b'"versions":{"python":"3.11.9"},"head_step":3,"event_ms":1795485400000,"position":12,'
     b'"counters":{"applied":{"click":12},"duplicate":0},"order":[["events",0,5],["events",1,7]],"chunk_bytes":1024,'
-    b'"format":2,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
+    b'"format":3,"left_out":[],"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
 )
@@ -90,8 +90,8 @@ def test_a_cut_or_foreign_file_is_damage_not_a_crash(data):
 
 
 def test_a_newer_format_is_refused_by_its_number_whatever_it_holds():
-    with pytest.raises(SnapshotDamaged, match="expected format 2, found format 3, which another release"):
-        decode_manifest(b'{"format":3,"anything":[1]}', "f")
+    with pytest.raises(SnapshotDamaged, match="expected format 3, found format 4, which another release"):
+        decode_manifest(b'{"format":4,"anything":[1]}', "f")
 
 
 def test_a_manifest_that_names_a_chunk_outside_the_store_is_refused():
