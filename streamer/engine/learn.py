@@ -217,10 +217,11 @@ def held_before(state: State, g: int, kind_G: Array, tick_G: Array) -> tuple[int
     for before in range(g - 1, -1, -1):
         if group.moves_G[before] and group.target_G[before] == group.target_G[g]:
             return kind_G[before], tick_G[before]
+    kind, touched = 0, 0
     place = place_in_history(history, group.state[USER], group.target_G[g])
-    if place == ABSENT:
-        return 0, 0
-    return np.int64(history.kind_P[place]), np.int64(history.tick_P[place])
+    if place != ABSENT:
+        kind, touched = history.kind_P[place], history.tick_P[place]
+    return kind, touched
 
 
 @kernel
@@ -228,7 +229,7 @@ def count_popular(state: State, rules: Rules, place: int, item: int, kind: int) 
     """Counts an interaction in the trends as far as the user has not moved the item already, and notes that in his history."""
     history = state.history
     before = history.kind_P[place]
-    now = count_trend(state.trends, item, rules.weight_K[kind], rules.weight_K[before], np.int64(history.tick_P[place]))
+    now = count_trend(state.trends, item, rules.weight_K[kind], rules.weight_K[before], history.tick_P[place])
     history.tick_P[place] = now & TICK_MASK
     history.kind_P[place] = weightier(rules, before, kind)
 
