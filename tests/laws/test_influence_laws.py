@@ -37,7 +37,7 @@ CHOICES = st.lists(
         Choice,
         kind=st.sampled_from([*WEIGHTS]),
         user=st.sampled_from(["u", "w", "x"]),
-        items=st.lists(st.sampled_from("abcde"), min_size=1, max_size=4),
+        items=st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True),  # of a purchase each item counts once
         gap_ms=st.sampled_from([0, 0, 1_000, 1_000_000]),
     ),
     max_size=60,
