@@ -47,13 +47,13 @@ MANIFEST = Manifest(
     tables=(TABLE,),
 )
 GOLDEN = (
-    b'{"format":3,"sha256":"27d3901d8798f8db39018165794ddf5a2fdda6f919c946ebdd3b8f66848fbd83","manifest":'
+    b'{"format":3,"sha256":"6a26d76672211b696467d60102b10faaa197c3025f9eabe6f7744505d1db5e9a","manifest":'
     b'{"name":"1795485458344-9f3c02aa","epoch":1795485000000,"created_ms":1795485458344,"parent":null,'
     b'"topic_ids":{"events":"id-1"},"offsets":{"events":{"0":5,"1":7}},'
     b'"structural":{"head.kind":"bilinear","signals.neighbours_max":256},"encoder_fingerprint":null,'
     b'"versions":{"python":"3.11.9"},"head_step":3,"event_ms":1795485400000,"position":12,'
     b'"counters":{"applied":{"click":12},"duplicate":0},"order":[["events",0,5],["events",1,7]],"chunk_bytes":1024,'
-    b'"format":3,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
+    b'"format":3,"left_out":[],"generation":0,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
 )
