@@ -11,7 +11,7 @@ from streamer.config.tree import Config
 from streamer.head.bilinear import EXTRA_TARGETS
 from streamer.signals.neighbours import PLACE_DECAY, POSTINGS, QUERY_DECAY, REACH, SESSIONS
 from streamer.signals.pairs import CONTEXT, FADE_HALF_LIFE, WIDE_DECAY
-from streamer.signals.trends import HALF_LIVES
+from streamer.signals.trends import HALF_LIVES, SOON
 from streamer.windows.group import TARGETS
 from streamer.windows.history import COUNT_HALF_LIFE
 from streamer.windows.users import HOUR_MS, WINDOW
@@ -68,6 +68,8 @@ class ReferenceHistory:
         self.items_max = items_max
         self.turn: dict[int, int] = {}
         self.count: dict[int, float] = {}
+        self.moved: dict[int, tuple[int, int]] = {}
+        """The trends' clock and the type of event, as the caller notes them."""
 
     def touch(self, item: int, turn: int) -> bool:
         """Whether the item was there already."""
@@ -77,13 +79,14 @@ class ReferenceHistory:
         else:
             if len(self.turn) >= self.items_max:
                 oldest = min(self.turn, key=self.turn.__getitem__)
-                del self.turn[oldest], self.count[oldest]
+                del self.turn[oldest], self.count[oldest], self.moved[oldest]
             self.count[item] = 1.0
+            self.moved[item] = (0, 0)
         self.turn[item] = turn
         return known
 
-    def entries(self) -> dict[int, tuple[int, float]]:
-        return {item: (self.turn[item], self.count[item]) for item in self.turn}
+    def entries(self) -> dict[int, tuple[int, float, int, int]]:
+        return {item: (self.turn[item], self.count[item], *self.moved[item]) for item in self.turn}
 
 
 class ReferencePairs:
@@ -112,19 +115,27 @@ def count_pairs(forward: ReferencePairs, reverse: ReferencePairs, context: list[
 
 
 class ReferenceTrends:
-    """Every interaction kept; popularity is summed anew at each question."""
+    """What each interaction added at each half-life, all kept; popularity is summed anew at each question."""
 
     def __init__(self) -> None:
-        self.happened: list[tuple[int, float]] = []
+        self.clock = 0
+        self.added: list[tuple[int, object, list[float]]] = []
+        self.held: dict[tuple[object, object], tuple[float, int]] = {}
 
-    def count(self, item: int, weight: float) -> None:
-        self.happened.append((item, weight))
+    def count(self, user: object, item: object, weight: float) -> None:
+        """An interaction fills up what its user holds of the item; the clock stands still for one that comes at once again."""
+        held, touched = self.held.get((user, item), (0.0, 0))
+        if held == 0.0 or self.clock - touched >= SOON:
+            self.clock += 1
+        kept = [held * 2.0 ** (-(self.clock - touched) / half_life) for half_life in HALF_LIVES]
+        self.added.append((self.clock, item, [max(weight - part, 0.0) for part in kept]))
+        self.held[user, item] = (max(held, weight), self.clock)
 
-    def values(self, half: int) -> dict[int, float]:
+    def values(self, half: int) -> dict[object, float]:
         """The decayed count of every item, now."""
-        values: dict[int, float] = defaultdict(float)
-        for age, (item, weight) in enumerate(reversed(self.happened)):
-            values[item] += weight * 2.0 ** (-age / HALF_LIVES[half])
+        values: dict[object, float] = defaultdict(float)
+        for tick, item, added in self.added:
+            values[item] += added[half] * 2.0 ** (-(self.clock - tick) / HALF_LIVES[half])
         return values
 
 

@@ -18,7 +18,7 @@ from streamer.engine.learn import (
     EXCLUDE_NEVER,
     Rules,
     close_group,
-    fill_open,
+    count_ahead,
     leaves_out_seen,
     model_of,
 )
@@ -47,7 +47,7 @@ from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch, reserve_scratch
-from streamer.signals.trends import counted_ahead
+from streamer.signals.trends import unchanged_after
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
 from streamer.tables.pools import give_piece
@@ -243,9 +243,8 @@ class Engine:
         seen = bool(leaves_out_seen(state, self.rules))
         now_ms = self.event_ms if at_ms is None else at_ms
         explore = Explore(state.items, self._config.seed, self._config.ranking.explore)
-        item_G, weight_G = np.zeros(TARGETS, np.int32), np.zeros(TARGETS, np.float32)
-        moving = fill_open(state, self.rules, item_G, weight_G)
-        with counted_ahead(state.trends, item_G[:moving], weight_G[:moving]):
+        with unchanged_after(state.trends, state.group.target_G[: int(state.group.state[COUNT])]):
+            count_ahead(state, self.rules, np.zeros(TARGETS, np.int64), np.zeros(TARGETS, np.int64))
             rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore, self.scratch, lists)
         return lists
 

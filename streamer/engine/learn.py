@@ -27,13 +27,13 @@ from streamer.ranking.candidates import Signals
 from streamer.ranking.score import Asker, Model, rank_of, score
 from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate, is_candidate
 from streamer.signals.pairs import count_pairs
-from streamer.signals.trends import FOR_EVER, count_trend
+from streamer.signals.trends import FOR_EVER, TICK_MASK, count_trend
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.random import JUDGED_GROUPS, random_below, random_u64
 from streamer.tables.search import place_of
 from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TIME_MS, TURN, USER, moves_anything
-from streamer.windows.history import touch_history
+from streamer.windows.history import ABSENT, place_in_history, touch_history
 from streamer.windows.journal import append_journal
 from streamer.windows.users import WINDOW, stage_weight
 
@@ -186,7 +186,7 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
 
 @kernel
 def weight_of_target(state: State, rules: Rules, g: int) -> float:
-    """What an interaction of the open group counts."""
+    """What an interaction of the open group counts for pairs and for the towers."""
     group = state.group
     user = group.state[USER]
     own = state.users.pushed_U[user] - group.state[COUNT] + g
@@ -194,17 +194,50 @@ def weight_of_target(state: State, rules: Rules, g: int) -> float:
 
 
 @kernel
-def fill_open(state: State, rules: Rules, item_G: Array, weight_G: Array) -> int:
-    """Writes the items of the open group that will move global state, and what each will count; returns how many."""
+def count_ahead(state: State, rules: Rules, kind_G: Array, tick_G: Array) -> None:
+    """Counts in the trends what the open group holds, as learning it will; histories stay as they are.
+
+    So of an item that the group itself pushes out of a full history, and chooses again, it counts less than learning will.
+    ``kind_G`` and ``tick_G`` hold what each target leaves in the history.
+    """
     group = state.group
-    moving = 0
-    if group.state[USER] != NOBODY:
-        for g in range(group.state[COUNT]):
-            if group.moves_G[g]:
-                item_G[moving] = group.target_G[g]
-                weight_G[moving] = weight_of_target(state, rules, g)
-                moving += 1
-    return moving
+    for g in range(group.state[COUNT]):
+        if not group.moves_G[g]:
+            continue
+        kind, touched = held_before(state, g, kind_G, tick_G)
+        weight, held = rules.weight_K[group.type_G[g]], rules.weight_K[kind]
+        tick_G[g] = count_trend(state.trends, group.target_G[g], weight, held, touched)
+        kind_G[g] = weightier(rules, kind, group.type_G[g])
+
+
+@kernel
+def held_before(state: State, g: int, kind_G: Array, tick_G: Array) -> tuple[int, int]:
+    """The weightiest type of event of the user with the ``g``-th target of the open group and the clock at the last one."""
+    group, history = state.group, state.history
+    for before in range(g - 1, -1, -1):
+        if group.moves_G[before] and group.target_G[before] == group.target_G[g]:
+            return kind_G[before], tick_G[before]
+    kind, touched = 0, 0
+    place = place_in_history(history, group.state[USER], group.target_G[g])
+    if place != ABSENT:
+        kind, touched = history.kind_P[place], history.tick_P[place]
+    return kind, touched
+
+
+@kernel
+def count_popular(state: State, rules: Rules, place: int, item: int, kind: int) -> None:
+    """Counts an interaction in the trends as far as the user has not moved the item already, and notes that in his history."""
+    history = state.history
+    before = history.kind_P[place]
+    now = count_trend(state.trends, item, rules.weight_K[kind], rules.weight_K[before], history.tick_P[place])
+    history.tick_P[place] = now & TICK_MASK
+    history.kind_P[place] = weightier(rules, before, kind)
+
+
+@kernel
+def weightier(rules: Rules, kind: int, other: int) -> int:
+    """Of two types of events the one that weighs more, the first where they are equal."""
+    return other if rules.weight_K[other] > rules.weight_K[kind] else kind
 
 
 @kernel
@@ -217,7 +250,7 @@ def learn_targets(state: State, rules: Rules) -> None:
     for g in range(group.state[COUNT]):
         target = group.target_G[g]
         turn = group.state[TURN] + g + 1
-        repeat = touch_history(state.history, user, target, turn, rules.history_items_max)
+        place, repeat = touch_history(state.history, user, target, turn, rules.history_items_max)
         state.users.repeats_U[user] = REPEATS_DECAY * state.users.repeats_U[user] + (1.0 - REPEATS_DECAY) * (
             1.0 if repeat else 0.0
         )
@@ -227,7 +260,7 @@ def learn_targets(state: State, rules: Rules) -> None:
             weight = weight_of_target(state, rules, g)
             count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
             append_journal(state.journal, user, target)
-            count_trend(state.trends, target, weight)
+            count_popular(state, rules, place, target, group.type_G[g])
             note_example(state.head, state.block, context_W, length, target, weight)
         length = min(length + 1, WINDOW)
         for n in range(length - 1, 0, -1):

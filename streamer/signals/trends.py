@@ -2,6 +2,10 @@
 
 Each item has a (value, tick) pair a half-life; the value is aged when it is used. The strongest TOP items a half-life stand in exact
 lists: log2(value) + tick / half-life does not change while nothing happens to an item, so only a touched item moves.
+
+A user moves an item once. What he adds fades with the half-life, and choosing the item again fills it up and no further: at every
+half-life he holds at most his weightiest interaction with the item, aged since his last one. So a value is the number of users who
+chose the item lately, and one who chooses it a thousand times is one of them.
 """
 
 from __future__ import annotations
@@ -21,10 +25,14 @@ HALF_LIVES = (3.0, 10.0, 30.0, 100.0, 1_000.0, 10_000.0, np.inf)
 RATES = np.array([1.0 / half_life for half_life in HALF_LIVES])
 TOP = 256
 FOR_EVER = len(HALF_LIVES) - 1
+SOON = 3
+"""In interactions: the same user and item again before that is no interaction more, or one user could make all else look old."""
+TICK_MASK = (1 << 32) - 1
+"""Users' histories keep 32 bits of the clock: who comes back to an item after 2^32 interactions may find it counted in part."""
 
 
 class Trends(NamedTuple):
-    """``tick[0]`` counts interactions; ``value_IH`` is as of ``tick_I``; ``top_HT`` are items by ``key_HT``, strongest first."""
+    """``tick[0]`` is the clock, which counts interactions; ``value_IH`` is as of ``tick_I``; ``top_HT`` are items by ``key_HT``, strongest first."""
 
     tick: Array
     value_IH: Array
@@ -77,21 +85,30 @@ def trends_in(tables: dict[str, Array], items: int) -> Trends:
 
 
 @kernel
-def count_trend(trends: Trends, item: int, weight: float) -> None:
-    """Counts one interaction with an item."""
-    now = trends.tick[0] + 1
-    trends.tick[0] = now
+def count_trend(trends: Trends, item: int, weight: float, held: float, touched: int) -> int:
+    """Counts one interaction of a user with an item; returns the clock, which the user's history keeps.
+
+    ``held``: the largest weight that he has had with the item, 0 where he had none, and ``touched`` the clock then.
+    """
+    since = (trends.tick[0] - touched) & TICK_MASK
+    if held <= 0.0 or since >= SOON:
+        trends.tick[0] += 1
+        since += 1
+    now = trends.tick[0]
     elapsed = now - trends.tick_I[item]
     trends.tick_I[item] = now
     for half in range(len(RATES)):
-        value = trends.value_IH[item, half] * 2.0 ** (-elapsed * RATES[half]) + weight
+        missing = weight - held * 2.0 ** (-since * RATES[half])
+        value = trends.value_IH[item, half] * 2.0 ** (-elapsed * RATES[half]) + max(missing, 0.0)
         trends.value_IH[item, half] = value
-        _raise_in_top(trends, half, item, np.log2(value) + now * RATES[half])
+        if missing > 0.0:
+            _raise_in_top(trends, half, item, np.log2(value) + now * RATES[half])
+    return now
 
 
 @contextmanager
-def counted_ahead(trends: Trends, item_G: Array, weight_G: Array) -> Iterator[None]:
-    """Within it those interactions count, as if they were learned already; after it the trends are bit for bit what they were."""
+def unchanged_after(trends: Trends, item_G: Array) -> Iterator[None]:
+    """Within it those items may be counted; after it the trends are bit for bit what they were."""
     if not len(item_G):
         yield
         return
@@ -100,8 +117,6 @@ def counted_ahead(trends: Trends, item_G: Array, weight_G: Array) -> Iterator[No
     kept = [array.copy() for array in whole]
     kept_rows = trends.value_IH[rows], trends.tick_I[rows]
     try:
-        for item, weight in zip(item_G.tolist(), weight_G.tolist(), strict=True):
-            count_trend(trends, item, weight)
         yield
     finally:
         trends.value_IH[rows], trends.tick_I[rows] = kept_rows
@@ -120,6 +135,8 @@ def _raise_in_top(trends: Trends, half: int, item: int, key: float) -> None:
             trends.length_H[half] = length + 1
         else:
             at = TOP - 1
+    else:
+        key = max(key, trends.key_HT[half, at])  # what adds next to nothing may round downwards
     while at > 0 and trends.key_HT[half, at - 1] < key:
         trends.key_HT[half, at] = trends.key_HT[half, at - 1]
         trends.top_HT[half, at] = trends.top_HT[half, at - 1]

@@ -1,6 +1,6 @@
-"""Histories: the distinct items of each user with how often and how recently, for repeats and for what was seen.
+"""Histories: the distinct items of each user with how often and how recently, for repeats, for what was seen, and for what counts anew.
 
-A pool row a user, bounded by ``windows.history_items_max``; a full row gives up its least recent item.
+A pool row a user, bounded by ``windows.history_items_max``; a full row gives up its least recent item. An entry takes 17 bytes.
 """
 
 from __future__ import annotations
@@ -14,27 +14,31 @@ from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
 from streamer.tables.search import place_of
 
+ABSENT = -1
 COUNT_HALF_LIFE = 64.0
 """In the user's own interactions: how fast an item's count fades."""
 
 
 class History(NamedTuple):
-    """``item_P``, ``count_P`` (decayed, as of ``turn_P``), ``turn_P`` (the user's interaction number of the last touch)."""
+    """``item_P``, ``count_P`` (decayed, as of ``turn_P``), ``turn_P`` (the user's interaction number of the last touch).
+
+    Of what moved global state: ``tick_P``, the low 32 bits of the trends' clock at the last touch, and ``kind_P``, the type of event
+    that weighed most so far; 0 where nothing did, which weighs nothing.
+    """
 
     rows: Rows
     item_P: Array
     count_P: Array
     turn_P: Array
+    tick_P: Array
+    kind_P: Array
 
 
 def new_history(users: int) -> History:
     """Empty histories."""
-    return _with_places(new_rows(users, 4 * users), users)
-
-
-def _with_places(rows: Rows, users: int) -> History:
     places = 4 * users
-    return History(rows, np.zeros(places, np.int32), np.zeros(places, np.float32), np.zeros(places, np.int32))
+    dtypes = (np.int32, np.float32, np.int32, np.uint32, np.int8)
+    return History(new_rows(users, places), *(np.zeros(places, dtype) for dtype in dtypes))
 
 
 def reserve_history(history: History, users: int, places: int) -> History:
@@ -45,9 +49,7 @@ def reserve_history(history: History, users: int, places: int) -> History:
     capacity = capacity_for(needed, len(history.item_P))
     return History(
         grown_rows(history.rows, max(users, len(history.rows.start_R)), capacity),
-        grown(history.item_P, capacity),
-        grown(history.count_P, capacity),
-        grown(history.turn_P, capacity),
+        *(grown(column, capacity) for column in history[1:]),
     )
 
 
@@ -63,6 +65,8 @@ def history_out(history: History, users: int) -> dict[str, Array]:
         "history.item": history.item_P[:top],
         "history.count": history.count_P[:top],
         "history.turn": history.turn_P[:top],
+        "history.tick": history.tick_P[:top],
+        "history.kind": history.kind_P[:top],
     }
 
 
@@ -71,37 +75,55 @@ def history_in(tables: dict[str, Array], users: int) -> History:
     places = max(len(tables["history.item"]), 4 * users)
     return History(
         rows_in(tables, "history", users, places),
-        resized(tables["history.item"], places),
-        resized(tables["history.count"], places),
-        resized(tables["history.turn"], places),
+        *(resized(tables[f"history.{name}"], places) for name in ("item", "count", "turn", "tick", "kind")),
     )
 
 
 @kernel
-def touch_history(history: History, user: int, item: int, turn: int, items_max: int) -> bool:
-    """Notes one interaction as the user's ``turn``-th; returns whether the item was there already."""
-    rows = history.rows
-    start, stop = rows.start_R[user], rows.start_R[user] + rows.length_R[user]
+def place_in_history(history: History, user: int, item: int) -> int:
+    """Where the user's entry of that item stands; ABSENT where there is none."""
+    start = history.rows.start_R[user]
+    stop = start + history.rows.length_R[user]
     at = place_of(history.item_P, start, stop, item)
-    if at < stop:
-        faded = history.count_P[at] * 2.0 ** (-(turn - history.turn_P[at]) / COUNT_HALF_LIFE)
-        history.count_P[at] = np.float32(faded + 1.0)
-        history.turn_P[at] = turn
-        return True
-    place = _oldest_place(history, start, stop) if rows.length_R[user] >= items_max else _append_place(history, user)
-    history.item_P[place] = item
-    history.count_P[place] = 1.0
-    history.turn_P[place] = turn
-    return False
+    return at if at < stop else ABSENT
 
 
 @kernel
-def _oldest_place(history: History, start: int, stop: int) -> int:
-    oldest = start
-    for at in range(start + 1, stop):
+def touch_history(history: History, user: int, item: int, turn: int, items_max: int) -> tuple[int, bool]:
+    """Notes one interaction as the user's ``turn``-th; returns the place of its entry and whether the item was there already."""
+    rows = history.rows
+    at = place_in_history(history, user, item)
+    if at != ABSENT:
+        faded = history.count_P[at] * 2.0 ** (-(turn - history.turn_P[at]) / COUNT_HALF_LIFE)
+        history.count_P[at] = np.float32(faded + 1.0)
+        history.turn_P[at] = turn
+        return at, True
+    full = rows.length_R[user] >= items_max
+    place = _oldest_place(history, user) if full else _append_place(history, user)
+    history.item_P[place] = item
+    history.count_P[place] = 1.0
+    history.turn_P[place] = turn
+    history.tick_P[place] = 0
+    history.kind_P[place] = 0
+    return place, False
+
+
+@kernel
+def _oldest_place(history: History, user: int) -> int:
+    oldest = history.rows.start_R[user]
+    for at in range(oldest + 1, oldest + history.rows.length_R[user]):
         if history.turn_P[at] < history.turn_P[oldest]:
             oldest = at
     return oldest
+
+
+@leaf_kernel
+def _move_entry(history: History, at: int, to: int) -> None:
+    history.item_P[to] = history.item_P[at]
+    history.count_P[to] = history.count_P[at]
+    history.turn_P[to] = history.turn_P[at]
+    history.tick_P[to] = history.tick_P[at]
+    history.kind_P[to] = history.kind_P[at]
 
 
 @leaf_kernel
@@ -113,9 +135,7 @@ def _append_place(history: History, user: int) -> int:
         piece = take_piece(rows, size_class)
         old = rows.start_R[user]
         for n in range(length):
-            history.item_P[piece + n] = history.item_P[old + n]
-            history.count_P[piece + n] = history.count_P[old + n]
-            history.turn_P[piece + n] = history.turn_P[old + n]
+            _move_entry(history, old + n, piece + n)
         give_piece(rows, user)
         rows.start_R[user] = piece
         rows.class_R[user] = size_class
@@ -131,8 +151,6 @@ def drop_from_history(history: History, gone_I: Array) -> None:
         start, kept = rows.start_R[user], 0
         for at in range(start, start + rows.length_R[user]):
             if not gone_I[history.item_P[at]]:
-                history.item_P[start + kept] = history.item_P[at]
-                history.count_P[start + kept] = history.count_P[at]
-                history.turn_P[start + kept] = history.turn_P[at]
+                _move_entry(history, at, start + kept)
                 kept += 1
         rows.length_R[user] = kept

@@ -116,7 +116,9 @@ def test_a_purchase_after_a_click_counts_what_it_has_more():
     counted = {
         item: float(engine.state.trends.value_IH[row_of_text(engine.state.items.ids, item), FOR_EVER]) for item in ("a", "b")
     }
-    assert counted == {"a": 1.0 + 1.0 + 1.0 + 1.0, "b": 2.0}
+    assert counted == {"a": 1.0 + 1.0 + 1.0, "b": 1.0}
+    examples = int(engine.state.block.state[BLOCK_EXAMPLES])  # all but the first, which has no context
+    assert engine.state.block.weight_B[:examples].tolist() == [1.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_the_oldest_impression_gives_way_where_too_many_wait():
