@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "recommend": Entry("streamer.cli.recommend", "Show a user's list as it is served."),
     "status": Entry("streamer.cli.status", "Ask a running worker how it is."),
-    "snapshots": Entry("streamer.cli.snapshots", "List snapshots, or show one."),
+    "snapshots": Entry("streamer.cli.snapshots", "List snapshots, show one, or verify one by folding the log again."),
 }
 """In the order of the help. Modules are imported when their command is called: help and status must not wait for numba."""
 
@@ -46,6 +46,7 @@ EXIT_STATUS = {
     "streamer.snapshots.recovery.RecoveryRefused": 1,
     "streamer.snapshots.manifest.SnapshotDamaged": 1,
     "streamer.snapshots.manifest.StructureDiffers": 1,
+    "streamer.snapshots.lineage.AuditImpossible": 1,
     "streamer.encoders.errors.EncoderUnavailable": 1,
     "streamer.encoders.cache.CacheError": 1,
     "streamer.embedded.valkey.ValkeyError": 1,

@@ -1,6 +1,7 @@
 """An event log on SQLite behind the EventLog port, and a Valkey child process: first runs and single machines, not a broker."""
 
 from streamer.embedded.log import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter
+from streamer.embedded.reader import EmbeddedReader
 from streamer.embedded.valkey import ValkeyError, ValkeyProcess
 
-__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedWriter", "ValkeyError", "ValkeyProcess"]
+__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedReader", "EmbeddedWriter", "ValkeyError", "ValkeyProcess"]

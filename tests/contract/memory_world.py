@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
+from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import TopicPartition
@@ -21,6 +21,9 @@ class MemoryWorld:
 
     def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> MemoryLog:
         return MemoryLog(self.broker, group=group, topics=topics, exclusive=exclusive)
+
+    def reader(self) -> MemoryReader:
+        return MemoryReader(self.broker)
 
     def writer(self) -> MemoryWriter:
         return MemoryWriter(self.broker)
