@@ -17,10 +17,10 @@ from producers.kafka_client import explained, explaining, missing_topics, open_c
 from streamer.config.tree import Config
 from streamer.ports import LogError, RecordBatch, TopicPartition
 
-FETCH_BYTES = 8 * 1024 * 1024
+FETCH_BYTES = 2 * 1024 * 1024
 """As the log stores them, compressed or not. A fetch of one partition is a round trip, so it should be worth it."""
-FETCH_RECORDS_MAX = 20_000
-"""Held of one partition at most."""
+FETCH_RECORDS_MAX = 10_000
+"""Held of one partition at most: a tenth of a second's parsing. Of a fetch that had more the rest is fetched again."""
 SLICE_MS = 200
 
 

@@ -8,15 +8,12 @@ record to the next, so a merge that was interrupted goes on as if it had not bee
 from __future__ import annotations
 
 import heapq
-import logging
 from dataclasses import dataclass, field
 
 from consumers.cursor import Cursor
 from streamer.events.model import INPUT_TOPICS
 from streamer.events.record_time import record_time_ms
-from streamer.ports import Committed, EventLog, LogAdmin, LogError, LogReader, Polled, Positions, RecordBatch, TopicPartition
-
-logger = logging.getLogger(__name__)
+from streamer.ports import Committed, EventLog, LogAdmin, LogReader, Polled, Positions, RecordBatch, TopicPartition
 
 Head = tuple[int, int, int]
 """Time of the record, rank of its topic, partition: no two partitions have equal ones."""
@@ -29,12 +26,20 @@ class _Source:
     cursor: Cursor
     times_ms: list[int] = field(default_factory=list)
 
-    def fill(self) -> bool:
-        """Whether there is a head; reads on where there is none."""
-        if not self.times_ms and self.cursor.fill():
+    @property
+    def dry(self) -> bool:
+        """Whether it must be read before its head is known."""
+        return not self.times_ms and not self.cursor.ended
+
+    def fill(self) -> list[RecordBatch]:
+        """Reads on; an empty batch where the position moved without records, as over transaction markers at the end."""
+        before = self.cursor.position
+        if self.cursor.fill():
             topic = self.cursor.place.topic
             self.times_ms = [record_time_ms(topic, value) for value in reversed(self.cursor.values)]
-        return bool(self.times_ms)
+        elif self.cursor.position != before:
+            return [self.cursor.take(0)]
+        return []
 
     @property
     def head(self) -> Head:
@@ -68,10 +73,10 @@ class MergedLog:
         self._sources: dict[TopicPartition, _Source] = {}
 
     def poll(self, timeout_ms: int, *, paused: bool = False) -> Polled:
-        """The next records in merged order; waits up to ``timeout_ms`` only where there are none.
+        """The next records in merged order; none while partitions are read ahead; waits up to ``timeout_ms`` only at the ends.
 
         Raises OffsetGapError where retention removed a position: seek, and the merge goes on without what is lost. LogError where
-        the log is away. Nothing is lost by either: what was merged before it is returned first.
+        the log is away. Nothing that was merged is lost by either.
         """
         merging = not paused and not all(source.cursor.ended for source in self._sources.values())
         polled = self._log.poll(0 if merging else timeout_ms, paused=True)
@@ -104,32 +109,22 @@ class MergedLog:
         self._log.close()
 
     def _merge(self) -> list[RecordBatch]:
+        """Reads ahead of one partition at most, so that no poll is long; merges where every partition has a head or has ended."""
         batches: list[RecordBatch] = []
-        try:
-            self._merge_into(batches)
-        except LogError:
-            if not batches:
-                raise
-            logger.debug("what was merged before goes out first; the next poll meets the same error", exc_info=True)
-        return batches
-
-    def _merge_into(self, batches: list[RecordBatch]) -> None:
-        sources = [source for source in self._sources.values() if _filled(source, batches)]
-        heads = [(source.head, source) for source in sources]
+        dry = [source for source in self._sources.values() if source.dry]
+        if dry:
+            batches += dry[0].fill()
+            if len(dry) > 1 or dry[0].dry:
+                return batches
+        heads = [(source.head, source) for source in self._sources.values() if source.times_ms]
         heapq.heapify(heads)  # no two heads are equal, so sources are not compared
         left = self._records_max
         while heads and left:
             source = heapq.heappop(heads)[1]
             batches.append(source.take(heads[0][0] if heads else None, left))
             left -= len(batches[-1].offsets)
-            if _filled(source, batches):
+            if source.dry:
+                break
+            if source.times_ms:
                 heapq.heappush(heads, (source.head, source))
-
-
-def _filled(source: _Source, batches: list[RecordBatch]) -> bool:
-    """Whether the source has a head; a position that moved without records is worth an empty batch."""
-    before = source.cursor.position
-    filled = source.fill()
-    if not filled and source.cursor.position != before:
-        batches.append(source.cursor.take(0))
-    return filled
+        return batches
