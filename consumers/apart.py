@@ -54,7 +54,7 @@ class Apart:
         first = 0
         for stop in range(1, len(fates) + 1):
             if stop == len(fates) or fates[stop] is not fates[first] or fates[first] is Fate.ALONE:
-                yield _piece(batch, first, stop), fates[first]
+                yield batch.part(first, stop), fates[first]
                 first = stop
 
 
@@ -63,23 +63,10 @@ def singles(batch: RecordBatch) -> Iterator[RecordBatch]:
     if not batch.offsets:
         yield batch
     for first in range(len(batch.offsets)):
-        yield _piece(batch, first, first + 1)
+        yield batch.part(first, first + 1)
 
 
 def _fate(offset: int, left_out: list[OffsetRange], suspects: list[OffsetRange]) -> Fate:
     if any(one.first <= offset < one.stop for one in left_out):
         return Fate.LEFT_OUT
     return Fate.ALONE if any(one.first <= offset < one.stop for one in suspects) else Fate.TOGETHER
-
-
-def _piece(batch: RecordBatch, first: int, stop: int) -> RecordBatch:
-    whole = stop == len(batch.offsets)
-    return RecordBatch(
-        topic=batch.topic,
-        partition=batch.partition,
-        next_offset=batch.next_offset if whole else batch.offsets[stop],
-        offsets=batch.offsets[first:stop],
-        append_ms=batch.append_ms[first:stop],
-        keys=batch.keys[first:stop],
-        values=batch.values[first:stop],
-    )

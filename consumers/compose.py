@@ -10,10 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from streamer.config.masking import masked
 from streamer.config.tree import Config
-from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter, ValkeyProcess
+from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedReader, EmbeddedWriter, ValkeyProcess
 from streamer.embedded.valkey import running_url
 from streamer.events.model import INPUT_TOPICS
-from streamer.ports import Committed, EventLog, LogAdmin, LogWriter, SnapshotStore, StoreError, TopicPartition
+from streamer.ports import Committed, EventLog, LogAdmin, LogReader, LogWriter, SnapshotStore, StoreError, TopicPartition
 from streamer.snapshots.folder import FolderStore
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ def open_log(config: Config, *, group: str, topics: Sequence[str] = INPUT_TOPICS
     from consumers.kafka_log import KafkaLog
 
     return KafkaLog(config, group=group, topics=topics, exclusive=exclusive)
+
+
+def open_reader(config: Config) -> LogReader:
+    """What reads the configured log outside every group; it connects at its first call."""
+    if config.log.kind == "embedded":
+        return EmbeddedReader(config)
+    from consumers.kafka_reader import KafkaReader
+
+    return KafkaReader(config)
 
 
 def open_admin(config: Config) -> LogAdmin:

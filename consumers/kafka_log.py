@@ -292,31 +292,12 @@ class KafkaLog:
                 position = consumer.position(at)
             if position is not None and (records or position != positions[at]):
                 positions[at] = position
-                batches.append(self._batch(at, position, records.get(at, [])))
+                batches.append(batch_of(self._logical(at), position, records.get(at, [])))
         return batches
-
-    def _batch(self, at: KafkaPartition, position: int, found: list[Any]) -> RecordBatch:
-        return RecordBatch(
-            topic=at.topic[len(self._kafka.topic_prefix) :],
-            partition=at.partition,
-            next_offset=position,
-            offsets=[record.offset for record in found],
-            append_ms=[record.timestamp for record in found],
-            keys=[record.key for record in found],
-            values=[record.value for record in found],
-        )
 
     def _gap(self, at: KafkaPartition, position: int) -> NoReturn:
         place = self._logical(at)
-        beginning, end = self._admin.bounds_of(place)
-        raise OffsetGapError(
-            f"{at.topic}-{at.partition}: position {position} lies outside what Kafka holds, offsets {beginning} to {end}; "
-            "seek to the beginning and count what is lost",
-            partition=place,
-            position=position,
-            beginning=beginning,
-            end=end,
-        )
+        raise gap_of(at, place, position, self._admin.bounds_of(place))
 
     def _refused(self, error: KafkaError, metadata: str) -> NoReturn:
         cause = error.args[0] if isinstance(error, CommitFailedError) and error.args else error
@@ -351,3 +332,29 @@ class KafkaLog:
 
 def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:
     return ", ".join(sorted(f"{at.topic}-{at.partition}" for at in partitions))
+
+
+def batch_of(place: TopicPartition, position: int, found: Sequence[Any]) -> RecordBatch:
+    """The client's records of one partition as columns; ``position`` is the next offset."""
+    return RecordBatch(
+        topic=place.topic,
+        partition=place.partition,
+        next_offset=position,
+        offsets=[record.offset for record in found],
+        append_ms=[record.timestamp for record in found],
+        keys=[record.key for record in found],
+        values=[record.value for record in found],
+    )
+
+
+def gap_of(at: KafkaPartition, place: TopicPartition, position: int, bounds: tuple[int, int]) -> OffsetGapError:
+    """The error for a position outside of what Kafka holds."""
+    beginning, end = bounds
+    return OffsetGapError(
+        f"{at.topic}-{at.partition}: position {position} lies outside what Kafka holds, offsets {beginning} to {end}; "
+        "seek to the beginning and count what is lost",
+        partition=place,
+        position=position,
+        beginning=beginning,
+        end=end,
+    )

@@ -15,6 +15,7 @@ from consumers.compose import (
     DEFAULT_REDIS_URL,
     open_admin,
     open_log,
+    open_reader,
     open_snapshots,
     open_store,
     open_writer,
@@ -24,6 +25,7 @@ from consumers.encoder import EncoderWorker
 from consumers.encoder_service import opened_encoder
 from consumers.health import HealthServer
 from consumers.measurements import Measurements
+from consumers.merged_log import MergedLog
 from consumers.metrics import WorkerCollector
 from consumers.owner import Owner, Ports
 from consumers.redis_store import RedisStore, masked
@@ -85,9 +87,11 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
     with contextlib.ExitStack() as stack:
         url = _store_url(config, stack)
         store = stack.enter_context(contextlib.closing(open_store(config, url)))
-        log = open_log(config, group=config.group, topics=OWNER_TOPICS)
-        stack.callback(log.close)
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
+        log = open_log(config, group=config.group, topics=OWNER_TOPICS)
+        if bounded:
+            log = MergedLog(log, open_reader(config), admin, records_max=config.kafka.max_poll_records)
+        stack.callback(log.close)
         dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
         snapshots = open_snapshots(config)
         require_snapshots(config, snapshots)

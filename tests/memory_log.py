@@ -88,7 +88,7 @@ class MemoryBroker:
             self.topics[name] = Topic(f"topic-{self._topics_made}", [Partition() for _ in range(count)])
 
     def raise_next(self, operation: str, error: Exception) -> None:
-        """The next ``poll``, ``seek``, ``committed``, ``commit``, ``append`` or ``flush`` raises; ``append`` refuses one record."""
+        """The next ``poll``, ``read``, ``seek``, ``committed``, ``commit``, ``append`` or ``flush`` raises; ``append`` refuses one record."""
         self._faults[operation].append(error)
 
     def waiting(self, operation: str) -> int:
@@ -132,6 +132,25 @@ class MemoryBroker:
             gone = max(0, min(before_offset, partition.end) - partition.beginning)
             del partition.records[:gone], partition.append_ms[:gone]
             partition.beginning += gone
+
+    def slice(self, where: TopicPartition, position: int, records_max: int) -> RecordBatch:
+        """The next records of a partition."""
+        partition = self._topic(where.topic).partitions[where.partition]
+        if not partition.beginning <= position <= partition.end:
+            message = f"offset {position} of {where} is outside {partition.beginning} to {partition.end}"
+            raise OffsetGapError(message, partition=where, position=position, beginning=partition.beginning, end=partition.end)
+        first = position - partition.beginning
+        records = partition.records[first : first + records_max]
+        end = position + len(records)
+        return RecordBatch(
+            topic=where.topic,
+            partition=where.partition,
+            next_offset=end,
+            offsets=list(range(position, end)),
+            append_ms=partition.append_ms[first : first + len(records)],
+            keys=[record.key for record in records],
+            values=[record.value for record in records],
+        )
 
     def expel(self, member: MemoryLog) -> None:
         """What a session timeout does: the others take over at once, the member rejoins at its next poll."""
@@ -225,25 +244,11 @@ class MemoryLog:
         return batches
 
     def _read_partition(self, where: TopicPartition, budget: int) -> RecordBatch | None:
-        partition = self._broker.topics[where.topic].partitions[where.partition]
-        position = self._positions[where]
-        if not partition.beginning <= position <= partition.end:
-            message = f"offset {position} of {where} is outside {partition.beginning} to {partition.end}"
-            raise OffsetGapError(message, partition=where, position=position, beginning=partition.beginning, end=partition.end)
-        first = position - partition.beginning
-        records = partition.records[first : first + budget]
-        if not records:
+        batch = self._broker.slice(where, self._positions[where], budget)
+        if not batch.offsets:
             return None
-        self._positions[where] = end = position + len(records)
-        return RecordBatch(
-            topic=where.topic,
-            partition=where.partition,
-            next_offset=end,
-            offsets=list(range(position, end)),
-            append_ms=partition.append_ms[first : first + len(records)],
-            keys=[record.key for record in records],
-            values=[record.value for record in records],
-        )
+        self._positions[where] = batch.next_offset
+        return batch
 
     def seek(self, positions: Positions) -> None:
         """Positions of partitions that this member does not own are ignored."""
@@ -269,6 +274,21 @@ class MemoryLog:
     def close(self) -> None:
         with self._broker.changed:
             self._broker.leave(self)
+
+
+class MemoryReader:
+    """A LogReader on a MemoryBroker."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def read(self, place: TopicPartition, offset: int, records_max: int) -> RecordBatch:
+        with self._broker.changed:
+            self._broker.check("read")
+            return self._broker.slice(place, offset, records_max)
+
+    def close(self) -> None:
+        pass
 
 
 class MemoryAdmin:

@@ -38,7 +38,7 @@ COMMANDS = {
     "unfreeze": Entry("streamer.cli.control", "Learn again."),
     "rollback": Entry("streamer.cli.control", "Bring back what was learned as it was in a snapshot."),
     "reset": Entry("streamer.cli.reset", "Rewind all state to a snapshot or to nothing, and read the log again."),
-    "snapshots": Entry("streamer.cli.snapshots", "List snapshots, or show one."),
+    "snapshots": Entry("streamer.cli.snapshots", "List snapshots, show one, or verify one by folding the log again."),
 }
 """In the order of the help. Modules are imported when their command is called: help and status must not wait for numba."""
 
@@ -51,6 +51,7 @@ EXIT_STATUS = {
     "streamer.snapshots.recovery.RecoveryRefused": 1,
     "streamer.snapshots.manifest.SnapshotDamaged": 1,
     "streamer.snapshots.manifest.StructureDiffers": 1,
+    "streamer.snapshots.lineage.AuditImpossible": 1,
     "streamer.encoders.errors.EncoderUnavailable": 1,
     "streamer.encoders.cache.CacheError": 1,
     "streamer.embedded.valkey.ValkeyError": 1,

@@ -12,6 +12,7 @@ import numpy as np
 
 from consumers.compose import committed_offsets, open_snapshots, snapshots_place
 from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.verify import verified
 from streamer.config import Config
 from streamer.ports import LogError, SnapshotStore
 from streamer.snapshots import Manifest, fold_hashes, list_snapshots, parse_metadata, read_manifest
@@ -21,7 +22,7 @@ LATEST = "latest"
 
 @click.group()
 def snapshots() -> None:
-    """List snapshots, or show one."""
+    """List snapshots, show one, or verify one by folding the log again."""
 
 
 @snapshots.command("list")
@@ -54,6 +55,24 @@ def show(name: str, config_path: Path | None, *, as_json: bool) -> None:
         click.echo(line)
     if as_json:
         say_json(_plain(manifest))
+
+
+@snapshots.command()
+@click.argument("ancestor", metavar="A")
+@click.argument("descendant", metavar="B", default=LATEST)
+@config_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, ancestor: str, descendant: str, config_path: Path | None, *, as_json: bool) -> None:
+    """Fold the log from snapshot A to the later B (or the latest), in the order in which it was applied, and compare every table.
+
+    Exit status 0 where all are the same bit for bit, 1 where one differs or the records are not there to tell.
+    """
+    config = prepare(config_path)
+    store = open_snapshots(config)
+    name = latest(config, store).name if descendant == LATEST else descendant
+    if not verified(config, store, (ancestor, name), as_json=as_json):
+        ctx.exit(1)
 
 
 def latest(config: Config, store: SnapshotStore) -> Manifest:

@@ -2,7 +2,8 @@
 
 from streamer.embedded.admin import EmbeddedAdmin
 from streamer.embedded.log import EmbeddedLog
+from streamer.embedded.reader import EmbeddedReader
 from streamer.embedded.valkey import ValkeyError, ValkeyProcess
 from streamer.embedded.writer import EmbeddedWriter
 
-__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedWriter", "ValkeyError", "ValkeyProcess"]
+__all__ = ["EmbeddedAdmin", "EmbeddedLog", "EmbeddedReader", "EmbeddedWriter", "ValkeyError", "ValkeyProcess"]

@@ -183,7 +183,8 @@ class EmbeddedLog:
             room = POLL_BYTES_MAX
             for place, count in self._shares(backlog).items():
                 if room > 0:
-                    batches.append(self._batch(place, backlog[place].id, count, room))
+                    position = self._positions[place]
+                    batches.append(batch_of(self._database, place, backlog[place].id, (position, position + count), room))
                     room -= sum([len(value) for value in batches[-1].values if value])
         # Only now: had a later partition's run been unreadable, the earlier ones would be delivered by the next poll.
         for batch in batches:
@@ -194,7 +195,7 @@ class EmbeddedLog:
         for place, position in self._positions.items():
             row = rows[place]
             if not row.beginning <= position <= row.end:
-                raise _gap(place, position, row)
+                raise gap_of(place, position, row)
         return {place: rows[place] for place, position in self._positions.items() if position < rows[place].end}
 
     def _shares(self, backlog: dict[TopicPartition, PartitionRow]) -> dict[TopicPartition, int]:
@@ -214,27 +215,32 @@ class EmbeddedLog:
             waiting = [place for place in waiting if self._positions[place] + shares[place] < backlog[place].end]
         return {place: count for place, count in shares.items() if count}
 
-    def _batch(self, place: TopicPartition, partition_id: int, count: int, room: int) -> RecordBatch:
-        position = self._positions[place]
-        stop = position + count
-        offsets: list[int] = []
-        stamps: list[int] = []
-        keys: list[bytes | None] = []
-        values: list[bytes | None] = []
-        runs = self._database.connection().execute(_RUNS, (partition_id, stop, partition_id, position))
-        for base, length, append_ms, *columns in runs:
-            first, end = max(position - base, 0), min(stop - base, length)
-            offsets += range(base + first, base + end)
-            stamps += [append_ms] * (end - first)
-            keys += unpack(columns[0], columns[1], first, end)
-            values += unpack(columns[2], columns[3], first, end)
-            room -= len(columns[3])
-            if room <= 0:
-                break
-        return RecordBatch(place.topic, place.partition, offsets[-1] + 1, offsets, stamps, keys, values)
+
+def batch_of(database: Database, place: TopicPartition, partition_id: int, span: tuple[int, int], room: int) -> RecordBatch:
+    """The records from the first offset of ``span`` to the second (exclusive), at least one, fewer where ``room`` bytes are spent.
+
+    Raises LogError where a run cannot be read.
+    """
+    position, stop = span
+    offsets: list[int] = []
+    stamps: list[int] = []
+    keys: list[bytes | None] = []
+    values: list[bytes | None] = []
+    runs = database.connection().execute(_RUNS, (partition_id, stop, partition_id, position))
+    for base, length, append_ms, *columns in runs:
+        first, end = max(position - base, 0), min(stop - base, length)
+        offsets += range(base + first, base + end)
+        stamps += [append_ms] * (end - first)
+        keys += unpack(columns[0], columns[1], first, end)
+        values += unpack(columns[2], columns[3], first, end)
+        room -= len(columns[3])
+        if room <= 0:
+            break
+    return RecordBatch(place.topic, place.partition, offsets[-1] + 1, offsets, stamps, keys, values)
 
 
-def _gap(place: TopicPartition, position: int, row: PartitionRow) -> OffsetGapError:
+def gap_of(place: TopicPartition, position: int, row: PartitionRow) -> OffsetGapError:
+    """The error for a position outside of what the log holds."""
     message = (
         f"{place.topic}-{place.partition}: position {position} lies outside what the embedded log holds, "
         f"offsets {row.beginning} to {row.end}; seek to the beginning and count what is lost"

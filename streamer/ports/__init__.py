@@ -37,6 +37,18 @@ class RecordBatch:
     keys: list[bytes | None]
     values: list[bytes | None]
 
+    def part(self, first: int, stop: int) -> RecordBatch:
+        """Rows ``first`` to ``stop`` (exclusive); what the log passed over after the last record belongs to the last part."""
+        return RecordBatch(
+            topic=self.topic,
+            partition=self.partition,
+            next_offset=self.offsets[stop] if stop < len(self.offsets) else self.next_offset,
+            offsets=self.offsets[first:stop],
+            append_ms=self.append_ms[first:stop],
+            keys=self.keys[first:stop],
+            values=self.values[first:stop],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Polled:
@@ -122,6 +134,22 @@ class EventLog(Protocol):
 
     def close(self) -> None:
         """Leaves the group and frees what is held."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads any partition from any offset, outside every group. Not thread-safe."""
+
+    def read(self, place: TopicPartition, offset: int, records_max: int) -> RecordBatch:
+        """The next records from ``offset`` on, at least one where the log holds any, at most ``records_max``.
+
+        Where it holds none the batch is empty, and its ``next_offset`` is the partition's end. Never waits for records to come.
+        Raises OffsetGapError where retention removed the offset or it lies past the end, LogError where the log is away.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees what is held."""
         ...
 
 

@@ -10,6 +10,7 @@ from streamer.snapshots.chunks import (
     write_snapshot,
 )
 from streamer.snapshots.folder import FolderStore
+from streamer.snapshots.lineage import AuditImpossible, lineage, losses, other_versions, require_same_topics, runs_of
 from streamer.snapshots.manifest import (
     Manifest,
     SnapshotDamaged,
@@ -35,6 +36,7 @@ from streamer.snapshots.recovery import (
 )
 
 __all__ = [
+    "AuditImpossible",
     "FolderStore",
     "Manifest",
     "Override",
@@ -51,13 +53,18 @@ __all__ = [
     "fold_hashes",
     "format_metadata",
     "latest_complete",
+    "lineage",
     "list_snapshots",
+    "losses",
     "offsets_of",
+    "other_versions",
     "parse_metadata",
     "positions_of",
     "read_manifest",
     "read_snapshot",
     "require_same_structure",
+    "require_same_topics",
+    "runs_of",
     "snapshot_name",
     "table_hashes",
     "versions",

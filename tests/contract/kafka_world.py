@@ -11,12 +11,13 @@ from kafka.admin import MemberToRemove
 
 from consumers.kafka_admin import KafkaAdmin
 from consumers.kafka_log import KafkaLog
+from consumers.kafka_reader import KafkaReader
 from producers.sender import KafkaWriter
 from streamer.config.tree import Config
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import TopicPartition
 
-Made = TypeVar("Made", KafkaAdmin, KafkaLog, KafkaWriter)
+Made = TypeVar("Made", KafkaAdmin, KafkaLog, KafkaReader, KafkaWriter)
 
 
 class KafkaWorld:
@@ -26,13 +27,16 @@ class KafkaWorld:
 
     def __init__(self, make_config: Callable[..., Config], **kafka: object) -> None:
         self.config = make_config(**kafka)
-        self._opened: list[KafkaAdmin | KafkaLog | KafkaWriter] = []
+        self._opened: list[KafkaAdmin | KafkaLog | KafkaReader | KafkaWriter] = []
 
     def admin(self) -> KafkaAdmin:
         return self._keep(KafkaAdmin(self.config))
 
     def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> KafkaLog:
         return self._keep(KafkaLog(self.config, group=self.group(group), topics=topics, exclusive=exclusive))
+
+    def reader(self) -> KafkaReader:
+        return self._keep(KafkaReader(self.config))
 
     def writer(self) -> KafkaWriter:
         return self._keep(KafkaWriter(self.config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
+from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import TopicPartition
@@ -25,6 +25,9 @@ class MemoryWorld:
     def group(self, group: str) -> str:
         """Its name in the log."""
         return group
+
+    def reader(self) -> MemoryReader:
+        return MemoryReader(self.broker)
 
     def writer(self) -> MemoryWriter:
         return MemoryWriter(self.broker)

@@ -14,6 +14,8 @@ from kafka_server import KafkaServer
 from consumers import kafka_log
 from consumers.kafka_admin import KafkaAdmin
 from consumers.kafka_log import KafkaLog
+from consumers.kafka_reader import KafkaReader
+from consumers.merged_log import MergedLog
 from producers.sender import KafkaWriter
 from streamer.config.tree import Config, Kafka
 from streamer.events.model import CONTROL, EVENTS, ITEMS
@@ -24,9 +26,9 @@ TOPICS = (EVENTS, CONTROL)
 
 
 @pytest.fixture
-def opened() -> Iterator[list[KafkaLog]]:
-    """Members to close at the end, in the order in which they were made."""
-    members: list[KafkaLog] = []
+def opened() -> Iterator[list[KafkaLog | KafkaReader]]:
+    """Members and readers to close at the end, in the order in which they were made."""
+    members: list[KafkaLog | KafkaReader] = []
     yield members
     for member in members:
         member.close()
@@ -136,7 +138,8 @@ def test_members_that_share_have_each_partition_once(config, member):
     assert sorted([*first, *second]) == [0, 1]
 
 
-def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(config, member):
+def send_in_transactions(config):
+    """Three records that are committed and three that are aborted, with a marker after each three."""
     producer = KafkaProducer(bootstrap_servers=config.kafka.bootstrap_servers, transactional_id=config.namespace)
     producer.init_transactions()
     for value, end in ((b"kept", producer.commit_transaction), (b"dropped", producer.abort_transaction)):
@@ -146,6 +149,38 @@ def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(con
         producer.flush()
         end()
     producer.close()
+
+
+def test_a_reader_shows_no_aborted_records_and_passes_their_markers(config, opened):
+    send_in_transactions(config)
+    reader, place = KafkaReader(config), TopicPartition(EVENTS, 0)
+    opened.append(reader)
+    first = reader.read(place, 0, 2)
+    assert (first.values, first.next_offset) == ([b"kept"] * 2, 2)
+    second = reader.read(place, 2, 10)
+    assert (second.values, second.offsets) == ([b"kept"], [2])
+    position = second.next_offset
+    while position < 8:
+        batch = reader.read(place, position, 10)
+        assert batch.values == []
+        assert batch.next_offset > position
+        position = batch.next_offset
+    assert reader.read(place, 8, 10).next_offset == 8
+
+
+def test_a_merged_log_passes_the_markers_at_the_end(config, member):
+    send_in_transactions(config)
+    log = MergedLog(member(), KafkaReader(config), KafkaAdmin(config), records_max=2)
+    until(log, lambda polled: polled.generation is not None)
+    log.seek({place: 0 for place in KafkaAdmin(config).bounds() if place.topic in TOPICS})
+    batches: list[RecordBatch] = []
+    until(log, lambda polled: bool(batches.extend(polled.batches)) or (bool(batches) and batches[-1].next_offset == 8))
+    assert [value for batch in batches for value in batch.values] == [b"kept"] * 3
+    log.close()
+
+
+def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(config, member):
+    send_in_transactions(config)
     owner = member()
     start(config, owner)
     batches = take(owner, 3)

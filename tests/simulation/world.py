@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from faulty_ports import GROUP, Crash, Life, MemorySnapshots, Plan, WatchedStore, random_plan
-from memory_log import TICK_MS, MemoryBroker
+from memory_log import TICK_MS, MemoryBroker, MemoryReader
 from reference import ReferenceFold
 from steps import HandClock
 from streams import EVENT_KINDS, KINDS, Choice, Record, differing, fold, random_choices, records_of, tiny_config
 
+from consumers.audit import Audit
 from consumers.fold import PieceFailed
 from consumers.measurements import Measurements
 from consumers.owner import Owner
@@ -31,6 +32,7 @@ from streamer.snapshots import (
     SnapshotDamaged,
     list_snapshots,
     parse_metadata,
+    read_manifest,
     read_snapshot,
 )
 
@@ -175,6 +177,7 @@ class World:
         again = fold(Engine(config_of()), records)
         _, tables, _ = read_snapshot(self.snapshots, manifest.name)
         assert differing(again.fold_tables(), tables) == []
+        self.audit(manifest)
         assert self.store.went_back == []
         for user, state in reference.users.items():
             payload = self.store.payloads.get(b"rec:" + user.encode())
@@ -185,6 +188,18 @@ class World:
             wanted = version_text(manifest.epoch, last_position.get(user, 0))
             assert version_of(payload).decode() >= wanted, (user, payload, wanted)
         assert self.dead_places() == self.unusable_places()
+
+    def audit(self, last: Manifest) -> None:
+        """An audit from any snapshot of the line to the last finds them equal."""
+        everything = MemorySnapshots(self.snapshots.archive)
+        line = [last]
+        while line[-1].parent is not None:
+            line.append(read_manifest(everything, line[-1].parent))
+        topic_ids = {name: topic.topic_id for name, topic in self.broker.topics.items()}
+        names = self.rng.choice(line).name, last.name
+        verdict = Audit(everything, MemoryReader(self.broker), config_of(), names, topic_ids).run()
+        assert verdict.equal, (names, verdict)
+        self.happened["records audited"] += verdict.records
 
     def in_recorded_order(self) -> tuple[Manifest, list[Record]]:
         """The last manifest, and every record in the order in which it was applied, by the chain of committed snapshots."""
