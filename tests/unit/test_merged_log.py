@@ -13,12 +13,12 @@ from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader
 
 from consumers.merged_log import MergedLog
 from consumers.work import OWNER_TOPICS
-from streamer.events.model import EVENTS, INPUT_TOPICS, ITEMS, VECTORS
+from streamer.events.model import CONTROL, EVENTS, INPUT_TOPICS, ITEMS, VECTORS
 from streamer.ports import LogError, OffsetGapError, OutRecord, RecordBatch, TopicPartition
 
 T0 = 1_700_000_000_000
 PARTITIONS = 3
-PLACES = [TopicPartition(topic, n) for topic in OWNER_TOPICS for n in range(PARTITIONS)]
+PLACES = [TopicPartition(topic, n) for topic in OWNER_TOPICS for n in range(1 if topic == CONTROL else PARTITIONS)]
 
 
 class Line(NamedTuple):
