@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -96,6 +97,32 @@ def test_what_is_no_json_is_invalid_json(raw: bytes | None):
 def test_nesting_within_the_bound_is_accepted():
     assert items(value(x=1).replace(b": 1}", b": " + b"[" * 255 + b"]" * 255 + b"}")) == ["i7"]
     assert items(value(context={"text": "[" * 400})) == ["i7"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 300 + b'"' + b'\\"' * 32_000,
+        b"[" * 300 + b'"' * 64_000,
+        b"\\" * 64_000 + b"[" * 300,
+        (b"[" * 250 + b"]" * 250) * 128,
+        b'{"a":' * 13_000,
+        b"]" * 32_000 + b"[" * 32_000,
+    ],
+)
+def test_no_bytes_make_the_count_of_brackets_slow(raw: bytes):
+    started_s = time.thread_time()
+    assert rejected(raw).reason in {"invalid_json", "wrong_type"}
+    assert time.thread_time() - started_s < 0.5  # a search that starts again at every quote takes twenty seconds
+
+
+@pytest.mark.parametrize("depth", [254, 255, 256, 257])
+def test_how_deep_a_value_may_be_does_not_hang_on_what_stands_beside(depth: int):
+    beside = b'[[],{"a":[{}]},"[[[\\"[[", "\\\\"],' * 40
+    nested = value(x=1).replace(b": 1}", b": [" + beside + b"[" * depth + b"]" * depth + b"]}")
+    expected = ["i7"] if depth + 2 <= 256 else None
+    decoded = decode_events([nested])
+    assert (decoded.item_ids or None) == expected
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"3", b'"text"', b"null", b"true", b" [1]"])
