@@ -25,7 +25,7 @@ help:
 	@echo "make demo      the main job on a real recorded stream, without a broker"
 	@echo "make check     lint, types and every test, as CI runs them"
 	@echo "make test      tests alone (PYTEST_ARGS='tests/unit -k window'), lint, types: the other parts of check"
-	@echo "make chaos     the tests that kill workers, at full size: 50,000 events, ten kills, several minutes"
+	@echo "make chaos     the tests of faults at full size, then a campaign of CHAOS_MINUTES=20 with a report in .chaos"
 	@echo "make bounds    the tests of kernels with every index checked (compiles them anew, minutes)"
 	@echo "make bench     throughput and latency on this machine"
 	@echo "make served    14 recorded days through Kafka and Redis in 12 minutes: are lists as served as good as the backtest says?"
@@ -75,8 +75,14 @@ test: install
 	  echo "On Debian: apt-get install $(DEBIAN_PACKAGES)   then: make test"; exit 2; }
 	$(PY) -m pytest $(PYTEST_ARGS)
 
+# The tests at full size first, then a campaign of faults with its report; CHAOS_SEED=N repeats the plan of one.
+CHAOS_MINUTES ?= 20
+CHAOS_OUT ?= .chaos
+CHAOS_SEED ?=
+
 chaos: PYTEST_ARGS := -m chaos $(PYTEST_ARGS)
 chaos: test
+	$(PY) -m tests.chaos --minutes $(CHAOS_MINUTES) --out $(CHAOS_OUT) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 check: lint types test
 
