@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from hostile.records import Hostile
@@ -22,8 +22,8 @@ from streamer.events.model import EVENTS, FORGET, ITEMS, DeletedItem, Event, Eve
 from streamer.ports import RecordBatch
 
 RECORD_CPU_S_MAX = 0.05
-BIG_BYTES = 65_536
-"""What is longer may take its time by its length: the bound is for so many bytes."""
+BIG_BYTES = 262_144
+"""The bound is for so many bytes; what is longer may take longer in proportion."""
 ATTEMPTS = 3
 """A record that seems slow is timed again: a machine that pauses is no fault of it."""
 LINE_BYTES_MAX = 1_048_576
@@ -41,7 +41,7 @@ class Judge:
     def take(self, records: Sequence[Hostile], now_ms: int) -> None:
         """One poll of them."""
         self.sent += len(records)
-        works = self._decoded(_batches(records, now_ms))
+        works = self._decoded(records, now_ms)
         letters = [letter for work in works for letter in work.dead]
         for letter in letters:
             assert letter.reject.error
@@ -58,29 +58,33 @@ class Judge:
         """Of the engine, which took all that was accepted."""
         return self._engine.counters()
 
-    def _decoded(self, batches: Sequence[RecordBatch]) -> list[Work]:
+    def _decoded(self, records: Sequence[Hostile], now_ms: int) -> list[Work]:
+        batches = _batches(records, now_ms)
         started_s = time.thread_time()
         works = decode(batches, {})
-        if time.thread_time() - started_s > RECORD_CPU_S_MAX / 2:
-            for batch in batches:
-                for value, key in zip(batch.values, batch.keys, strict=True):
-                    self._check_time(batch.topic, key, value)
+        if time.thread_time() - started_s > RECORD_CPU_S_MAX:
+            self._look_for_the_slow(records)
         return works
 
-    def _check_time(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        alone = _batches([Hostile(topic, key, value)], 0)
-        took_s = min(_cpu_s(lambda: decode(alone, {})) for _ in range(ATTEMPTS))
-        self.slowest_s = max(self.slowest_s, took_s)
-        size = len(value or b"")
-        bound_s = RECORD_CPU_S_MAX * max(1.0, size / BIG_BYTES / 4)
-        assert took_s < bound_s, f"{took_s:.3f} s for {size} bytes of {topic}: {(value or b'')[:200]!r}"
+    def _look_for_the_slow(self, records: Sequence[Hostile]) -> None:
+        """Halves of what took too long, down to the records that do."""
+        took_s = min(_cpu_s(records) for _ in range(ATTEMPTS))
+        if len(records) == 1:
+            self.slowest_s = max(self.slowest_s, took_s)
+            size = len(records[0].value or b"")
+            bound_s = RECORD_CPU_S_MAX * max(1.0, size / BIG_BYTES)
+            assert took_s < bound_s, f"{took_s:.3f} s for {size} bytes: {(records[0].value or b'')[:200]!r}"
+        elif took_s > RECORD_CPU_S_MAX:
+            self._look_for_the_slow(records[: len(records) // 2])
+            self._look_for_the_slow(records[len(records) // 2 :])
 
 
-def _cpu_s(run: Callable[[], object]) -> float:
+def _cpu_s(records: Sequence[Hostile]) -> float:
+    batches = _batches(records, 0)
     gc.disable()
     try:
         started_s = time.thread_time()
-        run()
+        decode(batches, {})
         return time.thread_time() - started_s
     finally:
         gc.enable()
