@@ -75,7 +75,14 @@ class Lists:
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
         self._publisher = Publisher(
-            store, clock, measurements, epoch=epoch, trusted_from=trusted_from, shared=lambda: self._shared, loops=loops
+            store,
+            clock,
+            measurements,
+            epoch=epoch,
+            generation=generation,
+            trusted_from=trusted_from,
+            shared=lambda: self._shared,
+            loops=loops,
         )
 
     def changed(self, append_ms: int | None) -> None:
@@ -90,6 +97,11 @@ class Lists:
         self._shared_at_s = 0.0  # what all readers share is of the new epoch first
         self._shared = None
         self._publisher.begin_epoch(epoch)
+
+    def epoch_wanted(self) -> int:
+        """The present one, or a later one where the store holds lists of a later epoch than this: of an owner before that never committed."""
+        newer = self._publisher.watch.newer_epoch
+        return self.epoch if newer is None or newer < self.epoch else max(newer + 1, self._clock.now_ms())
 
     def between(self, *, backlog: int) -> bool:
         """Between two pieces of work: what is due of settling, publishing and sweeping. Whether what all readers share was due."""

@@ -70,12 +70,13 @@ class Publisher:
         measurements: Measurements,
         *,
         epoch: int,
+        generation: int,
         trusted_from: int,
         shared: Callable[[], Shared | None],
         loops: Loops,
     ) -> None:
         self.outcomes: deque[Outcome] = deque()
-        self.watch = StoreWatch(store, epoch, trusted_from=trusted_from)
+        self.watch = StoreWatch(store, epoch, generation=generation, trusted_from=trusted_from)
         self._store = store
         self._clock = clock
         self._measurements = measurements

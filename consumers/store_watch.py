@@ -46,12 +46,15 @@ class _Found(msgspec.Struct):
 class StoreWatch:
     """Of one tenure; ``vouch`` is for the publisher's loop, the rest for the one that renders."""
 
-    def __init__(self, store: RecommendationStore, epoch: int, *, trusted_from: int) -> None:
+    def __init__(self, store: RecommendationStore, epoch: int, *, generation: int, trusted_from: int) -> None:
         """``trusted_from``: the generation that wrote the snapshot of this tenure. An older owner knew less than that says was written."""
         self.lost: deque[int] = deque()
         """Lists confirmed after such a time (ms) are gone from the store: to be rendered again. ALL: every list."""
+        self.newer_epoch: int | None = None
+        """Found in the store, of an owner before: whatever is written in this one's is refused."""
         self._store = store
         self._epoch = epoch
+        self._generation = generation
         self._trusted_from = trusted_from
         self._known: tuple[int, int] | None = None
         """Generation and portion of the status that should be in the store: found there at first, or ours that it took since."""
@@ -63,7 +66,7 @@ class StoreWatch:
 
     def begin_epoch(self, epoch: int) -> None:
         """Lists of the epoch before are to be replaced; that is found out by the next look at the store."""
-        self._epoch, self._known, self._vouched = epoch, None, False
+        self._epoch, self._known, self._vouched, self.newer_epoch = epoch, None, False, None
 
     def wrote_lists(self, now_ms: int) -> None:
         """Some were accepted."""
@@ -106,6 +109,8 @@ class StoreWatch:
         if found.epoch != self._epoch:
             logger.info("the store is empty or of another epoch: all lists are rendered again")
             self._note(ALL)
+            if found.epoch is not None and found.epoch > self._epoch and found.generation < self._generation:
+                self.newer_epoch = found.epoch
         elif self._known != seen:
             if self._known is not None:
                 logger.warning("the store lost its last writes (a failover?): lists since are rendered again")

@@ -204,6 +204,9 @@ class Tenure:
             return Turn.ENDED
         ending = self._ending.is_set()  # looked at first: nothing is handed over after it
         applied = self._apply_next()
+        self._fold.epoch = max(self._fold.epoch, self._lists.epoch_wanted())
+        if self._fold.epoch != self._lists.epoch:
+            self._lists.begin_epoch(self._fold.epoch)
         if self._gather_asked.is_set():
             self._gather_asked.clear()
             self._gathered.append(self._gather())
@@ -222,8 +225,6 @@ class Tenure:
         work = self._queue.popleft()
         started_s = self._clock.monotonic_s()
         self._fold.apply(work)
-        if self._fold.epoch != self._lists.epoch:
-            self._lists.begin_epoch(self._fold.epoch)
         append_ms = int(work.columns.append_N[-1]) if work.columns is not None and len(work.columns.append_N) else None
         self._lists.changed(append_ms)
         self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s

@@ -31,7 +31,7 @@ def store():
 @pytest.fixture
 def watch(store):
     """One that has seen an empty store and mended it."""
-    watch = StoreWatch(store, EPOCH, trusted_from=3)
+    watch = StoreWatch(store, EPOCH, generation=3, trusted_from=3)
     watch.vouch(status(), 100)
     assert list(watch.lost) == [ALL]
     assert written_ms(store) == ALL  # nothing is vouched for yet
@@ -90,14 +90,14 @@ def test_a_store_that_falls_back_while_it_is_mended_is_found_out_too(watch, stor
 def test_the_next_owner_trusts_a_status_as_far_as_its_writer_knew(watch, store):
     watch.vouch(status(generation=3), 120)
     for trusted_from, since_ms in ((3, 120), (4, ALL)):
-        following = StoreWatch(store, EPOCH, trusted_from=trusted_from)
+        following = StoreWatch(store, EPOCH, generation=3, trusted_from=trusted_from)
         following.vouch(None, 200)
         assert list(following.lost) == [since_ms]
 
 
 def test_lists_written_while_a_newer_status_stands_are_written_again_once_it_is_passed(watch, store):
     watch.vouch(status(position=50), 120)
-    behind = StoreWatch(store, EPOCH, trusted_from=3)
+    behind = StoreWatch(store, EPOCH, generation=3, trusted_from=3)
     behind.vouch(status(position=40), 200)
     behind.lost.clear()
     behind.mended()
@@ -113,3 +113,15 @@ def test_what_is_no_status_of_ours_counts_as_none(watch, store):
     store._get = lambda _: b"\xff not json"
     watch.vouch(None, 120)
     assert list(watch.lost) == [ALL]
+
+
+def test_a_later_epoch_of_an_owner_before_is_noted_and_one_of_an_owner_after_is_not(store):
+    for generation, noted in ((2, EPOCH + 1), (4, None)):
+        watch = StoreWatch(store, EPOCH, generation=3, trusted_from=3)
+        store.payloads.clear()
+        StoreWatch(store, EPOCH + 1, generation=generation, trusted_from=1).vouch(
+            status(generation=generation, epoch=EPOCH + 1), 100
+        )
+        watch.vouch(status(), 110)
+        assert watch.newer_epoch == noted
+        assert list(watch.lost) == [ALL]
