@@ -6,8 +6,7 @@ import numpy as np
 
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
-from streamer.engine.engine import rules_of
-from streamer.engine.learn import Rules
+from streamer.engine.rules import Rules, rules_of
 from streamer.engine.state import State, new_state, reserved
 from streamer.tables.compile import kernel
 from streamer.tables.ids import find_or_add_id, mix

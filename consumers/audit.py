@@ -13,6 +13,7 @@ from consumers.cursor import Cursor
 from consumers.work import decode
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
+from streamer.engine.rules import structure_of
 from streamer.engine.state import LOST
 from streamer.ports import LogReader, OffsetGapError, RecordBatch, SnapshotStore, TopicPartition
 from streamer.snapshots import (
@@ -94,7 +95,7 @@ class Audit:
         return Verdict(records, len(expected), tuple(differing), self.warnings)
 
     def _loaded(self) -> Engine:
-        structure = Engine(self._config).structure()
+        structure = structure_of(self._config)
         for manifest in self.line:
             require_same_structure(manifest, structure)
         _, fold, publisher = read_snapshot(self._store, self.line[0].name)

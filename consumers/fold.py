@@ -14,6 +14,7 @@ from consumers.apart import OffsetRange
 from consumers.work import Ordered, Work
 from streamer.config.tree import Config
 from streamer.engine.engine import CapacityError, Engine
+from streamer.engine.rules import structure_of
 from streamer.events.control import Rollback
 from streamer.events.model import DeadLetter
 from streamer.ports import SnapshotStore, TopicPartition
@@ -133,7 +134,7 @@ class Fold:
         if self._snapshots is None:
             msg = "this fold has no store of snapshots"
             raise ValueError(msg)
-        saved = read_head(self._snapshots, name, self.engine.structure())
+        saved = read_head(self._snapshots, name, structure_of(self._config))
         self.engine.require_same_width(saved.head)
         return saved
 

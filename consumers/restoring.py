@@ -9,6 +9,7 @@ from consumers.tenure import Birth
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
+from streamer.engine.rules import structure_of
 from streamer.ports import Clock, Committed, LogAdmin, LogError, SnapshotStore, TopicInfo, TopicPartition
 from streamer.snapshots import (
     Manifest,
@@ -84,6 +85,5 @@ class Restorer:
         if start.snapshot is None:
             return Engine(self._config), None
         manifest, fold, publisher = read_snapshot(self._snapshots, start.snapshot)
-        fresh = Engine(self._config)
-        require_same_structure(manifest, fresh.structure())
+        require_same_structure(manifest, structure_of(self._config))
         return Engine(self._config, fold, publisher), manifest

@@ -10,10 +10,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from consumers.apart import OffsetRange
-from consumers.copies import Copies
+from consumers.copies import Copies, Tables, touched
 from consumers.fold import Fold
 from consumers.lists import IDLE_POLL_S, Lists
 from consumers.loops import Loops, Turn
@@ -23,6 +24,7 @@ from consumers.work import Work
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.published import ARRIVED, HITS, JUDGED, NDCG
+from streamer.engine.rules import structure_of
 from streamer.engine.state import LOST
 from streamer.events.model import EVENTS, DeadLetter
 from streamer.ports import Clock, RecommendationStore, SnapshotStore, TopicPartition
@@ -75,12 +77,15 @@ class Tenure:
             epoch=birth.epoch,
             snapshots=birth.snapshots,
         )
+        self._config = config
         self._clock = clock
         self._measurements = measurements
         self._lost = dict(birth.start.lost)
         self._queue: deque[Work] = deque()
         self._copies = Copies()
         """Of the snapshot that is being written; another is asked for only after it."""
+        self._pool = loops.pool("room", 1)
+        self._making_room: Future[Tables] | None = None
         self._asked = False
         self._gather_asked = threading.Event()
         self._gathered: deque[Gathered] = deque()
@@ -197,6 +202,7 @@ class Tenure:
             turn = Turn.ENDED
         if turn is Turn.ENDED:
             self._lists.close()
+            self._pool.shutdown(wait=False, cancel_futures=True)
         return turn
 
     def _work(self) -> Turn:
@@ -207,7 +213,7 @@ class Tenure:
         self._fold.epoch = max(self._fold.epoch, self._lists.epoch_wanted())
         if self._fold.epoch != self._lists.epoch:
             self._lists.begin_epoch(self._fold.epoch)
-        if self._gather_asked.is_set():
+        if self._gather_asked.is_set() and (ending or self._has_room()):
             self._gather_asked.clear()
             self._gathered.append(self._gather())
         if self._lists.between(backlog=self.backlog):
@@ -217,6 +223,19 @@ class Tenure:
         if not ending:
             return Turn.IDLE
         return Turn.ENDED if self._lists.publish_last() else Turn.IDLE
+
+    def _has_room(self) -> bool:
+        """Whether the copies have room; else it is made beside the fold, which goes on meanwhile."""
+        if self._making_room is not None:
+            if not self._making_room.done():
+                return False
+            self._copies.take(self._making_room.result())
+            self._making_room = None
+        engine = self._fold.engine
+        lacking = self._copies.lacking(engine.fold_tables() | engine.publisher_tables())
+        if lacking:
+            self._making_room = self._pool.submit(touched, lacking)
+        return not lacking
 
     def _apply_next(self) -> bool:
         """Takes up the next piece of work, if there is one."""
@@ -271,7 +290,7 @@ class Tenure:
             epoch=self.epoch,
             generation=self.generation,
             counters=engine.counters(),
-            structural=engine.structure(),
+            structural=structure_of(self._config),
             head_step=engine.head_step,
             event_ms=engine.event_ms,
         )

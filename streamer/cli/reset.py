@@ -17,6 +17,7 @@ from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.cli.control import complete_snapshot
 from streamer.cli.snapshots import shown
 from streamer.config import Config
+from streamer.engine.rules import structure_of
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import GroupInUseError, LogAdmin, SnapshotStore, TopicInfo, TopicPartition
 from streamer.snapshots import (
@@ -121,7 +122,7 @@ def _plan(config: Config, store: SnapshotStore, admin: LogAdmin, target: str, le
         tables = (engine.fold_tables(), engine.publisher_tables())
     else:
         old = complete_snapshot(store, target)
-        require_same_structure(old, engine.structure())
+        require_same_structure(old, structure_of(config))
     manifest = rewound(
         old,
         name=snapshot_name(created_ms, secrets.token_hex(4)),
@@ -169,7 +170,7 @@ def _empty(
         parent=None,
         topic_ids={topic: info.topic_id for topic, info in topics.items()},
         offsets=offsets_of(positions),
-        structural=engine.structure(),
+        structural=structure_of(config),
         encoder_fingerprint="",
         versions=versions(),
         head_step=0,

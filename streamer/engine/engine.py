@@ -12,17 +12,9 @@ from streamer.catalog.vectors import ContentVectors
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.evict import evict_items, evict_users
-from streamer.engine.learn import (
-    EXCLUDE_ALWAYS,
-    EXCLUDE_AUTO,
-    EXCLUDE_NEVER,
-    Rules,
-    close_group,
-    count_ahead,
-    leaves_out_seen,
-    model_of,
-)
+from streamer.engine.learn import close_group, count_ahead, leaves_out_seen, model_of
 from streamer.engine.published import Published
+from streamer.engine.rules import rules_of
 from streamer.engine.state import (
     COUNTER_NAMES,
     FIXED,
@@ -33,14 +25,13 @@ from streamer.engine.state import (
     TYPES,
     State,
     new_state,
-    places_for_a_group,
     reserved,
     state_in,
     state_out,
 )
 from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, block_is_due, pools_have_room, step
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
-from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_text_width
+from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_learned, with_text_width
 from streamer.head.gate import PHI, Gate
 from streamer.head.learner import Gradient, Learner
 from streamer.ranking.explore import Explore
@@ -73,35 +64,6 @@ FALL_BACK_BELOW = 0.95
 
 class CapacityError(RuntimeError):
     """A configured maximum is smaller than what must be held at once."""
-
-
-def rules_of(config: Config) -> Rules:
-    """The configuration as the numbers that kernels read."""
-    history_places, pair_places = places_for_a_group(config)
-    signals = config.signals
-    weights = (0.0, signals.weight_view, signals.weight_click, signals.weight_cart, signals.weight_purchase)
-    return Rules(
-        seed=config.seed,
-        clock_ahead_ms_max=config.windows.clock_ahead_ms_max,
-        lateness_ms_max=config.windows.lateness_ms_max,
-        block_records=config.head.block_records,
-        block_ms_max=config.head.block_ms_max,
-        contributions_per_hour_max=signals.user_contributions_per_hour_max,
-        history_items_max=config.windows.history_items_max,
-        users_max=config.windows.users_max,
-        items_max=config.catalog.items_max,
-        neighbours_max=signals.neighbours_max,
-        history_places=history_places,
-        pair_places=pair_places,
-        exclude_seen={"auto": EXCLUDE_AUTO, "true": EXCLUDE_ALWAYS, "false": EXCLUDE_NEVER}[config.ranking.exclude_seen],
-        learns_gate=int(config.head.kind == "gated"),
-        judged_first=config.head.judged_first,
-        judged_every=config.head.judged_every,
-        judged_gap_ms=config.head.judged_gap_ms,
-        click_wait_ms=config.windows.click_wait_ms,
-        weight_impression=signals.weight_impression,
-        weight_K=np.array(weights, np.float32),
-    )
 
 
 class Engine:
@@ -178,14 +140,9 @@ class Engine:
         """
         self.require_same_width(head)
         head = with_text_width(head, self.content.width, self.rules.seed)  # one of before the first vector gets its matrix anew
-        ours = self.state.head
-        for name in ("free_ID", "bias_I", "square_I"):
-            getattr(ours, name)[to_T] = getattr(head, name)[from_T]
-        shared = ("text_ED", "text_square_E", "turn_DD", "turn_square", "place_C", "key_D", "attention_square")
-        copied = {name: getattr(head, name).copy() for name in shared}
-        self.state = self.state._replace(head=ours._replace(**copied), gate=Gate(*(table.copy() for table in gate)))
+        taught = with_learned(self.state.head, head, from_T, to_T, rows=self.item_rows, seed=self.rules.seed)
+        self.state = self.state._replace(head=taught, gate=Gate(*(table.copy() for table in gate)))
         self._control[SKIPPED_IN_A_ROW] = 0
-        self._admit_unsound(to_T)
         self._fuse_all()
 
     def apply_item(self, document: ItemDocument) -> None:
@@ -280,23 +237,14 @@ class Engine:
         enough = quality[LIVE, JUDGED] >= FALL_BACK_AFTER
         return bool(enough and quality[LIVE, RECENT_NDCG] < FALL_BACK_BELOW * quality[FIXED, RECENT_NDCG])
 
-    def structure(self) -> dict[str, object]:
-        """The configuration that shapes the state: a snapshot made under another one is refused."""
-        config = self._config
-        return {
-            "seed": config.seed,
-            "head.kind": config.head.kind,
-            "head.block_records": config.head.block_records,
-            "windows.history_items_max": config.windows.history_items_max,
-            "windows.users_max": config.windows.users_max,
-            "catalog.items_max": config.catalog.items_max,
-            "signals.journal_interactions_max": config.signals.journal_interactions_max,
-            "signals.neighbours_max": config.signals.neighbours_max,
-        }
-
     def sizes(self) -> dict[str, int]:
         """Live rows: users, items."""
         return {"users": live_rows(self.state.users.ids), "items": live_rows(self.state.items.ids)}
+
+    @property
+    def item_rows(self) -> int:
+        """Rows of items in use or freed."""
+        return int(self.state.items.ids.used[ROWS_USED])
 
     @property
     def user_rows(self) -> int:
@@ -310,7 +258,7 @@ class Engine:
 
     def withdrawn(self, items_max: int) -> list[str]:
         """Ids of items that must not be listed, at most so many."""
-        flags_I = self.state.items.flags_I[: int(self.state.items.ids.used[ROWS_USED])]
+        flags_I = self.state.items.flags_I[: self.item_rows]
         return [text_of_row(self.state.items.ids, int(row)) for row in np.flatnonzero(flags_I & WITHDRAWN)[:items_max]]
 
     def user_ids(self, user_U: Array) -> list[bytes]:
@@ -380,17 +328,8 @@ class Engine:
         learns_gate = int(self._config.head.kind == "gated" and not self.frozen)
         self.rules = self.rules._replace(learns_gate=learns_gate)
 
-    def _admit_unsound(self, sound_T: Array) -> None:
-        head, rows = self.state.head, int(self.state.items.ids.used[ROWS_USED])
-        finite_I = (
-            np.isfinite(head.free_ID[:rows]).all(axis=1) & np.isfinite(head.bias_I[:rows]) & np.isfinite(head.square_I[:rows])
-        )
-        finite_I[sound_T] = True
-        for row in np.flatnonzero(~finite_I):
-            admit_item(head, int(row), self.rules.seed)
-
     def _fuse_all(self) -> None:
-        head, rows = self.state.head, int(self.state.items.ids.used[ROWS_USED])
+        head, rows = self.state.head, self.item_rows
         for first in range(0, rows, FUSED_AT_ONCE):
             row_T = np.arange(first, min(first + FUSED_AT_ONCE, rows))
             fused_TD = head.free_ID[row_T]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from streamer.engine.rules import EXCLUDE_ALWAYS, EXCLUDE_AUTO, Rules
 from streamer.engine.state import (
     FIXED,
     GROUPS,
@@ -37,39 +36,11 @@ from streamer.windows.history import ABSENT, place_in_history, touch_history
 from streamer.windows.journal import append_journal
 from streamer.windows.users import WINDOW, stage_weight
 
-EXCLUDE_NEVER, EXCLUDE_ALWAYS, EXCLUDE_AUTO = range(3)
 REPEAT_SHARE_MIN = 0.01
 """With ``exclude_seen = auto``: below this share of repeats in the stream so far, lists leave out what was seen."""
 TOP = 10
 RECENT_DECAY = 0.999
 REPEATS_DECAY = 0.9
-
-
-class Rules(NamedTuple):
-    """The configuration as numbers."""
-
-    seed: int
-    clock_ahead_ms_max: int
-    lateness_ms_max: int
-    block_records: int
-    block_ms_max: int
-    contributions_per_hour_max: int
-    history_items_max: int
-    users_max: int
-    items_max: int
-    neighbours_max: int
-    history_places: int
-    pair_places: int
-    exclude_seen: int
-    learns_gate: int
-    """0: its weights stay as they are."""
-    judged_first: int
-    judged_every: int
-    judged_gap_ms: int
-    click_wait_ms: int
-    weight_impression: float
-    weight_K: Array
-    """By event type."""
 
 
 @kernel

@@ -13,7 +13,8 @@ import numpy as np
 
 from streamer.catalog.items import note_new_item
 from streamer.engine.columns import Columns
-from streamer.engine.learn import Rules, close_group
+from streamer.engine.learn import close_group
+from streamer.engine.rules import Rules
 from streamer.engine.state import CAPPED, CLAMPED, DUPLICATE, FORGOTTEN, LATE, State
 from streamer.events.model import EventType
 from streamer.head.bilinear import BLOCK_EXAMPLES, BLOCK_FIRST_MS, BLOCK_RECORDS, BLOCK_SHOWN, admit_item, note_shown

@@ -109,6 +109,21 @@ def with_text_width(head: Head, width: int, seed: int) -> Head:
     return head._replace(text_ED=text_ED, text_square_E=np.zeros(width, np.float32))
 
 
+def with_learned(ours: Head, theirs: Head, from_T: Array, to_T: Array, *, rows: int, seed: int) -> Head:
+    """Our head with what theirs has learned: the matrices, and of items its rows ``from_T`` in ours ``to_T`` (in place).
+
+    Of our other ``rows``, those that are not finite start anew: they would spoil every block that draws them.
+    """
+    for name in ("free_ID", "bias_I", "square_I"):
+        getattr(ours, name)[to_T] = getattr(theirs, name)[from_T]
+    sound_I = np.isfinite(ours.free_ID[:rows]).all(axis=1) & np.isfinite(ours.bias_I[:rows]) & np.isfinite(ours.square_I[:rows])
+    sound_I[to_T] = True
+    for row in np.flatnonzero(~sound_I):
+        admit_item(ours, int(row), seed)
+    shared = ("text_ED", "text_square_E", "turn_DD", "turn_square", "place_C", "key_D", "attention_square")
+    return ours._replace(**{name: getattr(theirs, name).copy() for name in shared})
+
+
 def head_out(head: Head, items: int) -> dict[str, Array]:
     """For a snapshot."""
     return {f"head.{name}": getattr(head, name)[:items] if name in _BY_ITEM else getattr(head, name) for name in Head._fields}

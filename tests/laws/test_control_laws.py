@@ -15,6 +15,7 @@ from streams import Record, copies, differing, pieces, random_choices, records_o
 from consumers.fold import Fold
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
+from streamer.engine.rules import structure_of
 from streamer.events.control import Control, Freeze, Rollback, Unfreeze, encode_control
 from streamer.events.model import CONTROL
 from streamer.snapshots import FolderStore, Manifest, snapshot_name, write_snapshot
@@ -58,7 +59,7 @@ def save(store: FolderStore, engine: Engine, name: str = NAME, control_offset: i
         parent=None,
         topic_ids={},
         offsets={CONTROL: {"0": control_offset}},
-        structural=engine.structure(),
+        structural=structure_of(CONFIG),
         encoder_fingerprint="",
         versions={},
         head_step=0,

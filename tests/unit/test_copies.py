@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from consumers.copies import Copies
+from consumers.copies import Copies, touched
 
 TABLE = arrays.arrays(st.sampled_from(["?", "<i4", "<f8"]), arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6))
 
@@ -14,6 +14,8 @@ TABLE = arrays.arrays(st.sampled_from(["?", "<i4", "<f8"]), arrays.array_shapes(
 def test_copies_are_equal_and_share_nothing_with_the_tables(rounds):
     copies = Copies()
     for tables in rounds:
+        copies.take(touched(copies.lacking(tables)))
+        assert not copies.lacking(tables)
         copied = copies.of(tables)
         assert copied.keys() == tables.keys()
         for name, table in tables.items():
