@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from consumers.apart import Apart, OffsetRange
 from consumers.cursor import Cursor
+from consumers.fold import Fold, PieceFailed
 from consumers.work import decode
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
@@ -88,7 +89,8 @@ class Audit:
         engine = self._loaded()
         engine.count(LOST, losses(self.line))
         left_out = [OffsetRange(*one) for manifest in self.line for one in manifest.left_out]
-        records = _fold(engine, Replayed(self._reader, self.line), self._topic_ids, Apart(left_out), progress)
+        fold = Fold(engine, self._config, dict(positions_of(self.line[0])), snapshots=self._store)
+        records = _fold(fold, Replayed(self._reader, self.line), self._topic_ids, Apart(left_out), progress)
         last = self.line[-1]
         expected, found = fold_hashes(last), table_hashes(engine.fold_tables(), last.chunk_bytes)
         differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
@@ -102,11 +104,19 @@ class Audit:
         return Engine(self._config, fold, publisher)
 
 
-def _fold(engine: Engine, replayed: Replayed, topic_ids: Mapping[str, str], apart: Apart, progress: Progress | None) -> int:
+def _fold(fold: Fold, replayed: Replayed, topic_ids: Mapping[str, str], apart: Apart, progress: Progress | None) -> int:
     folded = 0
     while batches := replayed.next(FOLD_RECORDS_MAX):
         for work in decode(batches, topic_ids, apart):
-            work.apply(engine)
+            try:
+                fold.apply(work)
+            except PieceFailed as error:
+                raise AuditImpossible(str(error)) from error
+            if fold.letters:
+                letter = fold.letters[0]
+                raise AuditImpossible(
+                    f"{letter.topic}[{letter.partition}] offset {letter.offset} cannot be done again as it was: {letter.reject.error}"
+                )
         folded += sum(len(batch.offsets) for batch in batches)
         if progress is not None:
             progress(folded, replayed.records)

@@ -21,6 +21,9 @@ from streamer.snapshots import Manifest, format_metadata
 
 logger = logging.getLogger(__name__)
 
+LAST_ROUNDS = 3
+"""How often the end sends dead letters that come back."""
+
 Stay = Callable[[Callable[[], bool]], None]
 """Keeps the ownership until something is so."""
 
@@ -84,19 +87,31 @@ class Checkpoint:
         if unwritten is not None:
             gathered = replace(gathered, order=merged_runs((*unwritten.order, *gathered.order)))
         self._letters.add(self._tenure.take_letters())
-        self._letters.begin_snapshot()
-        stay(self._letters.send)
-        writing = self._snapshotter.write(gathered)
-        stay(writing.done)
-        manifest = writing.result()
-        self._letters.require_none_returned()
+        manifest = self._written_last(gathered, stay)
         stay(lambda: self._commits(gathered.positions, manifest))
         self._snapshotter.committed(manifest)
         return manifest
 
-    def close(self) -> None:
-        """Ends what is being written; it is committed no more."""
-        self._snapshotter.close()
+    def _written_last(self, gathered: Gathered, stay: Stay) -> Manifest:
+        for rounds_left in reversed(range(LAST_ROUNDS)):
+            self._letters.begin_snapshot()
+            stay(self._letters.send)
+            writing = self._snapshotter.write(gathered)
+            gathered = replace(gathered, order=())  # what was handed in is kept
+            stay(writing.done)
+            manifest = writing.result()
+            try:
+                self._letters.require_none_returned()
+            except LogError:
+                if not rounds_left:
+                    raise
+            else:
+                break
+        return manifest
+
+    def close(self, *, wait: bool) -> None:
+        """No more of them. The polling thread may ``wait`` only at its end: a write takes as long as it takes."""
+        self._snapshotter.close(wait=wait)
 
     def _commit(self, writing: Future[Manifest]) -> Positions | None:
         try:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 CONVICTED_IN_A_ROW_MAX = 20
 """Records that fail one after the other, each alone: where it is more, it is no record's fault."""
+OTHERS_MAX = 32
+"""Pieces without a suspect after which the state from before the suspects is kept no longer."""
 
 
 class PieceFailed(Exception):  # noqa: N818 - says what is the case
@@ -45,6 +47,8 @@ class _Aside:
     users: int
     """Rows of users then."""
     since: list[Work] = field(default_factory=list)
+    others: int = 0
+    """Pieces since the last suspect."""
 
 
 class Fold:
@@ -87,8 +91,8 @@ class Fold:
         if work.ordered is not None and isinstance(work.ordered.control, Rollback):
             work = self._with_saved_head(work, work.ordered, work.ordered.control.snapshot)
         if work.suspect is None:
-            self._aside = None
             self._apply_together(work)
+            self._keep_aside(work)
         else:
             work = self._apply_alone(work)
         if work.ordered is not None and work.ordered.saved is not None:
@@ -116,11 +120,21 @@ class Fold:
         except Exception as error:
             raise PieceFailed([self._range(*run) for run in work.runs if run[1]], error) from error
 
+    def _keep_aside(self, work: Work) -> None:
+        """What was kept of before the suspects is good as long as what came since is known; long after them it is given up."""
+        if self._aside is not None:
+            self._aside.since.append(work)
+            self._aside.others += 1
+            if self._aside.others > OTHERS_MAX:
+                self._aside = None
+
     def _with_saved_head(self, work: Work, ordered: Ordered, name: str) -> Work:
         """A rollback with what its snapshot had learned; where that can't be had it is rejected, and nothing changes."""
         try:
             ordered.saved = self._read_head(name)
-        except (SnapshotDamaged, StructureDiffers, OSError, ValueError) as error:
+        except OSError as error:  # it may pass
+            raise PieceFailed([self._range(*run) for run in work.runs], error) from error
+        except (SnapshotDamaged, StructureDiffers, ValueError) as error:
             logger.error(  # noqa: TRY400 - the message says it all
                 "the rollback to snapshot %s is not done, and becomes a dead letter: %s; name another one (`streamer snapshots list`)",
                 name,
@@ -128,6 +142,7 @@ class Fold:
             )
             work = work.impossible(error)
             self.letters.extend(work.dead)
+            self.left_out.append(self._range(*work.runs[0]))  # whoever folds it after this one finds the same
         return work
 
     def _read_head(self, name: str) -> SavedHead:
@@ -152,6 +167,7 @@ class Fold:
                 raise
             work = self._convict(work, self._aside, error)
         self._aside.since.append(work)
+        self._aside.others = 0
         return work
 
     def _convict(self, work: Work, aside: _Aside, error: Exception) -> Work:

@@ -1,7 +1,8 @@
 """Dead letters on their way to ``events.dead``: none is left behind by a commit.
 
 They wait here until the log has taken them. What it gives back is sent again; a snapshot that was begun before may not be committed,
-for its offsets would leave the letter behind.
+for its offsets would leave the letter behind. A letter that the log will never take (too large for it) is an error in the worker's own
+log, which names its place, and holds nothing up.
 """
 
 from __future__ import annotations
@@ -75,7 +76,15 @@ class DeadLetters:
         """Runs on the writer's thread."""
         if error is None:
             return
-        logger.error("a dead letter could not be written (%d bytes): %s", len(record.value or b""), error)
+        headers = {name: value.decode(errors="replace") for name, value in record.headers}
+        logger.error(
+            "the dead letter of %s[%s] offset %s could not be written (%d bytes): %s",
+            headers.get("topic_id"),
+            headers.get("partition"),
+            headers.get("offset"),
+            len(record.value or b""),
+            error,
+        )
         if isinstance(error, LogError) and error.retriable:
             self._send_at_s = self._clock.monotonic_s() + RETRY_S
             self._waiting.append(record)

@@ -128,7 +128,7 @@ class Owner:
             self._finish()
         finally:
             self._ended = True
-            self._drop()
+            self._drop(wait=True)
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> OwnerStatus:
@@ -247,7 +247,7 @@ class Owner:
         )
         self._measurements.takeovers += not self._went_back
 
-    def _drop(self) -> None:
+    def _drop(self, *, wait: bool = False) -> None:
         """Discards all state of the present generation."""
         self._waiting.clear()
         self._letters.clear()
@@ -259,7 +259,7 @@ class Owner:
             self._tenure.drop()
             self._tenure = None
         if self._checkpoint is not None:
-            self._checkpoint.close()
+            self._checkpoint.close(wait=wait)
             self._checkpoint = None
 
     def _done(self) -> bool:

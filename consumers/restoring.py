@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from consumers.apart import OffsetRange
 from consumers.tenure import Birth
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
@@ -17,7 +19,9 @@ from streamer.snapshots import (
     SnapshotDamaged,
     Start,
     choose_start,
+    left_out_ahead,
     list_snapshots,
+    positions_of,
     read_snapshot,
     require_same_structure,
 )
@@ -79,7 +83,9 @@ class Restorer:
         seconds = self._clock.monotonic_s() - started_s
         logger.info("%s: snapshot %s, epoch %d, after %.2f s", start.kind, start.snapshot, epoch, seconds)
         ends = {place: end for place, (_, end) in bounds.items()}
-        return Restored(Birth(generation, engine, start, epoch, parent, ends, self._snapshots), topics, ends, seconds)
+        left_out = _left_out(parent, start, topics) if parent else ()
+        birth = Birth(generation, engine, start, epoch, parent, ends, self._snapshots, left_out)
+        return Restored(birth, topics, ends, seconds)
 
     def _engine_of(self, start: Start) -> tuple[Engine, Manifest | None]:
         if start.snapshot is None:
@@ -87,3 +93,15 @@ class Restorer:
         manifest, fold, publisher = read_snapshot(self._snapshots, start.snapshot)
         require_same_structure(manifest, structure_of(self._config))
         return Engine(self._config, fold, publisher), manifest
+
+
+def _left_out(parent: Manifest, start: Start, topics: Mapping[str, TopicInfo]) -> tuple[OffsetRange, ...]:
+    """What the snapshot says is not to be applied, as far as its offsets still mean the same records."""
+    saved = positions_of(parent)
+    ahead = (OffsetRange(*one) for one in left_out_ahead(parent))
+    return tuple(
+        one
+        for one in ahead
+        if topics[one.topic].topic_id == parent.topic_ids.get(one.topic)
+        and start.positions.get(one.place, 0) >= saved.get(one.place, 0)
+    )

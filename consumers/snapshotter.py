@@ -103,9 +103,9 @@ class Snapshotter:
         self._measurements.snapshot_ms = manifest.created_ms
         self._pool.submit(self._retain, manifest.name)
 
-    def close(self) -> None:
-        """Ends the thread after what it does now."""
-        self._pool.shutdown(wait=True)
+    def close(self, *, wait: bool) -> None:
+        """Begins nothing more; ``wait`` for what was begun, which nobody commits any more."""
+        self._pool.shutdown(wait=wait, cancel_futures=not wait)
 
     def _write(self, gathered: Gathered, order: tuple[Run, ...], parent: Manifest | None) -> Manifest:
         started_s = self._clock.monotonic_s()

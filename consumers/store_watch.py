@@ -7,6 +7,7 @@ after the time in its status is lost. (In a cluster that holds for the shard of 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 
 import msgspec
@@ -52,6 +53,8 @@ class StoreWatch:
         """Lists confirmed after such a time (ms) are gone from the store: to be rendered again. ALL: every list."""
         self.newer_epoch: int | None = None
         """Found in the store, of an owner before: whatever is written in this one's is refused."""
+        self._lock = threading.Lock()
+        """Losses are noted by one loop and mended by the other."""
         self._store = store
         self._epoch = epoch
         self._generation = generation
@@ -75,8 +78,9 @@ class StoreWatch:
 
     def mended(self) -> None:
         """All lists that were lost are in the store again."""
-        if not self.lost:
-            self._mending_since_ms = None
+        with self._lock:
+            if not self.lost:
+                self._mending_since_ms = None
 
     def vouch(self, status: Status | None, now_ms: int) -> None:
         """Looks whether the store lost anything, then says in its status that all lists up to now are there. Raises StoreError.
@@ -109,7 +113,7 @@ class StoreWatch:
         if found.epoch != self._epoch:
             logger.info("the store is empty or of another epoch: all lists are rendered again")
             self._note(ALL)
-            if found.epoch is not None and found.epoch > self._epoch and found.generation < self._generation:
+            if found.epoch is not None and found.epoch > self._epoch and found.generation <= self._generation:
                 self.newer_epoch = found.epoch
         elif self._known != seen:
             if self._known is not None:
@@ -118,9 +122,10 @@ class StoreWatch:
         self._known = seen
 
     def _note(self, since_ms: int) -> None:
-        self.lost.append(since_ms)
-        if self._mending_since_ms is None or since_ms < self._mending_since_ms:
-            self._mending_since_ms = since_ms
+        with self._lock:
+            self.lost.append(since_ms)
+            if self._mending_since_ms is None or since_ms < self._mending_since_ms:
+                self._mending_since_ms = since_ms
 
     def _read(self) -> _Found:
         payload = self._store.read_shared("status")

@@ -47,11 +47,8 @@ class Birth:
     ends: Mapping[TopicPartition, int] = field(default_factory=dict)
     snapshots: SnapshotStore | None = None
     """Where a rollback finds what it goes back to."""
-
-    @property
-    def left_out(self) -> tuple[OffsetRange, ...]:
-        """What the snapshot says is not to be applied."""
-        return tuple(OffsetRange(*one) for one in self.parent.left_out) if self.parent else ()
+    left_out: tuple[OffsetRange, ...] = ()
+    """What the snapshot says is not to be applied, of what is still to come."""
 
 
 class Tenure:

@@ -15,7 +15,7 @@ from consumers.work import Work, decode
 from streamer.config.tree import Catalog, Config, Head, Ranking, Signals, Windows
 from streamer.engine.engine import Engine
 from streamer.events.items import encode_vectors
-from streamer.events.model import EVENTS, FORGET, ITEMS, VECTORS, ItemVectors
+from streamer.events.model import CONTROL, EVENTS, FORGET, ITEMS, VECTORS, ItemVectors
 from streamer.ports import RecordBatch
 from streamer.tables.arrays import Array
 
@@ -25,6 +25,7 @@ KINDS = (
     *("broken", "document", "withdrawn", "deleted", "vector", "forget", "forget_before"),
 )
 EVENT_KINDS = KINDS[:9]
+ALL_KINDS = (*KINDS, "freeze", "unfreeze")
 GAPS_MS = (0, 0, 1_000, 60_000, 3_600_000)
 OFFSETS_MS = (0, 0, 0, 0, -60_000, -40_000_000, 400_000)
 """Of an event's own time from the log's: on time, late within bounds, too late, ahead of the clock."""
@@ -37,7 +38,7 @@ class Record(NamedTuple):
 
     topic: str
     partition: int
-    key: bytes
+    key: bytes | None
     value: bytes | None
     append_ms: int
 
@@ -116,7 +117,7 @@ def records_of(choices: Iterable[Choice], *, partitions: int = 2) -> list[Record
     return records
 
 
-def _topic_key_value(choice: Choice, n: int, now_ms: int) -> tuple[str, bytes, bytes | None]:
+def _topic_key_value(choice: Choice, n: int, now_ms: int) -> tuple[str, bytes | None, bytes | None]:
     user, item = user_id(choice.user), item_id(choice.item)
     match choice.kind:
         case "document" | "withdrawn":
@@ -132,6 +133,8 @@ def _topic_key_value(choice: Choice, n: int, now_ms: int) -> tuple[str, bytes, b
             return FORGET, user.encode(), None
         case "forget_before":
             return FORGET, user.encode(), json.dumps({"timestamp": now_ms - 1_000_000}).encode()
+        case "freeze" | "unfreeze":
+            return CONTROL, None, json.dumps({"action": choice.kind}).encode()
         case "broken":
             return EVENTS, user.encode(), b"{"
         case _:

@@ -80,13 +80,19 @@ def rollback(
         _say_what_would_be(config, store, saved, as_json=as_json)
         return
     pin(store, snapshot, _end(config) + 1)  # it must be there when the record is applied, however many come before
+    complete_snapshot(store, snapshot)  # still, with the pin
+    before = _epoch(url or worker_url(config))
     try:
         offset = _append(config, Rollback(snapshot, reason, by, _now_ms()))
-    except LogError:
-        unpin(store, snapshot)
+    except LogError as error:
+        if not error.retriable:  # else the record may be on the log all the same; a pin that is not needed goes with time
+            unpin(store, snapshot)
         raise
     pin(store, snapshot, offset)
     _say_applied(config, offset, url, as_json=as_json)
+    if before is not None and _epoch(url or worker_url(config)) == before:
+        message = "the owner read it and did not do it: its log and events.dead (reason engine_error) say why"
+        raise click.ClickException(message)
 
 
 def _send(config: Config, control: Control, url: str | None, *, as_json: bool) -> None:
@@ -149,6 +155,16 @@ def _wait_applied(url: str, offset: int) -> bool:
         if time.monotonic() > deadline_s:
             return False
         time.sleep(LOOK_S)
+
+
+def _epoch(url: str) -> int | None:
+    """The owner's, which a rollback changes; None where no owner can be asked."""
+    try:
+        found = ask(url)
+    except click.ClickException:
+        return None
+    epoch = found.get("epoch")
+    return epoch if isinstance(epoch, int) else None
 
 
 def _reached(found: dict[str, Any]) -> int:

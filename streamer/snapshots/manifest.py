@@ -199,6 +199,12 @@ def positions_of(manifest: Manifest) -> dict[TopicPartition, int]:
     }
 
 
+def left_out_ahead(manifest: Manifest) -> tuple[tuple[str, int, int, int], ...]:
+    """What a fold from this snapshot still meets of what is not to be applied."""
+    positions = positions_of(manifest)
+    return tuple(one for one in manifest.left_out if one[3] > positions.get(TopicPartition(one[0], one[1]), 0))
+
+
 def offsets_of(positions: Positions) -> dict[str, dict[str, int]]:
     """Positions in the form of a manifest and of ``GET /status``, sorted by topic and partition.
 

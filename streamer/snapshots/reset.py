@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from streamer.ports import TopicInfo, TopicPartition
-from streamer.snapshots.manifest import Manifest, offsets_of, positions_of
+from streamer.snapshots.manifest import Manifest, left_out_ahead, offsets_of, positions_of
 from streamer.snapshots.recovery import Bounds
 
 LeftOut = tuple[str, int, int, int]
@@ -82,7 +82,7 @@ def rewound(
         offsets=offsets_of(positions),
         position=sum(positions.values()),
         order=(),
-        left_out=tuple(sorted({*target.left_out, *left_out})),
+        left_out=tuple(sorted({*left_out_ahead(target), *left_out})),
     )
 
 

@@ -12,13 +12,17 @@ import pytest
 from drafts import retained
 from streams import Record, copies, differing, pieces, random_choices, records_of, tiny_config, works_of
 
-from consumers.fold import Fold
+from consumers.apart import Apart
+from consumers.audit import _fold as fold_again
+from consumers.fold import Fold, PieceFailed
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.rules import structure_of
 from streamer.events.control import Control, Freeze, Rollback, Unfreeze, encode_control
 from streamer.events.model import CONTROL
+from streamer.ports import RecordBatch
 from streamer.snapshots import FolderStore, Manifest, snapshot_name, write_snapshot
+from streamer.snapshots.lineage import AuditImpossible
 from streamer.snapshots.pins import pin, still_pinned
 
 CONFIG = tiny_config()
@@ -165,3 +169,42 @@ def test_a_pinned_snapshot_stays_until_its_rollback_is_part_of_a_committed_one(t
 
 def replace_block(config: Config) -> Config:
     return msgspec.structs.replace(config, head=msgspec.structs.replace(config.head, block_records=9))
+
+
+class Replayed:
+    """One operator's word, as an audit meets it."""
+
+    records = 1
+
+    def __init__(self, control: Control) -> None:
+        self._batches = [RecordBatch(CONTROL, 0, 1, [0], [EPOCH], [None], [encode_control(control)])]
+
+    def next(self, records_max: int) -> list[RecordBatch]:
+        del records_max
+        return [self._batches.pop()] if self._batches else []
+
+
+def test_an_audit_does_a_rollback_again_and_says_where_it_cannot(store):
+    fold = fold_of(store, run(fold_of(store), records_of(random_choices(1, COUNT))).engine)
+    assert fold_again(fold, Replayed(Rollback(NAME)), {}, Apart(), None) == 1
+    assert fold.epoch > EPOCH
+    with pytest.raises(AuditImpossible, match=r"control\[0\] offset 0 cannot be done again"):
+        fold_again(fold, Replayed(Rollback("1795485458999-9f3c02aa")), {}, Apart(), None)
+
+
+def test_a_rollback_that_cannot_be_done_is_left_out_for_whoever_folds_it_next(store):
+    fold = run(fold_of(store), [word(Rollback("1795485458999-9f3c02aa"), EPOCH)])
+    assert [(letter.topic, letter.offset) for letter in fold.letters] == [(CONTROL, 0)]
+    assert [one[:2] for one in fold.left_out] == [(CONTROL, 0)]
+
+
+def test_a_store_that_cannot_be_read_now_rejects_no_rollback(store, monkeypatch):
+    def away(_: str) -> bytes:
+        raise OSError("timed out")
+
+    monkeypatch.setattr(store, "get", away)
+    fold = fold_of(store)
+    with pytest.raises(PieceFailed, match="timed out"):
+        run(fold, [word(Rollback(NAME), EPOCH)])
+    assert not fold.letters
+    assert not fold.left_out

@@ -12,7 +12,7 @@ from faulty_ports import GROUP, Crash, Life, MemorySnapshots, Plan, WatchedStore
 from memory_log import TICK_MS, MemoryBroker, MemoryReader
 from reference import ReferenceFold
 from steps import HandClock
-from streams import EVENT_KINDS, KINDS, Choice, Record, differing, fold, random_choices, records_of, tiny_config
+from streams import ALL_KINDS, EVENT_KINDS, Choice, Record, differing, fold, random_choices, records_of, tiny_config
 
 from consumers.audit import Audit
 from consumers.fold import PieceFailed
@@ -75,7 +75,7 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         partitions = self.rng.choice([1, 1, 3])
-        kinds = EVENT_KINDS if partitions == 1 and self.rng.random() < 0.5 else KINDS
+        kinds = EVENT_KINDS if partitions == 1 and self.rng.random() < 0.5 else ALL_KINDS
         choices = self._reordered(random_choices(seed, self.rng.randint(20, 150), kinds=kinds))
         self.to_come = records_of(choices, partitions=partitions)
         if self.rng.random() < 0.2:

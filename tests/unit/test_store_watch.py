@@ -116,7 +116,7 @@ def test_what_is_no_status_of_ours_counts_as_none(watch, store):
 
 
 def test_a_later_epoch_of_an_owner_before_is_noted_and_one_of_an_owner_after_is_not(store):
-    for generation, noted in ((2, EPOCH + 1), (4, None)):
+    for generation, noted in ((2, EPOCH + 1), (3, EPOCH + 1), (4, None)):
         watch = StoreWatch(store, EPOCH, generation=3, trusted_from=3)
         store.payloads.clear()
         StoreWatch(store, EPOCH + 1, generation=generation, trusted_from=1).vouch(
