@@ -150,14 +150,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     columns = b"timestamp,visitorid,event,itemid\n"
     row = b"1433221332117,2,view,8\n"
     peaks = []
-    for count in (15_000, 45_000):
+    for count in (15_000, 150_000):
         path = tmp_path / "file.csv"
         path.write_bytes(columns + row * count)
         tracemalloc.start()
         assert sum(1 for _ in read_events(path)) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0] < 30_000_000
+    assert peaks[0] < 20_000_000
+    assert peaks[1] - peaks[0] < 2_000_000  # other threads of the test run allocate a little too; the file has 3.4 MB more
 
 
 def test_memory_stays_bounded_where_records_are_long(tmp_path: Path) -> None:
