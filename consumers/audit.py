@@ -92,7 +92,7 @@ class Audit:
         fold = Fold(engine, self._config, dict(positions_of(self.line[0])), snapshots=self._store)
         records = _fold(fold, Replayed(self._reader, self.line), self._topic_ids, Apart(left_out), progress)
         last = self.line[-1]
-        expected, found = fold_hashes(last), table_hashes(engine.fold_tables(), last.chunk_bytes)
+        expected, found = fold_hashes(last), table_hashes(fold.engine.fold_tables(), last.chunk_bytes)
         differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
         return Verdict(records, len(expected), tuple(differing), self.warnings)
 
@@ -117,6 +117,7 @@ def _fold(fold: Fold, replayed: Replayed, topic_ids: Mapping[str, str], apart: A
                 raise AuditImpossible(
                     f"{letter.topic}[{letter.partition}] offset {letter.offset} cannot be done again as it was: {letter.reject.error}"
                 )
+        fold.take_order()  # it is known
         folded += sum(len(batch.offsets) for batch in batches)
         if progress is not None:
             progress(folded, replayed.records)

@@ -94,8 +94,7 @@ class Lists:
     def begin_epoch(self, epoch: int) -> None:
         """Lists written from now on are newer than all before, and every list of a user seen within the TTL is rendered again."""
         self.epoch = epoch
-        self._shared_at_s = 0.0  # what all readers share is of the new epoch first
-        self._shared = None
+        self._shared = None  # what all readers share is of the new epoch first
         self._publisher.begin_epoch(epoch)
 
     def epoch_wanted(self) -> int:
@@ -107,19 +106,19 @@ class Lists:
         """Between two pieces of work: what is due of settling, publishing and sweeping. Whether what all readers share was due."""
         self._settle()
         now_s = self._clock.monotonic_s()
+        shared_due = self._shared is None or now_s - self._shared_at_s >= SHARED_EVERY_S
+        if shared_due:  # first: its status stands in the store before any list does
+            self._shared_at_s = now_s
+            self._try_refused_again()
+            self._look_whether_mended()
+            self._shared = self._render_shared()
         if (now_s - self._ranked_at_s) * 1_000 >= self.publish_every_ms(backlog):
             self._ranked_at_s = now_s
             self._publish(backlog)
         if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
             self._swept_at_s = now_s
             self._sweep()
-        if now_s - self._shared_at_s < SHARED_EVERY_S:
-            return False
-        self._shared_at_s = now_s
-        self._try_refused_again()
-        self._look_whether_mended()
-        self._shared = self._render_shared()
-        return True
+        return shared_due
 
     def publish_every_ms(self, backlog: int) -> int:
         """Time between two portions of lists: longer while the log is far ahead, when none can be fresh and each would be of many to come."""

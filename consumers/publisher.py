@@ -159,8 +159,10 @@ class Publisher:
         """Puts the time of the lists just written in the store's status."""
         self.watch.wrote_lists(now_ms)
         shared = self._shared()
+        if shared is None:
+            return
         try:
-            self.watch.vouch(shared.status if shared else None, now_ms)
+            self.watch.vouch(shared.status, now_ms)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
 
@@ -178,12 +180,13 @@ class Publisher:
         now_s = self._clock.monotonic_s()
         if now_s < self._status_at_s or now_s < self._retry_at_s:
             return
+        shared = self._shared()
+        if shared is None:
+            return
         self._status_at_s = now_s + STATUS_EVERY_S
         try:
-            shared = self._shared()
-            self.watch.vouch(shared.status if shared else None, max(self._clock.now_ms(), self._written_ms))
-            if shared is not None:
-                self._store.write_shared("popular", shared.popular)
-                self._store.write_shared("gone", shared.gone)
+            self.watch.vouch(shared.status, max(self._clock.now_ms(), self._written_ms))
+            self._store.write_shared("popular", shared.popular)
+            self._store.write_shared("gone", shared.gone)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)

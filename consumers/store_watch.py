@@ -82,14 +82,12 @@ class StoreWatch:
             if not self.lost:
                 self._mending_since_ms = None
 
-    def vouch(self, status: Status | None, now_ms: int) -> None:
+    def vouch(self, status: Status, now_ms: int) -> None:
         """Looks whether the store lost anything, then says in its status that all lists up to now are there. Raises StoreError.
 
         While lost lists are not yet written again it vouches for none after them: whoever comes after a crash finds the same.
         """
         self._look()
-        if status is None:
-            return
         if self._mending_since_ms is not None:
             now_ms = self._mending_since_ms
         self._portion += 1

@@ -85,14 +85,13 @@ def rollback(
     try:
         offset = _append(config, Rollback(snapshot, reason, by, _now_ms()))
     except LogError as error:
-        if not error.retriable:  # else the record may be on the log all the same; a pin that is not needed goes with time
+        if (
+            not error.retriable
+        ):  # else the record may be on the log all the same; a pin that is not needed goes once another record is read
             unpin(store, snapshot)
         raise
     pin(store, snapshot, offset)
-    _say_applied(config, offset, url, as_json=as_json)
-    if before is not None and _epoch(url or worker_url(config)) == before:
-        message = "the owner read it and did not do it: its log and events.dead (reason engine_error) say why"
-        raise click.ClickException(message)
+    _say_applied(config, offset, url, as_json=as_json, epoch_before=before)
 
 
 def _send(config: Config, control: Control, url: str | None, *, as_json: bool) -> None:
@@ -126,18 +125,26 @@ def _end(config: Config) -> int:
     return bounds[place][1]
 
 
-def _say_applied(config: Config, offset: int, url: str | None, *, as_json: bool) -> None:
-    """Waits until the owner has applied the record, where one can be asked; otherwise says that it can't be known."""
+def _say_applied(config: Config, offset: int, url: str | None, *, as_json: bool, epoch_before: int | None = None) -> None:
+    """Waits until the owner has applied the record, where one can be asked; otherwise says that it can't be known.
+
+    Of a rollback ``epoch_before`` tells whether it was done: that begins another epoch.
+    """
     click.echo(f"on the log, at {CONTROL}[0] offset {offset - 1}")
     try:
         applied = _wait_applied(url or worker_url(config), offset)
     except click.ClickException as unreachable:
         applied = None
         click.echo(f"not known whether it is applied: {unreachable.message}; the owner applies it when it reads it", err=True)
+    rejected = applied and epoch_before is not None and _epoch(url or worker_url(config)) == epoch_before
+    applied = False if rejected else applied
     if applied:
         click.echo("applied by the owner")
     if as_json:
         say_json({"offset": offset - 1, "applied": applied})
+    if rejected:
+        message = "the owner read it and did not do it: its log and events.dead (reason engine_error) say why"
+        raise click.ClickException(message)
     if applied is False:
         message = f"not applied within {APPLIED_S_MAX:.0f} s: the owner is behind or stands still, see `streamer status`"
         raise click.ClickException(message)

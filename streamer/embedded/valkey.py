@@ -152,7 +152,7 @@ class ValkeyProcess:
                 _stop(pid, partial(_gone, pid, self._root))
 
     def _start(self) -> None:
-        before = _read_instance(self._root)
+        before = self._instance if self._instance.port else _read_instance(self._root)  # who knows the URL keeps it
         wanted = before.port if before else 0
         for _ in range(_ATTEMPTS):
             port = _free_port(wanted)

@@ -26,7 +26,7 @@ def lineage(store: SnapshotStore, ancestor: str, descendant: str) -> list[Manife
         if child.parent is None:
             raise AuditImpossible(
                 f"{descendant} did not grow out of {ancestor}: its line begins at {child.name}, which has no parent: its state was "
-                "born empty, or no snapshot could be written for so long that the order was given up; "
+                "born empty or set by `streamer reset`, or no snapshot could be written for so long that the order was given up; "
                 "name two snapshots of one line (`streamer snapshots show NAME` tells the parent), the older one first"
             )
         if child.parent < ancestor:

@@ -40,6 +40,17 @@ class SnapshotDamaged(Exception):  # noqa: N818 - says what is the case, as the 
         self.found = found
 
 
+class NoSuchSnapshot(SnapshotDamaged):
+    """The store has no snapshot of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{MANIFESTS}{name}.json", expected="a manifest", found="no such file")
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"there is no snapshot {self._name!r} in the store: `streamer snapshots list` shows those that there are"
+
+
 class StructureDiffers(Exception):  # noqa: N818 - as above
     """A snapshot was made under configuration that shapes the state otherwise: ``key``, ``saved`` and ``configured`` value."""
 
@@ -173,12 +184,14 @@ def decode_manifest(data: bytes, file: str) -> Manifest:
 
 
 def read_manifest(store: SnapshotStore, name: str) -> Manifest:
-    """The manifest of snapshot ``name``; raises SnapshotDamaged where there is none or it is not what was written."""
+    """The manifest of snapshot ``name``; raises NoSuchSnapshot, or SnapshotDamaged where it is not what was written."""
+    if not is_snapshot_name(name):
+        raise NoSuchSnapshot(name)
     file = manifest_file(name)
     try:
         data = store.get(file)
     except KeyError:
-        raise SnapshotDamaged(file, expected="a manifest", found="no such file") from None
+        raise NoSuchSnapshot(name) from None
     manifest = decode_manifest(data, file)
     if manifest.name != name:
         raise SnapshotDamaged(file, expected=f"the manifest of {name}", found=f"that of {manifest.name}")

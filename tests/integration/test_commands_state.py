@@ -91,7 +91,7 @@ def test_the_latest_snapshot_is_the_one_that_the_committed_offsets_name(world: s
 def test_a_snapshot_that_is_not_there_is_named(here: Here) -> None:
     result = here.run("snapshots", "show", "1795485458344-aaaaaaaa")
     assert result.exit_code == 1
-    assert "1795485458344-aaaaaaaa.json: expected a manifest, found no such file" in result.stderr
+    assert "there is no snapshot '1795485458344-aaaaaaaa'" in result.stderr
 
 
 def test_with_the_log_away_the_newest_snapshot_is_shown_with_a_warning(here: Here) -> None:

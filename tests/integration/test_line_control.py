@@ -91,7 +91,7 @@ def test_a_rollback_brings_back_weights_and_writes_every_list_under_a_new_epoch(
     assert 0 < dry["items_restored"] <= dry["items"]
     missing = line.here.run("rollback", "1795485458344-9f3c02aa")
     assert missing.exit_code == 1
-    assert "no such file" in missing.output
+    assert "there is no snapshot" in missing.output
     assert worker.position("control") == 0
     ok(line.here.run("rollback", saved["name"], "--url", url(worker)))
     worker.wait(lambda: worker.get("/status")[1]["epoch"] > before, "a new epoch")

@@ -117,7 +117,7 @@ def test_a_missing_parent_is_named(here: Here, line_of: list[str]) -> None:
 
 
 def test_a_snapshot_that_is_not_there_or_damaged_is_named(here: Here, line_of: list[str]) -> None:
-    assert "expected a manifest, found no such file" in refused(here, "1795485458344-aaaaaaaa", line_of[2])
+    assert "there is no snapshot '1795485458344-aaaaaaaa'" in refused(here, "1795485458344-aaaaaaaa", line_of[2])
     store = open_snapshots(here.config)
     chunk = chunk_file(next(table for table in read_manifest(store, line_of[0]).tables if table.chunks).chunks[0])
     store.put(chunk, store.get(chunk)[:-1] + b"x")

@@ -27,9 +27,10 @@ def start_writer(root: Path, name: str, puts: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(root), name, str(puts)], stdout=subprocess.PIPE)
 
 
-def make_cache(root: Path, barrier: threading.Barrier, n: int) -> None:
-    barrier.wait(60)
-    VectorCache(root, vectors_max=100).put_many("f", {str(n): b"v"})
+def make_caches(roots: list[Path], barrier: threading.Barrier, n: int) -> None:
+    for root in roots:
+        barrier.wait(60)
+        VectorCache(root, vectors_max=100).put_many("f", {str(n): b"v"})
 
 
 def test_what_was_put_is_found_under_its_fingerprint_only(tmp_path: Path) -> None:
@@ -84,16 +85,15 @@ def test_processes_share_one_cache_while_all_write(tmp_path: Path) -> None:
 
 
 def test_a_cache_may_be_made_by_several_processes_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    for turn in range(10):
-        barrier = context.Barrier(4)
-        makers = [context.Process(target=make_cache, args=(tmp_path / str(turn), barrier, n)) for n in range(4)]
-        for maker in makers:
-            maker.start()
-        for maker in makers:
-            maker.join(60)
-        assert [maker.exitcode for maker in makers] == [0, 0, 0, 0]
-        assert len(VectorCache(tmp_path / str(turn), vectors_max=100)) == 4
+    context = multiprocessing.get_context("spawn")  # a fork would take along locks that other threads of this process hold
+    barrier, roots = context.Barrier(4), [tmp_path / str(turn) for turn in range(10)]
+    makers = [context.Process(target=make_caches, args=(roots, barrier, n)) for n in range(4)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join(60)
+    assert [maker.exitcode for maker in makers] == [0, 0, 0, 0]
+    assert [len(VectorCache(root, vectors_max=100)) for root in roots] == [4] * 10
 
 
 def test_a_writer_killed_at_work_leaves_a_cache_with_all_it_had_put(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_next_owner_trusts_a_status_as_far_as_its_writer_knew(watch, store):
     watch.vouch(status(generation=3), 120)
     for trusted_from, since_ms in ((3, 120), (4, ALL)):
         following = StoreWatch(store, EPOCH, generation=3, trusted_from=trusted_from)
-        following.vouch(None, 200)
+        following.vouch(status(), 200)
         assert list(following.lost) == [since_ms]
 
 
@@ -110,8 +110,8 @@ def test_lists_written_while_a_newer_status_stands_are_written_again_once_it_is_
 
 
 def test_what_is_no_status_of_ours_counts_as_none(watch, store):
-    store._get = lambda _: b"\xff not json"
-    watch.vouch(None, 120)
+    store.read_shared = lambda _: b"\xff not json"
+    watch.vouch(status(), 120)
     assert list(watch.lost) == [ALL]
 
 

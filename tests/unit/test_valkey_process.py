@@ -62,6 +62,18 @@ def wait_until(reached: Callable[[], bool], timeout_s: float = 15) -> None:
         pause.wait(0.01)
 
 
+def test_a_server_that_died_with_its_folder_emptied_comes_back_where_its_clients_look(
+    server: ValkeyProcess, tmp_path: Path
+) -> None:
+    url = server.url
+    for file in [path for path in (tmp_path / "valkey").rglob("*") if path.is_file()]:
+        file.unlink()
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(server.pid))
+    assert server.ensure() == url
+    assert redis.Redis.from_url(url).ping()
+
+
 def test_what_was_written_is_there_after_a_stop_and_a_start_on_the_same_port(tmp_path: Path) -> None:
     first = ValkeyProcess(tmp_path)
     redis.Redis.from_url(first.url).set("k", b"v")
