@@ -14,6 +14,8 @@ JARS := .kafka/libs
 DEBIAN_PACKAGES := openjdk-17-jre-headless maven
 SOURCES := $(wildcard streamer/*.py streamer/*/*.py)
 PYTEST_ARGS ?=
+# Many tests wait for servers: two processes share them.
+PYTEST_PROCESSES ?= 2
 ENGINE_TESTS := $(wildcard $(addprefix tests/unit/test_,tables_*.py windows_*.py signals_*.py head_*.py ranking_*.py))
 
 java_works = java -version >/dev/null 2>&1
@@ -73,7 +75,7 @@ test: install
 	@$(jars_there) && $(java_works) || { \
 	  echo "The tests run against a real Apache Kafka and found no Java, or no jars in $(JARS)."; \
 	  echo "On Debian: apt-get install $(DEBIAN_PACKAGES)   then: make test"; exit 2; }
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 # The tests at full size first, then a campaign of faults with its report; CHAOS_SEED=N repeats the plan of one.
 CHAOS_MINUTES ?= 20
@@ -81,6 +83,7 @@ CHAOS_OUT ?= .chaos
 CHAOS_SEED ?=
 
 chaos: PYTEST_ARGS := -m chaos $(PYTEST_ARGS)
+chaos: PYTEST_PROCESSES := 0
 chaos: test
 	$(PY) -m tests.chaos --minutes $(CHAOS_MINUTES) --out $(CHAOS_OUT) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
