@@ -41,6 +41,7 @@ from streamer.snapshots.manifest import (
     read_manifest,
 )
 from streamer.snapshots.pins import still_pinned
+from streamer.snapshots.thinning import kept_of
 
 logger = logging.getLogger(__name__)
 
@@ -157,20 +158,21 @@ class Retention:
     a former owner, whose commits are refused, so deletes none that the new one has begun to write.
     """
 
-    def __init__(self, store: SnapshotStore, keep: int) -> None:
+    def __init__(self, store: SnapshotStore, keep: int, history_days: int) -> None:
         self._store = store
         self._keep = keep
+        self._history_days = history_days
         self._unnamed: AbstractSet[str] = frozenset()
 
     def run(self, committed: str) -> list[str]:
         """Deletes old snapshots, then the chunks that nobody named twice; returns the names of the snapshots deleted.
 
-        Kept are ``committed`` and the newest complete ones before it, ``keep`` together; beside them those that an operator's
-        rollback named that is not behind ``committed`` yet. What is newer than ``committed`` is left
+        Kept are ``committed`` and the newest complete ones before it, ``keep`` together; beside them older ones, thinned by age over
+        ``history_days``, and those that an operator's rollback named that is not behind ``committed`` yet. What is newer than ``committed`` is left
         alone, complete or not: it may be another owner's. If a manifest that stays can't be read no chunk is deleted, since it
         may name any. Raises OSError from the store.
         """
-        retired = _retire(self._store, self._keep, committed)
+        retired = _retire(self._store, self._keep, self._history_days, committed)
         unnamed = _unnamed_chunks(self._store)
         for sha256 in sorted(unnamed & self._unnamed):
             self._store.delete(chunk_file(sha256))
@@ -178,12 +180,13 @@ class Retention:
         return retired
 
 
-def _retire(store: SnapshotStore, keep: int, committed: str) -> list[str]:
+def _retire(store: SnapshotStore, keep: int, history_days: int, committed: str) -> list[str]:
     manifests = list_snapshots(store)
     pinned = still_pinned(store, [manifest for manifest in manifests if manifest.name == committed])
-    before = [manifest.name for manifest in manifests if manifest.name < committed and manifest.name not in pinned][: keep - 1]
-    oldest = min([*before, committed]) if len(before) == keep - 1 else ""
-    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in pinned)
+    before = [manifest.name for manifest in reversed(manifests) if manifest.name < committed and manifest.name not in pinned]
+    kept = kept_of([*before, committed], keep, history_days)
+    oldest = min([*before, committed][-keep:]) if len(before) >= keep - 1 else ""
+    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in pinned | kept)
     for name in retired:
         store.delete(manifest_file(name))
     return retired
