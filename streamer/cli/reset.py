@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from consumers.compose import open_admin, open_snapshots
 from streamer.cli.common import config_option, json_option, prepare, say_json
@@ -36,6 +37,7 @@ from streamer.snapshots import (
 )
 from streamer.snapshots.manifest import encode_manifest, manifest_file
 from streamer.snapshots.reset import LeftOut, parse_range, read_again, require_readable, rewound
+from streamer.snapshots.undone import ResetNote, forget_reset, note_reset, noted_resets, undone_by
 from streamer.tables.arrays import Array
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ class Plan:
     manifest: Manifest
     tables: tuple[dict[str, Array], dict[str, Array]] | None
     again: dict[TopicPartition, int]
+    note: ResetNote
+    undone: tuple[str, ...]
+    """Former resets that this one undoes, in words."""
 
 
 def _ranges(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[LeftOut]:
@@ -133,7 +138,15 @@ def _plan(config: Config, store: SnapshotStore, admin: LogAdmin, target: str, le
         left_out=left_out,
     )
     _require_fit(manifest, target, topics, bounds, left_out)
-    return Plan(manifest, tables, read_again(manifest, bounds))
+    note = ResetNote(
+        name=manifest.name,
+        target="" if target == BEGINNING else target,
+        left_out=tuple(left_out),
+        topic_ids=manifest.topic_ids,
+    )
+    before = msgspec.structs.replace(manifest, name=note.target)
+    undone = undone_by(before, positions_of(manifest), noted_resets(store), topics)
+    return Plan(manifest, tables, read_again(manifest, bounds), note, tuple(undone))
 
 
 def _require_fit(
@@ -185,6 +198,7 @@ def _empty(
 def _do(plan: Plan, config: Config, store: SnapshotStore, admin: LogAdmin) -> None:
     """1. The snapshot, its manifest last. 2. The offsets that name it; where a worker came meanwhile, neither."""
     name = plan.manifest.name
+    note_reset(store, plan.note)
     if plan.tables is not None:
         write_snapshot(store, plan.manifest, *plan.tables)
     else:
@@ -193,6 +207,7 @@ def _do(plan: Plan, config: Config, store: SnapshotStore, admin: LogAdmin) -> No
         admin.set_offsets(config.group, positions_of(plan.manifest), format_metadata(name))
     except GroupInUseError:  # after any other error the commit may stand, and must find its snapshot
         store.delete(manifest_file(name))
+        forget_reset(store, name)
         raise
 
 
@@ -200,9 +215,9 @@ def _lines(plan: Plan, target: str) -> list[str]:
     manifest = plan.manifest
     of = "an empty state" if target == BEGINNING else f"the state of snapshot {target}, event time {_time(manifest.event_ms)}"
     lines = [f"goes back to {of}, as snapshot {manifest.name} under epoch {manifest.epoch}", "read again:"]
-    lines += [f"  {topic}[{partition}]: {count:,} records" for (topic, partition), count in plan.again.items()]
+    lines += [f"  {topic}[{partition}]: {count:,} records" for (topic, partition), count in plan.again.items() if count]
     lines += [f"  without {topic}[{partition}] {first} to {stop - 1}" for topic, partition, first, stop in manifest.left_out]
-    return lines
+    return [*lines, *(f"warning: {said}; name them with --leave-out to keep them out" for said in plan.undone)]
 
 
 def _time(event_ms: int) -> str:
