@@ -16,6 +16,7 @@ from streamer.ports import Clock, Committed, LogAdmin, LogError, SnapshotStore, 
 from streamer.snapshots import (
     Manifest,
     Override,
+    RecoveryRefused,
     SnapshotDamaged,
     Start,
     choose_start,
@@ -25,7 +26,8 @@ from streamer.snapshots import (
     read_snapshot,
     require_same_structure,
 )
-from streamer.snapshots.recovery import UNDO_RESET
+from streamer.snapshots.recovery import OFFERED_MAX, UNDO_RESET
+from streamer.snapshots.soundness import damaged_among
 from streamer.snapshots.undone import noted_resets
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,14 @@ class Restorer:
         bounds = {place: ends for place, ends in self._admin.bounds().items() if place.topic in OWNER_TOPICS}
         manifests, resets = list_snapshots(self._snapshots), noted_resets(self._snapshots)
         while True:
-            start = choose_start(committed, manifests, topics, bounds, self._override, resets)
+            try:
+                start = choose_start(committed, manifests, topics, bounds, self._override, resets)
+            except RecoveryRefused:
+                damaged_names = damaged_among(self._snapshots, manifests, OFFERED_MAX)
+                if not damaged_names:
+                    raise
+                manifests = [manifest for manifest in manifests if manifest.name not in damaged_names]
+                continue
             try:
                 engine, parent = self._engine_of(start)
                 break

@@ -21,7 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -137,18 +137,33 @@ def fold_hashes(manifest: Manifest) -> dict[str, str]:
     return {entry.name: entry.sha256 for entry in manifest.tables if entry.kind == "fold"}
 
 
+class Incomplete(NamedTuple):
+    """A snapshot that no worker can start from, and why."""
+
+    name: str
+    why: str
+
+
 def list_snapshots(store: SnapshotStore) -> list[Manifest]:
     """Manifests of the complete snapshots, newest first; one that can't be read or lacks a chunk is skipped with a warning."""
+    complete, incomplete = told_apart(store)
+    for one in incomplete:
+        logger.warning("snapshot %s is skipped: %s", *one)
+    return complete
+
+
+def told_apart(store: SnapshotStore) -> tuple[list[Manifest], list[Incomplete]]:
+    """The snapshots whose chunks are all there, and the others; newest first. What is in the chunks is not read."""
     present = _stored_chunks(store)
-    found = (_complete(store, name, present) for name in manifest_names(store))
-    return [manifest for manifest in found if manifest is not None]
+    found = [_looked_at(store, name, present) for name in manifest_names(store)]
+    return [one for one in found if isinstance(one, Manifest)], [one for one in found if isinstance(one, Incomplete)]
 
 
 def latest_complete(store: SnapshotStore) -> Manifest | None:
     """The manifest of the newest complete snapshot, None where there is none."""
     present = _stored_chunks(store)
-    found = (_complete(store, name, present) for name in manifest_names(store))
-    return next((manifest for manifest in found if manifest is not None), None)
+    found = (_looked_at(store, name, present) for name in manifest_names(store))
+    return next((one for one in found if isinstance(one, Manifest)), None)
 
 
 class Retention:
@@ -208,16 +223,14 @@ def _stored_chunks(store: SnapshotStore) -> set[str]:
     return {file.rpartition("/")[2] for file in store.names(CHUNKS)}
 
 
-def _complete(store: SnapshotStore, name: str, present: AbstractSet[str]) -> Manifest | None:
+def _looked_at(store: SnapshotStore, name: str, present: AbstractSet[str]) -> Manifest | Incomplete:
     try:
         manifest = read_manifest(store, name)
     except SnapshotDamaged as error:
-        logger.warning("snapshot %s is skipped: %s", name, error)
-        return None
+        return Incomplete(name, str(error))
     missing = chunk_names(manifest) - present
     if missing:
-        logger.warning("snapshot %s is skipped: %d chunks are missing, %s first", name, len(missing), chunk_file(min(missing)))
-        return None
+        return Incomplete(name, f"{len(missing)} chunks are missing, {chunk_file(min(missing))} first")
     return manifest
 
 
@@ -258,7 +271,7 @@ def _read_table(store: SnapshotStore, entry: TableEntry, manifest: Manifest) -> 
     content = _bytes_of(table)
     for number, sha256 in enumerate(entry.chunks):
         target = content[number * manifest.chunk_bytes : (number + 1) * manifest.chunk_bytes]
-        target[:] = _read_chunk(store, sha256, len(target))
+        target[:] = read_chunk(store, sha256, len(target))
     return table
 
 
@@ -280,7 +293,8 @@ def _checked_dtype(entry: TableEntry, manifest: Manifest) -> np.dtype[Any]:
     return dtype
 
 
-def _read_chunk(store: SnapshotStore, sha256: str, size: int) -> bytes:
+def read_chunk(store: SnapshotStore, sha256: str, size: int) -> bytes:
+    """The bytes of a chunk. Raises SnapshotDamaged where there are none, or others than its name says."""
     file = chunk_file(sha256)
     try:
         data = store.get(file)

@@ -21,6 +21,8 @@ FROM_BEGINNING = "--from-beginning"
 ACCEPT_SNAPSHOT = "--accept-snapshot"
 ACCEPT_LOG = "--accept-log"
 UNDO_RESET = "--undo-reset"
+OFFERED_MAX = 5
+"""Snapshots that a refusal names."""
 
 Bounds = Mapping[TopicPartition, tuple[int, int]]
 
@@ -180,7 +182,7 @@ class _Case:
 
     def refusal(self, row: Row, found: str) -> RecoveryRefused:
         """A refusal that another snapshot would override."""
-        names = ", ".join(manifest.name for manifest in self.manifests[:5])
+        names = ", ".join(manifest.name for manifest in self.manifests[:OFFERED_MAX])
         choice = f"complete ones are {names}" if names else "once a complete one is in the store"
         return RecoveryRefused(row, found, [f"{ACCEPT_SNAPSHOT} NAME ({choice})", f"{FROM_BEGINNING} (an empty state)"])
 

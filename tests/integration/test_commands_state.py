@@ -22,6 +22,7 @@ from streamer.embedded.valkey import ValkeyProcess
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import OwnerStatus, TopicPartition
 from streamer.snapshots import Manifest, format_metadata, offsets_of, snapshot_name, write_snapshot
+from streamer.snapshots.manifest import chunk_file, manifest_file
 
 
 def draft(config: Config, created_ms: int, parent: str | None, positions: dict[TopicPartition, int]) -> Manifest:
@@ -112,6 +113,32 @@ def test_with_the_log_away_the_newest_snapshot_is_shown_with_a_warning(here: Her
     assert json.loads(result.stdout.splitlines()[-1])["name"] == written.name
 
 
+def test_a_committed_snapshot_that_is_damaged_or_gone_is_told_by_the_list_and_by_doctor(here: Here) -> None:
+    here.json("topics", "create")
+    config, store = here.config, open_snapshots(here.config)
+    positions = {place: 0 for place, _ in bounds(config)}
+    older = write_snapshot(store, draft(config, T0, None, positions), {"users": np.arange(100)}, {})
+    newer = write_snapshot(store, draft(config, T0 + 10_000, older.name, positions), {"users": np.arange(200)}, {})
+    commit(config, positions, format_metadata(newer.name))
+    assert checks(here.run("doctor", "--json"))["committed"] == ["ok"]
+    assert here.json("snapshots", "list")["committed_fault"] is None
+    last = chunk_file(newer.tables[0].chunks[-1])
+    whole = store.get(last)
+    store.put(last, bytes([whole[0] ^ 1]) + whole[1:])
+    listed = here.run("snapshots", "list")
+    assert f"the committed offsets name snapshot {newer.name}, and no worker can start from it" in listed.stderr
+    assert last in listed.stderr
+    doctor = here.run("doctor", "--json")
+    assert (doctor.exit_code, checks(doctor)["committed"]) == (1, ["fail"])
+    store.delete(last)
+    store.delete(chunk_file(older.tables[0].chunks[0]))
+    found = here.json("snapshots", "list")
+    assert (found["snapshots"], [one["name"] for one in found["incomplete"]]) == ([], [newer.name, older.name])
+    assert checks(here.run("doctor", "--json"))["committed"] == ["fail", "warn"]
+    store.delete(manifest_file(newer.name))
+    assert "there is no snapshot" in here.json("snapshots", "list")["committed_fault"]
+
+
 def checks(result: Result) -> dict[str, list[str]]:
     """Levels by check."""
     found: dict[str, list[str]] = {}
@@ -130,7 +157,18 @@ def test_doctor_names_what_is_missing_and_is_content_when_all_is_there(here: Her
     found = checks(after)
     assert after.exit_code == 0, after.stdout
     assert {name for name, levels in found.items() if "fail" in levels} == set()
-    assert set(found) == {"config", "versions", "log", "topics", "redis", "snapshots", "encoder", "kernels", "http"}
+    assert set(found) == {
+        "config",
+        "versions",
+        "log",
+        "topics",
+        "redis",
+        "snapshots",
+        "committed",
+        "encoder",
+        "kernels",
+        "http",
+    }
 
 
 def test_doctor_looks_at_kafka_and_warns_of_a_server_that_may_drop_lists(kafka_here: Here, tmp_path: Path) -> None:
