@@ -145,6 +145,8 @@ class Owner:
             offsets=offsets_of(dict(tenure.positions)) if tenure else {},
             snapshot=tenure.snapshot if tenure else None,
             lag=self._measurements.lag,
+            learning={"frozen": self._measurements.frozen} if tenure else None,
+            lists=self._measurements.lists() if tenure else None,
         )
 
     @property

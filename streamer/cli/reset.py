@@ -14,9 +14,8 @@ import click
 import msgspec
 
 from consumers.compose import open_admin, open_snapshots
-from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.control import complete_snapshot
-from streamer.cli.snapshots import shown
 from streamer.config import Config
 from streamer.engine.rules import structure_of
 from streamer.events.model import INPUT_TOPICS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 import numpy as np
 
 from consumers.compose import committed_offsets, open_snapshots, snapshots_place
-from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.verify import verified
 from streamer.config import Config
 from streamer.ports import LogError, SnapshotStore
@@ -131,15 +130,6 @@ def fault_of(store: SnapshotStore, committed: str | None) -> str | None:
         f"the committed offsets name snapshot {committed}, and no worker can start from it: {fault}; restore the store's files from a "
         "copy, or start from another one: `streamer worker --accept-snapshot NAME` (a running worker mends it with its next snapshot)"
     )
-
-
-def shown(ms: int) -> str:
-    """Epoch milliseconds as RFC 3339.
-
-    >>> shown(1795485458344)
-    '2026-11-24T01:57:38.344Z'
-    """
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def applied(manifest: Manifest) -> int:

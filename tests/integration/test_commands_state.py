@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,3 +230,33 @@ def test_status_is_asked_of_a_running_worker(here: Here) -> None:
     unknown = here.run("status")
     assert unknown.exit_code == 1
     assert "http.port is 0" in unknown.stderr
+
+
+def test_status_says_who_froze_learning_and_that_lists_are_not_written(here: Here) -> None:
+    status = OwnerStatus(
+        role="owner",
+        namespace="shop",
+        epoch=T0,
+        generation=1,
+        counters={},
+        offsets={},
+        snapshot=None,
+        learning={"frozen": {"by": "operator", "name": "ada", "reason": "drift", "since_ms": T0}},
+        lists={"unpublished": 7, "written_ms": T0, "errors": 3, "fault": "no route", "fault_ms": T0 + 1},
+    )
+    standby = OwnerStatus("standby", "shop", None, None, None, {}, None)
+    for one, wanted in (
+        (
+            status,
+            ["FROZEN by an operator since 2026-11-24T01:57:38.344Z: drift (ada)", "lists: 7 wait", "NOT WRITTEN", "no route"],
+        ),
+        (replace(status, learning={"frozen": {"by": "operator"}}), ["FROZEN by an operator, before this worker started"]),
+        (replace(status, learning={"frozen": {"by": "skipped blocks"}}), ["FROZEN by itself"]),
+        (replace(status, learning={"frozen": None}), ["learning: goes on"]),
+        (standby, ["role: standby", "another worker owns the partitions"]),
+    ):
+        collector = WorkerCollector(lambda: (Measurements(), status))
+        with contextlib.closing(HealthServer("127.0.0.1", 0, status=lambda one=one: one, collector=collector)) as server:
+            text = here.run("status", "--url", f"127.0.0.1:{server.port}").stdout
+        assert [part for part in wanted if part not in text] == [], text
+        assert "None" not in text
