@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from click.testing import Result
 from command import DEADLINE_S, T0, Here, bounds
 
+from consumers import audit
 from consumers.compose import committed_offsets, open_admin, open_log, open_snapshots
 from consumers.health import HealthServer
 from consumers.measurements import Measurements
@@ -260,3 +262,22 @@ def test_status_says_who_froze_learning_and_that_lists_are_not_written(here: Her
             text = here.run("status", "--url", f"127.0.0.1:{server.port}").stdout
         assert [part for part in wanted if part not in text] == [], text
         assert "None" not in text
+
+
+def test_what_a_verification_folds_again_is_not_said_as_if_it_happened_now(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Folding:
+        line, warnings = ("a", "b"), ()
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def run(self, _: object) -> audit.Verdict:
+            logging.getLogger("consumers.work").warning("learning is frozen by an operator: %s", "drift")
+            return audit.Verdict(records=1, tables=1, differing=(), warnings=())
+
+    monkeypatch.setattr(audit, "Audit", Folding)
+    here.json("topics", "create")
+    result = here.run("snapshots", "verify", "1795485458344-aaaaaaaa", "1795485458345-aaaaaaaa")
+    assert result.exit_code == 0, result.output
+    assert "while verifying: learning is frozen by an operator: drift" in result.stderr
+    assert [line for line in result.stderr.splitlines() if "frozen" in line and "while verifying" not in line] == []
