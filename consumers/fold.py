@@ -15,7 +15,7 @@ from consumers.work import Ordered, Work
 from streamer.config.tree import Config
 from streamer.engine.engine import CapacityError, Engine
 from streamer.engine.rules import structure_of
-from streamer.events.control import Rollback
+from streamer.events.control import Freeze, Rollback
 from streamer.events.model import DeadLetter
 from streamer.ports import SnapshotStore, TopicPartition
 from streamer.snapshots import SnapshotDamaged, StructureDiffers
@@ -75,6 +75,8 @@ class Fold:
         """Applied since the order was taken last."""
         self.epoch = epoch
         """A rollback begins a new one."""
+        self.freeze: Freeze | None = None
+        """The operator's word that froze learning, where it was read since this fold began."""
         self._snapshots = snapshots
         self._config = config
         self._order: list[tuple[str, int, int]] = []
@@ -97,6 +99,8 @@ class Fold:
             work = self._apply_alone(work)
         if work.ordered is not None and work.ordered.saved is not None:
             self.epoch = max(self.epoch + 1, work.ordered.append_ms)  # of the log alone: whoever folds it finds the same
+        if work.ordered is not None and not isinstance(work.ordered.control, Rollback):
+            self.freeze = work.ordered.control if isinstance(work.ordered.control, Freeze) else None
         for place, count, next_offset in work.runs:
             self.positions[place] = next_offset
             self._order.append((*place, count))

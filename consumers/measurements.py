@@ -65,6 +65,12 @@ class Measurements:
     lists_refused: int = 0
     lists_unpublished: int = 0
     store_errors: int = 0
+    store_fault: str | None = None
+    """What the store of lists said when it failed last; None once a write succeeds."""
+    store_fault_ms: int = 0
+    """Since when it fails."""
+    lists_written_ms: int = 0
+    """When lists were written last."""
     log_errors: int = 0
     poll_gap: Durations = field(default_factory=Durations)
     """From the end of one poll to the end of the next: what the log's bound on it is compared with."""
@@ -88,6 +94,8 @@ class Measurements:
     head_steps: int = 0
     head_skipped: int = 0
     learning_frozen: bool = False
+    frozen: dict[str, object] | None = None
+    """Who froze learning, and where his word was read since the start why and when; None where it is not frozen."""
     users: int = 0
     items: int = 0
     table_bytes: dict[str, int] = field(default_factory=dict)
@@ -95,3 +103,13 @@ class Measurements:
     lag: dict[str, dict[str, int]] = field(default_factory=dict)
     """Records behind the end by topic and partition, from the position."""
     queue_batches: int = 0
+
+    def lists(self) -> dict[str, object]:
+        """What ``/status`` says of lists on their way to the store."""
+        return {
+            "unpublished": self.lists_unpublished,
+            "written_ms": self.lists_written_ms or None,
+            "errors": self.store_errors,
+            "fault": self.store_fault,
+            "fault_ms": self.store_fault_ms if self.store_fault else None,
+        }

@@ -6,6 +6,7 @@ One thread runs it and it alone touches the log. What depends on owning the part
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -45,11 +46,14 @@ from streamer.snapshots import (
 )
 
 logger = logging.getLogger(__name__)
+_DIGITS = re.compile(r"[0-9]+")
 
 POLL_MS = 100
 BUSY_POLL_MS = 20
 """While the fold has work for longer than this."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
+SAY_AGAIN_S = 60.0
+"""From one line on why nothing happens to the next."""
 LAST_STEP_S_MAX = 10.0
 """How long each step of the end waits for a log that is away."""
 WENT_BACK_MAX = 8
@@ -117,12 +121,12 @@ class Owner:
             while not stop.is_set() and not self._done():
                 try:
                     self._step()
-                    backoff_s = BACKOFF_S_MIN
+                    backoff_s, self._waits_for = BACKOFF_S_MIN, ""
                 except LogError as error:
                     if not error.retriable:
                         raise
                     self._measurements.log_errors += 1
-                    logger.warning("waiting, tried again in %.1f s: %s", backoff_s, error)
+                    self._say_waiting(error, backoff_s)
                     self._loops.pause(backoff_s, stop)
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
             self._finish()
@@ -145,6 +149,8 @@ class Owner:
             offsets=offsets_of(dict(tenure.positions)) if tenure else {},
             snapshot=tenure.snapshot if tenure else None,
             lag=self._measurements.lag,
+            learning={"frozen": self._measurements.frozen} if tenure else None,
+            lists=self._measurements.lists() if tenure else None,
         )
 
     @property
@@ -152,6 +158,16 @@ class Owner:
         """Whether ``run`` has returned or raised."""
         return self._ended
 
+    def _say_waiting(self, error: LogError, backoff_s: float) -> None:
+        """Says why it waits at once, and again once a minute at most as long as the reason is the same."""
+        reason, now_s = _DIGITS.sub("", str(error)), self._ports.clock.monotonic_s()
+        if self._waits_for == reason and now_s < self._said_at_s + SAY_AGAIN_S:
+            return
+        self._waits_for, self._said_at_s = reason, now_s
+        logger.warning("waiting, tried again in %.1f s and then every %.0f s at least: %s", backoff_s, BACKOFF_S_MAX, error)
+
+    _waits_for = ""
+    _said_at_s = 0.0
     _joined = False
     _ended = False
 

@@ -148,6 +148,7 @@ class Publisher:
         measured = self._measurements
         measured.stage_s["publish"] += self._clock.monotonic_s() - started_s
         measured.lists_written += sum(accepted)
+        measured.lists_written_ms, measured.store_fault = now_ms, None
         measured.lists_refused += len(accepted) - sum(accepted)
         accepted_T = np.array(accepted, np.bool_)
         waited_ms_T = now_ms - rendered.append_ms_T[rendered.fresh_T & accepted_T]
@@ -167,7 +168,10 @@ class Publisher:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self._measurements.store_errors += 1
+        measured = self._measurements
+        measured.store_errors += 1
+        measured.store_fault_ms = measured.store_fault_ms if measured.store_fault else self._clock.now_ms()
+        measured.store_fault = str(error)
         self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
         self._retry_at_s = self._clock.monotonic_s() + self._backoff_s
         known = isinstance(error, StoreError)
@@ -188,5 +192,6 @@ class Publisher:
             self.watch.vouch(shared.status, max(self._clock.now_ms(), self._written_ms))
             self._store.write_shared("popular", shared.popular)
             self._store.write_shared("gone", shared.gone)
+            self._measurements.store_fault = None
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)

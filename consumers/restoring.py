@@ -16,6 +16,7 @@ from streamer.ports import Clock, Committed, LogAdmin, LogError, SnapshotStore, 
 from streamer.snapshots import (
     Manifest,
     Override,
+    RecoveryRefused,
     SnapshotDamaged,
     Start,
     choose_start,
@@ -25,6 +26,9 @@ from streamer.snapshots import (
     read_snapshot,
     require_same_structure,
 )
+from streamer.snapshots.recovery import OFFERED_MAX, UNDO_RESET
+from streamer.snapshots.soundness import damaged_among
+from streamer.snapshots.undone import noted_resets
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +70,16 @@ class Restorer:
         started_s = self._clock.monotonic_s()
         topics = {name: info for name, info in self._admin.topics().items() if name in OWNER_TOPICS}
         bounds = {place: ends for place, ends in self._admin.bounds().items() if place.topic in OWNER_TOPICS}
-        manifests = list_snapshots(self._snapshots)
+        manifests, resets = list_snapshots(self._snapshots), noted_resets(self._snapshots)
         while True:
-            start = choose_start(committed, manifests, topics, bounds, self._override)
+            try:
+                start = choose_start(committed, manifests, topics, bounds, self._override, resets)
+            except RecoveryRefused:
+                damaged_names = damaged_among(self._snapshots, manifests, OFFERED_MAX)
+                if not damaged_names:
+                    raise
+                manifests = [manifest for manifest in manifests if manifest.name not in damaged_names]
+                continue
             try:
                 engine, parent = self._engine_of(start)
                 break
@@ -76,7 +87,7 @@ class Restorer:
                 logger.error("snapshot %s is damaged: %s", start.snapshot, damaged)  # noqa: TRY400 - the message says it all
                 manifests = [manifest for manifest in manifests if manifest.name != start.snapshot]
         for note in start.notes:
-            logger.info("%s", note)
+            logger.log(logging.WARNING if note.startswith(UNDO_RESET) else logging.INFO, "%s", note)
         newest = max((manifest.epoch for manifest in manifests), default=0)
         later = max(self._clock.now_ms(), newest + 1)  # whatever the clock says
         epoch = parent.epoch if parent and not start.new_epoch else later

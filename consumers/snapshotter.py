@@ -80,7 +80,7 @@ class Snapshotter:
         self._order: tuple[Run, ...] = ()
         """Since the parent, as far as it was handed in to be written."""
         self._order_whole = True
-        self._retention = Retention(store, config.snapshots.keep)
+        self._retention = Retention(store, config.snapshots.keep, config.snapshots.history_days)
         self._pool = pool
         """Of one thread: what it is given is done in order, nothing beside another."""
         self._pool.submit(store.remove_leftovers)

@@ -26,6 +26,7 @@ from streamer.engine.engine import Engine
 from streamer.engine.published import ARRIVED, HITS, JUDGED, NDCG
 from streamer.engine.rules import structure_of
 from streamer.engine.state import LOST
+from streamer.events.control import Freeze
 from streamer.events.model import EVENTS, DeadLetter
 from streamer.ports import Clock, RecommendationStore, SnapshotStore, TopicPartition
 from streamer.snapshots import Manifest, Start
@@ -264,7 +265,7 @@ class Tenure:
         }
         measured.event_time_ms = engine.event_ms
         measured.head_steps, measured.head_skipped = engine.head_step, engine.head_skipped
-        measured.learning_frozen = engine.frozen
+        measured.learning_frozen, measured.frozen = engine.frozen, _frozen(engine.frozen_by, self._fold.freeze)
         measured.lists_unpublished = engine.published.unpublished
         measured.queue_batches = self.backlog
         sizes = engine.sizes()
@@ -293,3 +294,12 @@ class Tenure:
         )
         self._measurements.snapshot_pause.observe_one(self._clock.monotonic_s() - started_s)
         return gathered
+
+
+def _frozen(by: str | None, word: Freeze | None) -> dict[str, object] | None:
+    """What ``/status`` says of a freeze."""
+    if by is None:
+        return None
+    if by != "operator" or word is None:
+        return {"by": by}
+    return {"by": by, "name": word.by, "reason": word.reason, "since_ms": word.timestamp_ms}

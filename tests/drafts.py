@@ -32,5 +32,5 @@ def draft(n: int = 0, chunk_bytes: int = CHUNK) -> Manifest:
 
 def retained(store: SnapshotStore, keep: int, committed: str) -> list[str]:
     """As two commits of the same snapshot in a store that nobody else writes to: unnamed chunks go at once. The snapshots deleted."""
-    retention = Retention(store, keep)
+    retention = Retention(store, keep, history_days=0)
     return retention.run(committed) + retention.run(committed)

@@ -80,6 +80,8 @@ class _Beginning(NamedTuple):
     first_line: int
     columns: tuple[str, ...] | None = None
     """Of Parquet."""
+    lines: tuple[tuple[int, str], ...] = ()
+    """The first lines with their numbers, where the file has lines."""
 
 
 def open_reading(path: Path, formats: Sequence[Format], kind: Kind, name: str = AUTO) -> Reading:
@@ -93,6 +95,7 @@ def open_reading(path: Path, formats: Sequence[Format], kind: Kind, name: str = 
     found = _matches(beginning, known, kind)
     if name == AUTO:
         match = _only(path, found) or _refuse(path, beginning, formats, kind)
+        _require_one_delimiter(path, beginning, match)
     else:
         match = found[0] if found else _as_named(path, beginning, known[0], kind)
     return _reading(path, beginning, match)
@@ -120,7 +123,9 @@ def _beginning(path: Path) -> _Beginning:
     if not lines:
         raise RecordingError(f"{path}: is empty, expected recorded events or items, one a line")
     first = lines[0].raw.decode(errors="replace")
-    return _Beginning("lines", list(_objects(lines[:LOOKED_AT_MAX])), first, lines[0].line)
+    head = lines[:LOOKED_AT_MAX]
+    texts = tuple((row.line, row.raw.decode(errors="replace").rstrip("\r")) for row in head)
+    return _Beginning("lines", list(_objects(head)), first, lines[0].line, lines=texts)
 
 
 def _first_members(path: Path) -> list[Row]:
@@ -226,6 +231,25 @@ def _refuse_delimiter(path: Path, beginning: _Beginning, formats: Iterable[Forma
                 raise RecordingError(
                     f"{path}, line {beginning.first_line}: the columns of {known.name} stand there separated by {words}, expected "
                     f"{DELIMITERS[reader.delimiter]}: write the table again with {DELIMITERS[reader.delimiter]} between its cells"
+                )
+
+
+def _require_one_delimiter(path: Path, beginning: _Beginning, match: Match) -> None:
+    """Returns unless a later line of a table has all its columns, separated by something else. Raises RecordingError."""
+    reader = match.reader
+    if not isinstance(reader, TableReader) or beginning.columns is not None:
+        return
+    wanted = len(match.header or reader.columns)
+    for line, text in beginning.lines:
+        for delimiter, words in DELIMITERS.items():
+            if (
+                delimiter != reader.delimiter
+                and len(_cells(text, reader.delimiter)) == 1 < len(_cells(text, delimiter)) == wanted
+            ):
+                raise RecordingError(
+                    f"{path}: line {match.line} is {match.format.name} ({match.why}), line {line} has its columns separated by {words} "
+                    f"instead of {DELIMITERS[reader.delimiter]}, expected one format a file: split it, or name one with --format, which "
+                    "rejects the other's records"
                 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -42,3 +43,12 @@ def event_time(ctx: click.Context, param: click.Parameter, value: str | None) ->
         return timestamp_ms(int(value) if value.lstrip("-").isdecimal() else value)
     except TimestampError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def shown(ms: int) -> str:
+    """Epoch milliseconds as RFC 3339.
+
+    >>> shown(1795485458344)
+    '2026-11-24T01:57:38.344Z'
+    """
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

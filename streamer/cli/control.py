@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from consumers.compose import open_admin, open_snapshots, open_writer
-from streamer.cli.common import config_option, json_option, prepare, say_json
-from streamer.cli.snapshots import latest, shown
+from streamer.cli.common import config_option, json_option, prepare, say_json, shown
+from streamer.cli.snapshots import latest
 from streamer.cli.status import ask, worker_url
 from streamer.config import Config
 from streamer.events.control import Control, Freeze, Rollback, Unfreeze, encode_control

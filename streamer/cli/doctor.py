@@ -18,11 +18,13 @@ import click
 from consumers.compose import open_admin, open_snapshots, redis_url, require_snapshots, snapshots_folder, snapshots_place
 from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.snapshots import committed_names, fault_of
 from streamer.cli.status import ask, worker_url
 from streamer.cli.topics import ALL_TOPICS, full_name, missing_topics
 from streamer.config import Config
 from streamer.embedded.valkey import ValkeyError, find_binary, running_url
 from streamer.ports import LogError, StoreError
+from streamer.snapshots.chunks import told_apart
 
 # What takes long to import is imported by its own check.
 # ruff: noqa: PLC0415
@@ -139,6 +141,27 @@ def snapshots(config: Config) -> Iterator[Finding]:
     yield Finding("snapshots", "warn" if low else "ok", f"{text}: free some" if low else text)
 
 
+def committed(config: Config) -> Iterator[Finding]:
+    """Whether a worker can start from the snapshot that the committed offsets name."""
+    try:
+        store = open_snapshots(config)
+        named = committed_names(config)
+        fault = fault_of(store, named[0]) if len(named) == 1 else None
+        incomplete = told_apart(store)[1]
+    except (LogError, OSError):
+        return  # said by the checks of these
+    if fault is not None:
+        yield Finding("committed", "fail", fault)
+    elif len(named) == 1:
+        yield Finding("committed", "ok", f"snapshot {named[0]} is there and whole")
+    else:
+        text = f"the committed offsets name {len(named)} snapshots" if named else "no committed offsets name a snapshot yet"
+        yield Finding("committed", "warn" if named else "ok", text)
+    for name, why in incomplete:
+        if name not in named:
+            yield Finding("committed", "warn", f"snapshot {name} is not complete: {why}")
+
+
 def _object_store(config: Config) -> Finding:
     try:
         require_snapshots(config, open_snapshots(config))
@@ -212,4 +235,4 @@ def _taken(config: Config) -> bool:
     return False
 
 
-CHECKS: tuple[Check, ...] = (configuration, versions, log, lists, snapshots, encoder, kernels, http)
+CHECKS: tuple[Check, ...] = (configuration, versions, log, lists, snapshots, committed, encoder, kernels, http)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from streamer.config.tree import Logging
 
-_KNOWN = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+_KNOWN = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "said_while"})
 """What every record has; whatever else it has was given as ``extra``."""
 
 QUIET = {
@@ -63,6 +65,25 @@ def set_up(config: Logging) -> None:
     logging.captureWarnings(capture=True)
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(logging.DEBUG if config.level == "DEBUG" else level)
+
+
+@contextlib.contextmanager
+def said_while(doing: str) -> Iterator[None]:
+    """Puts what is being done before every message: what is folded again is said again, and must not look as if it happened now."""
+
+    def begin(record: logging.LogRecord) -> bool:
+        if not getattr(record, "said_while", False):
+            record.msg, record.said_while = f"{doing}: {record.msg}", True
+        return True
+
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(begin)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(begin)
 
 
 def time_text(record: logging.LogRecord) -> str:

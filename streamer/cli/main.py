@@ -38,6 +38,7 @@ COMMANDS = {
     "unfreeze": Entry("streamer.cli.control", "Learn again."),
     "rollback": Entry("streamer.cli.control", "Bring back what was learned as it was in a snapshot."),
     "reset": Entry("streamer.cli.reset", "Rewind all state to a snapshot or to nothing, and read the log again."),
+    "events": Entry("streamer.cli.events", "Show records of the log, to choose those that a reset leaves out."),
     "snapshots": Entry("streamer.cli.snapshots", "List snapshots, show one, or verify one by folding the log again."),
 }
 """In the order of the help. Modules are imported when their command is called: help and status must not wait for numba."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 import time
 from collections.abc import Mapping
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from consumers.compose import open_admin, open_snapshots
-from streamer.cli.common import config_option, json_option, prepare, say_json
+from consumers.compose import open_admin, open_reader, open_snapshots
+from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.control import complete_snapshot
-from streamer.cli.snapshots import shown
 from streamer.config import Config
 from streamer.engine.rules import structure_of
-from streamer.events.model import INPUT_TOPICS
-from streamer.ports import GroupInUseError, LogAdmin, SnapshotStore, TopicInfo, TopicPartition
+from streamer.events.control import Control, Rollback, decode_control
+from streamer.events.model import CONTROL, INPUT_TOPICS, Reject
+from streamer.ports import GroupInUseError, LogAdmin, OffsetGapError, SnapshotStore, TopicInfo, TopicPartition
 from streamer.snapshots import (
     Manifest,
     Override,
@@ -36,12 +38,15 @@ from streamer.snapshots import (
 )
 from streamer.snapshots.manifest import encode_manifest, manifest_file
 from streamer.snapshots.reset import LeftOut, parse_range, read_again, require_readable, rewound
+from streamer.snapshots.undone import ResetNote, forget_reset, note_reset, noted_resets, undone_by
 from streamer.tables.arrays import Array
 
 if TYPE_CHECKING:
     from streamer.engine.engine import Engine
 
 BEGINNING = "beginning"
+WORDS_MAX = 1_000
+"""Operators' words that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,11 @@ class Plan:
     manifest: Manifest
     tables: tuple[dict[str, Array], dict[str, Array]] | None
     again: dict[TopicPartition, int]
+    words: tuple[str, ...]
+    """Operators' words that are read again, each with its place, and whether it can still be obeyed."""
+    note: ResetNote
+    undone: tuple[str, ...]
+    """Former resets that this one undoes, in words."""
 
 
 def _ranges(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[LeftOut]:
@@ -86,6 +96,7 @@ def reset(target: str, left_out: list[LeftOut], config_path: Path | None, *, dry
         if not dry_run:
             admin.set_offsets(config.group, {}, "")
         plan = _plan(config, store, admin, target, left_out)
+        plan = dataclasses.replace(plan, words=_words_again(config, store, plan))
         for line in _lines(plan, target):
             click.echo(line)
         if not dry_run:
@@ -133,7 +144,48 @@ def _plan(config: Config, store: SnapshotStore, admin: LogAdmin, target: str, le
         left_out=left_out,
     )
     _require_fit(manifest, target, topics, bounds, left_out)
-    return Plan(manifest, tables, read_again(manifest, bounds))
+    note = ResetNote(
+        name=manifest.name,
+        target="" if target == BEGINNING else target,
+        left_out=tuple(left_out),
+        topic_ids=manifest.topic_ids,
+    )
+    before = msgspec.structs.replace(manifest, name=note.target)
+    undone = undone_by(before, positions_of(manifest), noted_resets(store), topics)
+    return Plan(manifest, tables, read_again(manifest, bounds), (), note, tuple(undone))
+
+
+def _words_again(config: Config, store: SnapshotStore, plan: Plan) -> tuple[str, ...]:
+    """What operators said to learning after the snapshot: it is obeyed again unless it is left out."""
+    place = TopicPartition(CONTROL, 0)
+    first, count = positions_of(plan.manifest).get(place, 0), min(plan.again.get(place, 0), WORDS_MAX)
+    if not count:
+        return ()
+    complete = {manifest.name for manifest in list_snapshots(store)}
+    with contextlib.closing(open_reader(config)) as reader, contextlib.suppress(OffsetGapError):
+        batch = reader.read(place, first, count)
+        left_out = [one for one in plan.manifest.left_out if one[:2] == place]
+        records = zip(batch.offsets, map(decode_control, batch.values), strict=True)
+        return tuple(_word(offset, control, complete) for offset, control in records if not _is_in(left_out, offset))
+    return ()
+
+
+def _is_in(left_out: list[LeftOut], offset: int) -> bool:
+    return any(first <= offset < stop for _, _, first, stop in left_out)
+
+
+def _word(offset: int, control: Control | Reject, complete: set[str]) -> str:
+    text = f"{CONTROL}[0]:{offset}"
+    if isinstance(control, Reject):
+        return f"{text} is no operator's word, and rejected again"
+    if not isinstance(control, Rollback):
+        return f"{text} {type(control).__name__.lower()} is applied again"
+    if control.snapshot in complete:
+        return f"{text} rollback to {control.snapshot} is applied again"
+    return (
+        f"warning: {text} rollback to {control.snapshot}, which the store has no more: the worker can't do it again and rejects it "
+        f"(a dead letter); what was learned will be another than it was. To say so: --leave-out {text}"
+    )
 
 
 def _require_fit(
@@ -185,6 +237,7 @@ def _empty(
 def _do(plan: Plan, config: Config, store: SnapshotStore, admin: LogAdmin) -> None:
     """1. The snapshot, its manifest last. 2. The offsets that name it; where a worker came meanwhile, neither."""
     name = plan.manifest.name
+    note_reset(store, plan.note)
     if plan.tables is not None:
         write_snapshot(store, plan.manifest, *plan.tables)
     else:
@@ -193,6 +246,7 @@ def _do(plan: Plan, config: Config, store: SnapshotStore, admin: LogAdmin) -> No
         admin.set_offsets(config.group, positions_of(plan.manifest), format_metadata(name))
     except GroupInUseError:  # after any other error the commit may stand, and must find its snapshot
         store.delete(manifest_file(name))
+        forget_reset(store, name)
         raise
 
 
@@ -200,9 +254,10 @@ def _lines(plan: Plan, target: str) -> list[str]:
     manifest = plan.manifest
     of = "an empty state" if target == BEGINNING else f"the state of snapshot {target}, event time {_time(manifest.event_ms)}"
     lines = [f"goes back to {of}, as snapshot {manifest.name} under epoch {manifest.epoch}", "read again:"]
-    lines += [f"  {topic}[{partition}]: {count:,} records" for (topic, partition), count in plan.again.items()]
+    lines += [f"  {topic}[{partition}]: {count:,} records" for (topic, partition), count in plan.again.items() if count]
     lines += [f"  without {topic}[{partition}] {first} to {stop - 1}" for topic, partition, first, stop in manifest.left_out]
-    return lines
+    lines += [f"  {word}" for word in plan.words]
+    return [*lines, *(f"warning: {said}; name them with --leave-out to keep them out" for said in plan.undone)]
 
 
 def _time(event_ms: int) -> str:

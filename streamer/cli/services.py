@@ -23,9 +23,16 @@ logger = logging.getLogger(__name__)
 @click.option("--accept-snapshot", metavar="NAME", help="Where the start is refused: start from this snapshot.")
 @click.option("--accept-log", is_flag=True, help="Where the start is refused: keep the state, take the log as it is.")
 @click.option("--from-beginning", is_flag=True, help="Where the start is refused: begin with an empty state.")
+@click.option("--undo-reset", is_flag=True, help="Where the start is refused: start from before a reset all the same.")
 @config_option
 def worker(
-    config_path: Path | None, accept_snapshot: str | None, *, bounded: bool, accept_log: bool, from_beginning: bool
+    config_path: Path | None,
+    accept_snapshot: str | None,
+    *,
+    bounded: bool,
+    accept_log: bool,
+    from_beginning: bool,
+    undo_reset: bool,
 ) -> None:
     """Fold events, learn, publish lists, until SIGTERM: then take a snapshot and exit.
 
@@ -37,7 +44,7 @@ def worker(
     from consumers.runtime import run_worker
     from streamer.snapshots import Override
 
-    override = Override(accept_snapshot=accept_snapshot, accept_log=accept_log, from_beginning=from_beginning)
+    override = Override(accept_snapshot, accept_log, from_beginning, undo_reset)
     run_worker(config, stop, bounded=bounded, override=override)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,13 @@ import click
 import numpy as np
 
 from consumers.compose import committed_offsets, open_snapshots, snapshots_place
-from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.verify import verified
 from streamer.config import Config
 from streamer.ports import LogError, SnapshotStore
 from streamer.snapshots import Manifest, fold_hashes, list_snapshots, parse_metadata, read_manifest
+from streamer.snapshots.chunks import told_apart
+from streamer.snapshots.soundness import fault_in
 
 LATEST = "latest"
 
@@ -29,17 +30,27 @@ def snapshots() -> None:
 @config_option
 @json_option
 def list_command(config_path: Path | None, *, as_json: bool) -> None:
-    """List the complete snapshots, newest first; a star marks the one that the committed offsets name."""
+    """List the complete snapshots, newest first; a star marks the one that the committed offsets name.
+
+    What can't be used is named as well: manifests that can't be read, missing chunks, and of the committed one damaged chunks.
+    """
     config = prepare(config_path)
-    found = list_snapshots(open_snapshots(config))
+    store = open_snapshots(config)
+    found, incomplete = told_apart(store)
     named = committed_name(config)
+    fault = fault_of(store, named)
     for one in found:
         star = "*" if one.name == named else " "
         click.echo(f"{star} {one.name}  {shown(one.created_ms)}  {applied(one):>12,} events  {table_bytes(one):>14,} bytes")
     if not found:
         click.echo(f"no complete snapshot in {snapshots_place(config)}", err=True)
+    for name, why in incomplete:
+        click.echo(f"warning: {name} is not complete: {why}", err=True)
+    if fault is not None:
+        click.echo(f"warning: {fault}", err=True)
     if as_json:
-        say_json({"snapshots": [_row(one, named) for one in found]})
+        unusable = [{"name": name, "why": why} for name, why in incomplete]
+        say_json({"snapshots": [_row(one, named) for one in found], "incomplete": unusable, "committed_fault": fault})
 
 
 @snapshots.command()
@@ -94,11 +105,10 @@ def latest(config: Config, store: SnapshotStore) -> Manifest:
 def committed_name(config: Config) -> str | None:
     """The one snapshot that the group's committed offsets name, None with a warning where they name none or several."""
     try:
-        committed = committed_offsets(config, config.group)
+        names = committed_names(config)
     except LogError as error:
         click.echo(f"warning: the committed offsets, which name the snapshot in force, cannot be read: {error}", err=True)
         return None
-    names = sorted({parse_metadata(commit.metadata) or "" for commit in committed.values()})
     if len(names) == 1 and names[0]:
         return names[0]
     found = {0: "has committed no offsets", 1: "has committed offsets that name no snapshot"}
@@ -106,13 +116,20 @@ def committed_name(config: Config) -> str | None:
     return None
 
 
-def shown(ms: int) -> str:
-    """Epoch milliseconds as RFC 3339.
+def committed_names(config: Config) -> list[str]:
+    """The snapshots that the group's committed offsets name, '' for offsets that name none. Raises LogError."""
+    return sorted({parse_metadata(commit.metadata) or "" for commit in committed_offsets(config, config.group).values()})
 
-    >>> shown(1795485458344)
-    '2026-11-24T01:57:38.344Z'
-    """
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+def fault_of(store: SnapshotStore, committed: str | None) -> str | None:
+    """Why a worker can't start from the committed snapshot, and what to do; None where it can, or none is named."""
+    fault = fault_in(store, committed) if committed is not None else None
+    if fault is None:
+        return None
+    return (
+        f"the committed offsets name snapshot {committed}, and no worker can start from it: {fault}; restore the store's files from a "
+        "copy, or start from another one: `streamer worker --accept-snapshot NAME` (a running worker mends it with its next snapshot)"
+    )
 
 
 def applied(manifest: Manifest) -> int:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from streamer.cli.common import config_option, json_option, prepare, say_json
+from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.config import Config
 
 TIMEOUT_S = 5.0
@@ -74,11 +74,38 @@ def _parsed(body: bytes, url: str) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"{name}: {found[name]}" for name in ("role", "namespace", "epoch", "generation", "snapshot") if name in found]
+    names = ("role", "namespace", "epoch", "generation", "snapshot")
+    lines = [f"{name}: {found[name]}" for name in names if found.get(name) is not None]
+    if found.get("role") == "standby":
+        lines.append("another worker owns the partitions: epoch, counters, lists and learning are told by that one (--url)")
     counters = found.get("counters") or {}
     applied = counters.get("applied") or {}
     if counters:
         lines.append(f"applied: {sum(applied.values())} ({', '.join(f'{kind} {count}' for kind, count in applied.items())})")
         lines.append(", ".join(f"{name} {count}" for name, count in counters.items() if name != "applied"))
+    if found.get("learning"):
+        lines.append(_learning(found["learning"].get("frozen")))
+    if found.get("lists"):
+        lines.append(_lists(found["lists"]))
     behind = sum(sum(parts.values()) for parts in (found.get("lag") or {}).values())
     return [*lines, f"lag: {behind} records"]
+
+
+def _learning(frozen: dict[str, Any] | None) -> str:
+    if frozen is None:
+        return "learning: goes on"
+    if frozen["by"] != "operator":
+        return "learning: FROZEN by itself, after blocks with a gradient that was not finite; see `streamer rollback`, then unfreeze"
+    if "since_ms" not in frozen:
+        return "learning: FROZEN by an operator, before this worker started; `streamer unfreeze` ends it"
+    since = f" since {shown(frozen['since_ms'])}" if frozen["since_ms"] else ""
+    who = f"{frozen['reason'] or 'no reason given'} ({frozen['name'] or 'unnamed'})"
+    return f"learning: FROZEN by an operator{since}: {who}; `streamer unfreeze` ends it"
+
+
+def _lists(lists: dict[str, Any]) -> str:
+    written = f"last written {shown(lists['written_ms'])}" if lists["written_ms"] else "none written since the start"
+    text = f"lists: {lists['unpublished']} wait to be written, {written}"
+    if not lists["fault"]:
+        return text
+    return f"{text}; NOT WRITTEN since {shown(lists['fault_ms'])} ({lists['errors']} errors): {lists['fault']}"

@@ -11,6 +11,7 @@ import click
 
 from consumers.compose import open_admin, open_reader
 from streamer.cli.common import say_json
+from streamer.cli.logs import said_while
 from streamer.config import Config
 from streamer.ports import SnapshotStore
 
@@ -41,7 +42,8 @@ def verified(config: Config, store: SnapshotStore, names: tuple[str, str], *, as
                 bar.total = records
                 bar.update(folded - bar.n)
 
-            verdict = audit.run(progress)
+            with said_while("while verifying"):
+                verdict = audit.run(progress)
         seconds = time.monotonic() - started_s
     for table in verdict.differing:
         click.echo(f"{table} differs")

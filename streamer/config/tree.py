@@ -83,7 +83,9 @@ class Snapshots(Section, frozen=True):
     """A folder, or a URL of fsspec (`s3://bucket/prefix`, `gs://`, `abfs://`), whose credentials its backend takes from the environment."""
     interval_ms: int = 10_000
     keep: int = 5
-    """Complete snapshots kept, the committed one among them."""
+    """Newest complete snapshots kept, the committed one among them."""
+    history_days: int = 7
+    """Beside them older ones stay, fewer the older they are (at most 24), so that one is from before a problem; 0: none."""
     chunk_bytes: int = 1_048_576
 
 

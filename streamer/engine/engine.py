@@ -129,6 +129,12 @@ class Engine:
         """Whether the head learns nothing."""
         return bool(self._control[BY_OPERATOR] or self._control[BY_SKIPS])
 
+    @property
+    def frozen_by(self) -> str | None:
+        """What froze learning: an operator's word counts before skipped blocks."""
+        by_skips = "skipped blocks" if self._control[BY_SKIPS] else None
+        return "operator" if self._control[BY_OPERATOR] else by_skips
+
     def restore_head(self, head: Head, gate: Gate, from_T: Array, to_T: Array) -> None:
         """Takes what was learned from another state: the gate, both towers, and of the items in its rows ``from_T`` what goes to ``to_T``.
 

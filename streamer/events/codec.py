@@ -268,10 +268,11 @@ def _check_items_present(type_name: EventTypeName, fields: Fields) -> None:
         return
     expected = " or ".join(name if name == "item_id" else "item_ids with at least one id" for name in names)
     there = [name for name in names if name in fields]
+    article = "an" if type_name == "impression" else "a"
     if any(read.kind_of(fields[name]) == "null" for name in there):
-        refuse(RejectReason.WRONG_TYPE, f"{' and '.join(there)} is null, but a {type_name} needs {expected}")
+        refuse(RejectReason.WRONG_TYPE, f"{' and '.join(there)} is null, but {article} {type_name} needs {expected}")
     found = "item_ids is empty" if there else f"{' and '.join(names)} missing"
-    refuse(RejectReason.MISSING_FIELD, f"{found}: a {type_name} needs {expected}")
+    refuse(RejectReason.MISSING_FIELD, f"{found}: {article} {type_name} needs {expected}")
 
 
 def _item_ids(fields: Fields) -> list[str] | None:

@@ -333,3 +333,7 @@ class OwnerStatus:
     offsets: dict[str, dict[str, int]]
     snapshot: str | None
     lag: dict[str, dict[str, int]] = field(default_factory=dict)
+    learning: dict[str, object] | None = None
+    """Of an owner: ``frozen``, None or who froze it (``by``: operator or skipped blocks) and, where known, ``name``, ``reason``, ``since_ms``."""
+    lists: dict[str, object] | None = None
+    """Of an owner: ``unpublished``, ``written_ms`` (None: none yet), ``errors`` of the store, ``fault``: None or what it said last, ``fault_ms``."""

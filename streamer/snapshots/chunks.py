@@ -21,7 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,6 +41,7 @@ from streamer.snapshots.manifest import (
     read_manifest,
 )
 from streamer.snapshots.pins import still_pinned
+from streamer.snapshots.thinning import kept_of
 
 logger = logging.getLogger(__name__)
 
@@ -136,18 +137,33 @@ def fold_hashes(manifest: Manifest) -> dict[str, str]:
     return {entry.name: entry.sha256 for entry in manifest.tables if entry.kind == "fold"}
 
 
+class Incomplete(NamedTuple):
+    """A snapshot that no worker can start from, and why."""
+
+    name: str
+    why: str
+
+
 def list_snapshots(store: SnapshotStore) -> list[Manifest]:
     """Manifests of the complete snapshots, newest first; one that can't be read or lacks a chunk is skipped with a warning."""
+    complete, incomplete = told_apart(store)
+    for one in incomplete:
+        logger.warning("snapshot %s is skipped: %s", *one)
+    return complete
+
+
+def told_apart(store: SnapshotStore) -> tuple[list[Manifest], list[Incomplete]]:
+    """The snapshots whose chunks are all there, and the others; newest first. What is in the chunks is not read."""
     present = _stored_chunks(store)
-    found = (_complete(store, name, present) for name in manifest_names(store))
-    return [manifest for manifest in found if manifest is not None]
+    found = [_looked_at(store, name, present) for name in manifest_names(store)]
+    return [one for one in found if isinstance(one, Manifest)], [one for one in found if isinstance(one, Incomplete)]
 
 
 def latest_complete(store: SnapshotStore) -> Manifest | None:
     """The manifest of the newest complete snapshot, None where there is none."""
     present = _stored_chunks(store)
-    found = (_complete(store, name, present) for name in manifest_names(store))
-    return next((manifest for manifest in found if manifest is not None), None)
+    found = (_looked_at(store, name, present) for name in manifest_names(store))
+    return next((one for one in found if isinstance(one, Manifest)), None)
 
 
 class Retention:
@@ -157,20 +173,21 @@ class Retention:
     a former owner, whose commits are refused, so deletes none that the new one has begun to write.
     """
 
-    def __init__(self, store: SnapshotStore, keep: int) -> None:
+    def __init__(self, store: SnapshotStore, keep: int, history_days: int) -> None:
         self._store = store
         self._keep = keep
+        self._history_days = history_days
         self._unnamed: AbstractSet[str] = frozenset()
 
     def run(self, committed: str) -> list[str]:
         """Deletes old snapshots, then the chunks that nobody named twice; returns the names of the snapshots deleted.
 
-        Kept are ``committed`` and the newest complete ones before it, ``keep`` together; beside them those that an operator's
-        rollback named that is not behind ``committed`` yet. What is newer than ``committed`` is left
+        Kept are ``committed`` and the newest complete ones before it, ``keep`` together; beside them older ones, thinned by age over
+        ``history_days``, and those that an operator's rollback named that is not behind ``committed`` yet. What is newer than ``committed`` is left
         alone, complete or not: it may be another owner's. If a manifest that stays can't be read no chunk is deleted, since it
         may name any. Raises OSError from the store.
         """
-        retired = _retire(self._store, self._keep, committed)
+        retired = _retire(self._store, self._keep, self._history_days, committed)
         unnamed = _unnamed_chunks(self._store)
         for sha256 in sorted(unnamed & self._unnamed):
             self._store.delete(chunk_file(sha256))
@@ -178,12 +195,13 @@ class Retention:
         return retired
 
 
-def _retire(store: SnapshotStore, keep: int, committed: str) -> list[str]:
+def _retire(store: SnapshotStore, keep: int, history_days: int, committed: str) -> list[str]:
     manifests = list_snapshots(store)
     pinned = still_pinned(store, [manifest for manifest in manifests if manifest.name == committed])
-    before = [manifest.name for manifest in manifests if manifest.name < committed and manifest.name not in pinned][: keep - 1]
-    oldest = min([*before, committed]) if len(before) == keep - 1 else ""
-    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in pinned)
+    before = [manifest.name for manifest in reversed(manifests) if manifest.name < committed and manifest.name not in pinned]
+    kept = kept_of([*before, committed], keep, history_days)
+    oldest = min([*before, committed][-keep:]) if len(before) >= keep - 1 else ""
+    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in pinned | kept)
     for name in retired:
         store.delete(manifest_file(name))
     return retired
@@ -205,16 +223,14 @@ def _stored_chunks(store: SnapshotStore) -> set[str]:
     return {file.rpartition("/")[2] for file in store.names(CHUNKS)}
 
 
-def _complete(store: SnapshotStore, name: str, present: AbstractSet[str]) -> Manifest | None:
+def _looked_at(store: SnapshotStore, name: str, present: AbstractSet[str]) -> Manifest | Incomplete:
     try:
         manifest = read_manifest(store, name)
     except SnapshotDamaged as error:
-        logger.warning("snapshot %s is skipped: %s", name, error)
-        return None
+        return Incomplete(name, str(error))
     missing = chunk_names(manifest) - present
     if missing:
-        logger.warning("snapshot %s is skipped: %d chunks are missing, %s first", name, len(missing), chunk_file(min(missing)))
-        return None
+        return Incomplete(name, f"{len(missing)} chunks are missing, {chunk_file(min(missing))} first")
     return manifest
 
 
@@ -255,7 +271,7 @@ def _read_table(store: SnapshotStore, entry: TableEntry, manifest: Manifest) -> 
     content = _bytes_of(table)
     for number, sha256 in enumerate(entry.chunks):
         target = content[number * manifest.chunk_bytes : (number + 1) * manifest.chunk_bytes]
-        target[:] = _read_chunk(store, sha256, len(target))
+        target[:] = read_chunk(store, sha256, len(target))
     return table
 
 
@@ -277,7 +293,8 @@ def _checked_dtype(entry: TableEntry, manifest: Manifest) -> np.dtype[Any]:
     return dtype
 
 
-def _read_chunk(store: SnapshotStore, sha256: str, size: int) -> bytes:
+def read_chunk(store: SnapshotStore, sha256: str, size: int) -> bytes:
+    """The bytes of a chunk. Raises SnapshotDamaged where there are none, or others than its name says."""
     file = chunk_file(sha256)
     try:
         data = store.get(file)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from streamer.ports import Committed, Positions, TopicInfo, TopicPartition
 from streamer.snapshots.manifest import Manifest, is_snapshot_name, positions_of
+from streamer.snapshots.undone import ResetNote, undone_by
 
 METADATA_PREFIX = "streamer/1 "
 """Begins the metadata of our commits; the name of the snapshot follows."""
@@ -19,6 +20,9 @@ METADATA_PREFIX = "streamer/1 "
 FROM_BEGINNING = "--from-beginning"
 ACCEPT_SNAPSHOT = "--accept-snapshot"
 ACCEPT_LOG = "--accept-log"
+UNDO_RESET = "--undo-reset"
+OFFERED_MAX = 5
+"""Snapshots that a refusal names."""
 
 Bounds = Mapping[TopicPartition, tuple[int, int]]
 
@@ -31,6 +35,7 @@ class Row(enum.StrEnum):
     COMMITS_DISAGREE = "commits_disagree"
     TOPIC_RECREATED = "topic_recreated"
     LOG_TRUNCATED = "log_truncated"
+    RESET_UNDONE = "reset_undone"
 
 
 class RecoveryRefused(Exception):  # noqa: N818 - says what is the case, as the message does
@@ -62,16 +67,19 @@ class Override:
     ``accept_snapshot`` (``--accept-snapshot NAME``): start from that snapshot, whatever was committed.
     ``accept_log`` (``--accept-log``): keep the state, take the log as it is now: topics made again are read from their beginning,
     positions past the end are set to the end. ``from_beginning`` (``--from-beginning``): an empty state, all that the log holds.
+    ``undo_reset`` (``--undo-reset``): start from before a reset all the same, and apply what it left out.
     """
 
     accept_snapshot: str | None = None
     accept_log: bool = False
     from_beginning: bool = False
+    undo_reset: bool = False
 
     def flags(self) -> list[str]:
         """The flags as given on the command line."""
         named = [f"{ACCEPT_SNAPSHOT} {self.accept_snapshot}"] if self.accept_snapshot else []
-        return named + [ACCEPT_LOG] * self.accept_log + [FROM_BEGINNING] * self.from_beginning
+        given = [ACCEPT_LOG] * self.accept_log + [FROM_BEGINNING] * self.from_beginning + [UNDO_RESET] * self.undo_reset
+        return named + given
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ def choose_start(
     topics: Mapping[str, TopicInfo],
     bounds: Bounds,
     override: Override,
+    resets: Sequence[ResetNote] = (),
 ) -> Start:
     """The row of the recovery table that applies.
 
@@ -125,6 +134,7 @@ def choose_start(
         topics: the input topics as they are now.
         bounds: (beginning, end) offset of every input partition.
         override: what the operator allows where the table refuses.
+        resets: what operators reset.
 
     Raises RecoveryRefused, with the flags that override it.
     """
@@ -134,7 +144,9 @@ def choose_start(
     except RecoveryRefused as refusal:
         if not override.from_beginning:
             raise
-        return _first(bounds, f"{FROM_BEGINNING}: {refusal.row}; the state of every snapshot is left behind")
+        start = _first(bounds, f"{FROM_BEGINNING}: {refusal.row}; the state of every snapshot is left behind")
+        return _reset_kept(start, case, resets)
+    start = _reset_kept(start, case, resets)
     if override.flags() and (start.kind is StartKind.FIRST or not start.new_epoch):
         note = f"{' '.join(override.flags())} had no use: nothing stood in the way of this start"
         return dataclasses.replace(start, notes=(*start.notes, note))
@@ -170,7 +182,7 @@ class _Case:
 
     def refusal(self, row: Row, found: str) -> RecoveryRefused:
         """A refusal that another snapshot would override."""
-        names = ", ".join(manifest.name for manifest in self.manifests[:5])
+        names = ", ".join(manifest.name for manifest in self.manifests[:OFFERED_MAX])
         choice = f"complete ones are {names}" if names else "once a complete one is in the store"
         return RecoveryRefused(row, found, [f"{ACCEPT_SNAPSHOT} NAME ({choice})", f"{FROM_BEGINNING} (an empty state)"])
 
@@ -226,6 +238,22 @@ def _accepted(refusal: RecoveryRefused, case: _Case) -> Start:
         raise case.refusal(refusal.row, detail) from refusal
     note = f"{ACCEPT_SNAPSHOT}: {refusal.row}; starting from snapshot {name}, whatever was committed"
     return _at(chosen, StartKind.ACCEPTED, case, [note])
+
+
+def _reset_kept(start: Start, case: _Case, resets: Sequence[ResetNote]) -> Start:
+    """The start, unless it is from before a reset: that is refused, or said where the operator allows it."""
+    if start.kind is StartKind.RESUMED:
+        return start
+    undone = undone_by(case.find(start.snapshot or ""), start.positions, resets, case.topics)
+    if not undone:
+        return start
+    if not case.override.undo_reset:
+        target = start.snapshot or "beginning"
+        again = f"instead of this start `streamer reset --to {target} --leave-out TOPIC[P]:FIRST-LAST` (they stay left out)"
+        given = [flag for flag in case.override.flags() if start.kind is not StartKind.ADOPTED]
+        flag = f"{' '.join([*given, UNDO_RESET])} (the reset is undone)"
+        raise RecoveryRefused(Row.RESET_UNDONE, "; ".join(undone), [again, flag])
+    return dataclasses.replace(start, notes=(*start.notes, *(f"{UNDO_RESET}: {said}" for said in undone)), new_epoch=True)
 
 
 def _at(manifest: Manifest, kind: StartKind, case: _Case, notes: list[str]) -> Start:

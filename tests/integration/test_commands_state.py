@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from click.testing import Result
 from command import DEADLINE_S, T0, Here, bounds
 
+from consumers import audit
 from consumers.compose import committed_offsets, open_admin, open_log, open_snapshots
 from consumers.health import HealthServer
 from consumers.measurements import Measurements
@@ -22,6 +25,7 @@ from streamer.embedded.valkey import ValkeyProcess
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import OwnerStatus, TopicPartition
 from streamer.snapshots import Manifest, format_metadata, offsets_of, snapshot_name, write_snapshot
+from streamer.snapshots.manifest import chunk_file, manifest_file
 
 
 def draft(config: Config, created_ms: int, parent: str | None, positions: dict[TopicPartition, int]) -> Manifest:
@@ -112,6 +116,32 @@ def test_with_the_log_away_the_newest_snapshot_is_shown_with_a_warning(here: Her
     assert json.loads(result.stdout.splitlines()[-1])["name"] == written.name
 
 
+def test_a_committed_snapshot_that_is_damaged_or_gone_is_told_by_the_list_and_by_doctor(here: Here) -> None:
+    here.json("topics", "create")
+    config, store = here.config, open_snapshots(here.config)
+    positions = {place: 0 for place, _ in bounds(config)}
+    older = write_snapshot(store, draft(config, T0, None, positions), {"users": np.arange(100)}, {})
+    newer = write_snapshot(store, draft(config, T0 + 10_000, older.name, positions), {"users": np.arange(200)}, {})
+    commit(config, positions, format_metadata(newer.name))
+    assert checks(here.run("doctor", "--json"))["committed"] == ["ok"]
+    assert here.json("snapshots", "list")["committed_fault"] is None
+    last = chunk_file(newer.tables[0].chunks[-1])
+    whole = store.get(last)
+    store.put(last, bytes([whole[0] ^ 1]) + whole[1:])
+    listed = here.run("snapshots", "list")
+    assert f"the committed offsets name snapshot {newer.name}, and no worker can start from it" in listed.stderr
+    assert last in listed.stderr
+    doctor = here.run("doctor", "--json")
+    assert (doctor.exit_code, checks(doctor)["committed"]) == (1, ["fail"])
+    store.delete(last)
+    store.delete(chunk_file(older.tables[0].chunks[0]))
+    found = here.json("snapshots", "list")
+    assert (found["snapshots"], [one["name"] for one in found["incomplete"]]) == ([], [newer.name, older.name])
+    assert checks(here.run("doctor", "--json"))["committed"] == ["fail", "warn"]
+    store.delete(manifest_file(newer.name))
+    assert "there is no snapshot" in here.json("snapshots", "list")["committed_fault"]
+
+
 def checks(result: Result) -> dict[str, list[str]]:
     """Levels by check."""
     found: dict[str, list[str]] = {}
@@ -130,7 +160,18 @@ def test_doctor_names_what_is_missing_and_is_content_when_all_is_there(here: Her
     found = checks(after)
     assert after.exit_code == 0, after.stdout
     assert {name for name, levels in found.items() if "fail" in levels} == set()
-    assert set(found) == {"config", "versions", "log", "topics", "redis", "snapshots", "encoder", "kernels", "http"}
+    assert set(found) == {
+        "config",
+        "versions",
+        "log",
+        "topics",
+        "redis",
+        "snapshots",
+        "committed",
+        "encoder",
+        "kernels",
+        "http",
+    }
 
 
 def test_doctor_looks_at_kafka_and_warns_of_a_server_that_may_drop_lists(kafka_here: Here, tmp_path: Path) -> None:
@@ -191,3 +232,52 @@ def test_status_is_asked_of_a_running_worker(here: Here) -> None:
     unknown = here.run("status")
     assert unknown.exit_code == 1
     assert "http.port is 0" in unknown.stderr
+
+
+def test_status_says_who_froze_learning_and_that_lists_are_not_written(here: Here) -> None:
+    status = OwnerStatus(
+        role="owner",
+        namespace="shop",
+        epoch=T0,
+        generation=1,
+        counters={},
+        offsets={},
+        snapshot=None,
+        learning={"frozen": {"by": "operator", "name": "ada", "reason": "drift", "since_ms": T0}},
+        lists={"unpublished": 7, "written_ms": T0, "errors": 3, "fault": "no route", "fault_ms": T0 + 1},
+    )
+    standby = OwnerStatus("standby", "shop", None, None, None, {}, None)
+    for one, wanted in (
+        (
+            status,
+            ["FROZEN by an operator since 2026-11-24T01:57:38.344Z: drift (ada)", "lists: 7 wait", "NOT WRITTEN", "no route"],
+        ),
+        (replace(status, learning={"frozen": {"by": "operator"}}), ["FROZEN by an operator, before this worker started"]),
+        (replace(status, learning={"frozen": {"by": "skipped blocks"}}), ["FROZEN by itself"]),
+        (replace(status, learning={"frozen": None}), ["learning: goes on"]),
+        (standby, ["role: standby", "another worker owns the partitions"]),
+    ):
+        collector = WorkerCollector(lambda: (Measurements(), status))
+        with contextlib.closing(HealthServer("127.0.0.1", 0, status=lambda one=one: one, collector=collector)) as server:
+            text = here.run("status", "--url", f"127.0.0.1:{server.port}").stdout
+        assert [part for part in wanted if part not in text] == [], text
+        assert "None" not in text
+
+
+def test_what_a_verification_folds_again_is_not_said_as_if_it_happened_now(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Folding:
+        line, warnings = ("a", "b"), ()
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def run(self, _: object) -> audit.Verdict:
+            logging.getLogger("consumers.work").warning("learning is frozen by an operator: %s", "drift")
+            return audit.Verdict(records=1, tables=1, differing=(), warnings=())
+
+    monkeypatch.setattr(audit, "Audit", Folding)
+    here.json("topics", "create")
+    result = here.run("snapshots", "verify", "1795485458344-aaaaaaaa", "1795485458345-aaaaaaaa")
+    assert result.exit_code == 0, result.output
+    assert "while verifying: learning is frozen by an operator: drift" in result.stderr
+    assert [line for line in result.stderr.splitlines() if "frozen" in line and "while verifying" not in line] == []

@@ -101,6 +101,8 @@ def test_status_says_all_fields_of_a_worker_in_json(server: HealthServer) -> Non
         "offsets": {"events": {"0": 10, "1": 1}},
         "snapshot": "1795485458344-9f3c02aa",
         "lag": {"events": {"0": 4, "1": 0}},
+        "learning": None,
+        "lists": None,
     }
 
 

@@ -41,6 +41,10 @@ def test_a_file_says_why_it_is_taken_for_what_it_is(tmp_path: Path, lines: tuple
     ("lines", "message"),
     [
         (
+            (b"user_id:token\titem_id:token\trating:float\ttimestamp:float", b"1\t2\t3\t881250949", b"1,2,3,881250950"),
+            r"line 1 is movielens \(.*\), line 3 has its columns separated by commas instead of tabs, expected one format a file",
+        ),
+        (
             (SEGMENT, SEGMENT, GA4),
             r"line 1 is segment \(.*\), line 3 is ga4-bigquery \(.*\), expected one format a file: split it",
         ),

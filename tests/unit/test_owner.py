@@ -10,6 +10,7 @@ import pytest
 from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
 from memory_store import MemoryStore
 
+from consumers.loops import Threads
 from consumers.measurements import Measurements
 from consumers.owner import Owner, Ports
 from consumers.restoring import Restorer
@@ -18,7 +19,7 @@ from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config, Snapshots
 from streamer.events.codec import encode_event
 from streamer.events.model import DEAD, EVENTS, Event
-from streamer.ports import Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo
+from streamer.ports import Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo, TopicsMissingError
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
 from streamer.snapshots.folder import FolderStore
 
@@ -274,3 +275,29 @@ class SlowClock(WallClock):
 
     def now_ms(self) -> int:
         return 1_000
+
+
+def test_why_it_waits_is_said_at_once_and_then_once_a_minute(broker, tmp_path, caplog):
+    config, now_s, said = Config(), [0.0], []
+
+    class Slow(Threads):
+        def pause(self, seconds, stop=None):
+            now_s[0] += seconds
+            said.append((now_s[0], sum("streamer topics create" in one for one in caplog.messages)))
+            if now_s[0] > 130 and stop is not None:
+                stop.set()
+
+    class Still(WallClock):
+        def monotonic_s(self):
+            return now_s[0]
+
+    class Missing(MemoryLog):
+        def poll(self, *_, **__):
+            raise TopicsMissingError("run `streamer topics create`")
+
+    log = Missing(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
+    ports = Ports(log, MemoryAdmin(broker), MemoryWriter(broker), MemoryStore(), FolderStore(tmp_path), Still())
+    Owner(ports, config, Measurements(), Override(), loops=Slow()).run(threading.Event())
+    assert said[0][1] == 1
+    assert [count for at_s, count in said if at_s < 60] == [1] * sum(at_s < 60 for at_s, _ in said)
+    assert said[-1][1] == 3

@@ -23,6 +23,7 @@ from streamer.snapshots import (
     write_snapshot,
 )
 from streamer.snapshots.manifest import chunk_file, encode_manifest, manifest_file, manifest_names
+from streamer.snapshots.soundness import Looks, damaged_among, fault_in
 
 
 class CountingStore(FolderStore):
@@ -209,3 +210,15 @@ def test_an_unreadable_manifest_does_not_count_as_kept_and_goes_with_age(store):
     store.put(manifest_file(names[0]), b"{")
     assert retained(store, 1, names[1]) == [names[0]]
     assert [manifest.name for manifest in list_snapshots(store)] == [names[1]]
+
+
+def test_damage_is_found_by_hash_and_only_as_far_as_reading_is_cheap(tmp_path):
+    store = FolderStore(tmp_path)
+    names = [write_snapshot(store, draft(n), {"t": np.arange(64) + 1_000 * n}, {}) for n in range(4)]
+    spoiled = chunk_file(names[2].tables[0].chunks[-1])
+    store.put(spoiled, store.get(spoiled)[::-1])
+    newest_first = names[::-1]
+    assert damaged_among(store, newest_first, 1) == set()
+    assert damaged_among(store, newest_first, 5) == {names[2].name}
+    assert fault_in(store, names[2].name).file == spoiled
+    assert Looks(store, bytes_max=100).damage(names[2]) is None

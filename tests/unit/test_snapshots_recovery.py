@@ -19,6 +19,7 @@ from streamer.snapshots import (
     format_metadata,
     parse_metadata,
 )
+from streamer.snapshots.undone import ResetNote
 
 E0, E1, I0 = TopicPartition("events", 0), TopicPartition("events", 1), TopicPartition("items", 0)
 TOPICS = {"events": TopicInfo("id-events", 2), "items": TopicInfo("id-items", 1)}
@@ -122,6 +123,52 @@ def test_accepting_a_snapshot_that_is_not_there_is_refused():
         Override(accept_snapshot=S2),
         match=f"--accept-snapshot {S2}: the",
     )
+
+
+# 12. from before a reset
+
+RESET = ResetNote(name=S2, target=S1, left_out=(("events", 0, 12, 15),), topic_ids={"events": "id-events"})
+
+
+def test_a_snapshot_from_before_a_reset_is_refused_with_what_it_would_bring_back():
+    args = commit(S3), [snapshot(S1)], TOPICS, BOUNDS
+    with pytest.raises(
+        RecoveryRefused, match=rf"wrote {S2} is undone: this applies records that it left out: events\[0\]:12-14"
+    ) as r:
+        choose_start(*args, Override(accept_snapshot=S1), [RESET])
+    assert r.value.row is Row.RESET_UNDONE
+    assert "streamer reset --to" in str(r.value)
+    assert f"--accept-snapshot {S1} --undo-reset" in str(r.value)
+    start = choose_start(*args, Override(accept_snapshot=S1, undo_reset=True), [RESET])
+    assert (start.kind, start.snapshot, start.new_epoch) == (StartKind.ACCEPTED, S1, True)
+    assert start.notes[-1].startswith(f"--undo-reset: the reset that wrote {S2} is undone")
+
+
+def test_a_state_that_a_reset_left_behind_is_refused_whoever_chooses_it():
+    left_behind = "1795485458001-bbbb"
+    reset = msgspec.structs.replace(RESET, left_out=())
+    with pytest.raises(RecoveryRefused, match="takes up a state that it left behind"):
+        choose_start({}, [snapshot(left_behind)], TOPICS, BOUNDS, NONE, [reset])
+    adopted = choose_start({}, [snapshot(left_behind)], TOPICS, BOUNDS, Override(undo_reset=True), [reset])
+    assert (adopted.kind, adopted.new_epoch) == (StartKind.ADOPTED, True)
+    assert choose_start({}, [snapshot(S1)], TOPICS, BOUNDS, NONE, [reset]).snapshot == S1, "the reset went back to it itself"
+
+
+def test_an_empty_state_brings_back_what_a_reset_left_out_unless_the_log_is_another():
+    args = commit(S3), [snapshot(S1)]
+    with pytest.raises(RecoveryRefused, match=r"events\[0\]:12-14.*--from-beginning --undo-reset"):
+        choose_start(*args, TOPICS, BOUNDS, BEGINNING, [RESET])
+    another = {**TOPICS, "events": TopicInfo("another", 2)}
+    assert choose_start(*args, another, BOUNDS, BEGINNING, [RESET]).kind is StartKind.FIRST
+
+
+@pytest.mark.parametrize("chosen", [snapshot(S3), snapshot(S2), snapshot(S1, e0=15)])
+def test_what_grew_out_of_a_reset_or_is_behind_what_it_left_out_is_not_refused(chosen):
+    assert choose_start(commit("1795485458009-dddd"), [chosen], TOPICS, BOUNDS, Override(chosen.name), [RESET]).snapshot
+
+
+def test_the_committed_snapshot_is_resumed_whatever_was_reset():
+    assert choose_start(commit(), [snapshot()], TOPICS, BOUNDS, NONE, [RESET]).kind is StartKind.RESUMED
 
 
 # 4. offsets without our metadata

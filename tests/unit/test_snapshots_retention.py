@@ -39,7 +39,7 @@ class Former:
 
     def __init__(self, root) -> None:
         self.store = FolderStore(root)
-        self.retention = Retention(self.store, keep=2)
+        self.retention = Retention(self.store, keep=2, history_days=0)
         write_snapshot(self.store, draft(0), {"t": table(1, 2)}, {})
         self.store.put(chunk_file("ab" * 32), b"of a write that crashed")
         self.retention.run(draft(0).name)
@@ -95,12 +95,12 @@ def test_a_late_retention_removes_no_snapshot_newer_than_its_own_commit(former, 
         write_snapshot(new, draft(n), {"t": table(1, n)}, {})
     former.retire()
     assert manifest_names(new) == [draft(n).name for n in (4, 3, 2, 1, 0)]
-    assert Retention(new, keep=2).run(draft(4).name) == [draft(n).name for n in (0, 1, 2)]
+    assert Retention(new, keep=2, history_days=0).run(draft(4).name) == [draft(n).name for n in (0, 1, 2)]
 
 
 def test_the_manifest_of_a_former_owner_whose_chunks_were_deleted_is_skipped_and_goes_with_age(former, tmp_path, caplog):
     new = FolderStore(tmp_path)
-    retention = Retention(new, keep=1)
+    retention = Retention(new, keep=1, history_days=0)
     writing = Meddled(tmp_path, before=lambda: [retention.run(former.parent.name) for _ in range(2)])
     late = write_snapshot(writing, draft(2), {"t": table(7, 8)}, {}, known=chunk_names(former.parent))
     # written again by the one who lost them: complete, never committed, and of no use

@@ -207,3 +207,10 @@ def test_different_ids_are_counted_up_to_a_bound() -> None:
     for text in "aabbccdd":
         ids.add(text)
     assert (len(ids), ids.full, "a" in ids, "d" in ids) == (3, True, True, False)
+
+
+def test_what_an_impression_lacks_is_said_in_proper_words(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"type":"impression","user_id":"u","timestamp":1795485458344}\n')
+    (named,) = validate_events(path, lambda _: None, lateness_ms_max=1).rejections.named
+    assert named.error == "item_ids missing: an impression needs item_ids with at least one id"
