@@ -46,6 +46,7 @@ from streamer.snapshots.thinning import kept_of
 logger = logging.getLogger(__name__)
 
 Tables = Mapping[str, NDArray[Any]]
+_Read = Callable[[SnapshotStore, str], Manifest]
 _Keep = Callable[[str, memoryview], object]
 COMPLETIONS_MAX = 3
 """How often a snapshot whose chunks vanish is completed before it counts as failed."""
@@ -152,10 +153,10 @@ def list_snapshots(store: SnapshotStore) -> list[Manifest]:
     return complete
 
 
-def told_apart(store: SnapshotStore) -> tuple[list[Manifest], list[Incomplete]]:
+def told_apart(store: SnapshotStore, read: _Read = read_manifest) -> tuple[list[Manifest], list[Incomplete]]:
     """The snapshots whose chunks are all there, and the others; newest first. What is in the chunks is not read."""
     present = _stored_chunks(store)
-    found = [_looked_at(store, name, present) for name in manifest_names(store)]
+    found = [_looked_at(store, name, present, read) for name in manifest_names(store)]
     return [one for one in found if isinstance(one, Manifest)], [one for one in found if isinstance(one, Incomplete)]
 
 
@@ -177,6 +178,8 @@ class Retention:
         self._store = store
         self._keep = keep
         self._history_days = history_days
+        self._known: dict[str, Manifest] = {}
+        """Manifests read before: none ever changes."""
         self._unnamed: AbstractSet[str] = frozenset()
 
     def run(self, committed: str) -> list[str]:
@@ -187,45 +190,55 @@ class Retention:
         alone, complete or not: it may be another owner's. If a manifest that stays can't be read no chunk is deleted, since it
         may name any. Raises OSError from the store.
         """
-        retired = _retire(self._store, self._keep, self._history_days, committed)
-        unnamed = _unnamed_chunks(self._store)
+        retired = self._retire(committed)
+        unnamed = self._unnamed_chunks()
         for sha256 in sorted(unnamed & self._unnamed):
             self._store.delete(chunk_file(sha256))
         self._unnamed = unnamed - self._unnamed
         return retired
 
+    def _retire(self, committed: str) -> list[str]:
+        store, keep = self._store, self._keep
+        names = manifest_names(store)
+        self._known = {name: manifest for name, manifest in self._known.items() if name in names}
+        complete, incomplete = told_apart(store, self._read)
+        for one in incomplete:
+            logger.warning("snapshot %s is skipped: %s", *one)
+        pinned = still_pinned(store, [manifest for manifest in complete if manifest.name == committed])
+        before = [manifest.name for manifest in reversed(complete) if manifest.name < committed and manifest.name not in pinned]
+        kept = kept_of([*before, committed], keep, self._history_days)
+        oldest = min([*before, committed][-keep:]) if len(before) >= keep - 1 else ""
+        retired = sorted(name for name in names if name < oldest and name not in pinned | kept)
+        for name in retired:
+            store.delete(manifest_file(name))
+        return retired
 
-def _retire(store: SnapshotStore, keep: int, history_days: int, committed: str) -> list[str]:
-    manifests = list_snapshots(store)
-    pinned = still_pinned(store, [manifest for manifest in manifests if manifest.name == committed])
-    before = [manifest.name for manifest in reversed(manifests) if manifest.name < committed and manifest.name not in pinned]
-    kept = kept_of([*before, committed], keep, history_days)
-    oldest = min([*before, committed][-keep:]) if len(before) >= keep - 1 else ""
-    retired = sorted(name for name in manifest_names(store) if name < oldest and name not in pinned | kept)
-    for name in retired:
-        store.delete(manifest_file(name))
-    return retired
+    def _unnamed_chunks(self) -> AbstractSet[str]:
+        unnamed = _stored_chunks(self._store)
+        # The manifests are listed after the chunks: one that appeared meanwhile is honoured.
+        for name in manifest_names(self._store):
+            try:
+                unnamed -= chunk_names(self._read(self._store, name))
+            except SnapshotDamaged as error:
+                logger.warning("no chunk is deleted while the manifest of %s can't be read: %s", name, error)
+                return frozenset()
+        return unnamed
 
-
-def _unnamed_chunks(store: SnapshotStore) -> AbstractSet[str]:
-    unnamed = _stored_chunks(store)
-    # The manifests are listed after the chunks: one that appeared meanwhile is honoured.
-    for name in manifest_names(store):
-        try:
-            unnamed -= chunk_names(read_manifest(store, name))
-        except SnapshotDamaged as error:
-            logger.warning("no chunk is deleted while the manifest of %s can't be read: %s", name, error)
-            return frozenset()
-    return unnamed
+    def _read(self, store: SnapshotStore, name: str) -> Manifest:
+        if name not in self._known:
+            self._known[name] = read_manifest(store, name)
+        return self._known[name]
 
 
 def _stored_chunks(store: SnapshotStore) -> set[str]:
     return {file.rpartition("/")[2] for file in store.names(CHUNKS)}
 
 
-def _looked_at(store: SnapshotStore, name: str, present: AbstractSet[str]) -> Manifest | Incomplete:
+def _looked_at(
+    store: SnapshotStore, name: str, present: AbstractSet[str], read: _Read = read_manifest
+) -> Manifest | Incomplete:
     try:
-        manifest = read_manifest(store, name)
+        manifest = read(store, name)
     except SnapshotDamaged as error:
         return Incomplete(name, str(error))
     missing = chunk_names(manifest) - present
