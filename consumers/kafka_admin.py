@@ -105,6 +105,14 @@ class KafkaAdmin:
             if at.topic in logical and found.offset >= 0
         }
 
+    def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
+        """What every group whose name begins with ``prefix``, and that this user may see, has committed in our topics."""
+        with self._asking():
+            listed = self._coordinated(lambda admin: admin.list_groups())
+        names = sorted(str(group["group_id"]) for group in listed if str(group["group_id"]).startswith(prefix))
+        found = {name: self.committed(name) for name in names}
+        return {name: committed for name, committed in found.items() if committed}
+
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
         """Commits for a group without members, as the coordinator sees it; without positions it only looks.
 
