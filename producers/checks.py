@@ -24,6 +24,23 @@ class UnsortedError(RecordingError):
     """A recording whose records do not stand in the order of their times; nothing of it was sent."""
 
 
+class TimeOrder:
+    """Looks at a file's records one after the other, by what replay expects: no record of an earlier time behind a later one."""
+
+    def __init__(self) -> None:
+        self._latest: Recorded | None = None
+        self._latest_ms = 0
+
+    def behind(self, record: Recorded) -> Recorded | None:
+        """The record of a later time that this one stands behind; None where it stands right, or has no time."""
+        if record.timestamp_ms is None:
+            return None
+        if self._latest is not None and record.timestamp_ms < self._latest_ms:
+            return self._latest
+        self._latest, self._latest_ms = record, record.timestamp_ms
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Which records are meant: those at ``[start_ms, end_ms)``, None for no bound."""
@@ -136,26 +153,27 @@ class _Digest:
 
 def _checked(reading: Reading, meter: Meter, digest: _Digest) -> int:
     """Reads a file to its end: how many records it holds. Raises RecordingError, UnsortedError."""
-    path, unit = reading.path, reading.unit
     records = 0
-    latest: Recorded | None = None
+    order = TimeOrder()
     digest.begin_file()
     for when, record in with_times(reading):
         records += 1
         meter.count(record.timestamp_ms)
         digest.note(when, record)
-        if record.timestamp_ms is None:
-            continue
-        if latest and latest.timestamp_ms is not None and record.timestamp_ms < latest.timestamp_ms:
-            raise UnsortedError(
-                f"{path}, {unit} {record.line}: an event of {shown(record.timestamp_ms)} stands behind one of "
-                f"{shown(latest.timestamp_ms)} ({unit} {latest.line}), expected events in the order of their times: "
-                f"sort it with `streamer sort {path}`, and replay what that writes"
-            )
-        latest = record
+        if (later := order.behind(record)) is not None:
+            raise _unsorted(reading, record, later)
     if not records:
         raise _nothing(reading, "event")
     return records
+
+
+def _unsorted(reading: Reading, record: Recorded, later: Recorded) -> UnsortedError:
+    path, unit = reading.path, reading.unit
+    return UnsortedError(
+        f"{path}, {unit} {record.line}: an event of {shown(record.timestamp_ms or 0)} stands behind one of "
+        f"{shown(later.timestamp_ms or 0)} ({unit} {later.line}), expected events in the order of their times: "
+        f"sort it with `streamer sort {path}`, and replay what that writes"
+    )
 
 
 def _nothing(reading: Reading, wanted: str) -> RecordingError:
