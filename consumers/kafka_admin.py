@@ -34,6 +34,7 @@ COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
 ALL_TOPICS = (*INPUT_TOPICS, DEAD)
 COORDINATOR_WAIT_S = 5.0
 COORDINATOR_LOOK_S = 0.1
+COORDINATOR_COMES = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 CHECKED = ("message.timestamp.type", "cleanup.policy")
 
 
@@ -130,7 +131,7 @@ class KafkaAdmin:
                 KafkaPartition(self._full(place.topic), place.partition): OffsetAndMetadata(offset, metadata, -1)
                 for place, offset in positions.items()
             }
-            answer: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.alter_group_offsets(group, wanted))
+            answer: dict[KafkaPartition, Any] = self._coordinated(lambda admin: _altered(admin, group, wanted))
         refused = {at: error for at, error in answer.items() if error is not NoError}
         for at, error in refused.items():
             if error is UnknownMemberIdError:
@@ -168,7 +169,7 @@ class KafkaAdmin:
         while True:
             try:
                 return ask(self._admin())
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            except COORDINATOR_COMES:
                 # a broker that just started, or that makes its offsets topic for the first group of all
                 if time.monotonic() > deadline:
                     raise
@@ -232,6 +233,15 @@ class KafkaAdmin:
     def _offsets(self, partitions: Sequence[KafkaPartition], spec: OffsetSpec) -> dict[KafkaPartition, int]:
         found = self._admin().list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level="read_committed")
         return {at: found[at].offset for at in partitions}
+
+
+def _altered(admin: Any, group: str, wanted: dict[KafkaPartition, OffsetAndMetadata]) -> Any:
+    """The answer for each partition; raises where it is that of a coordinator that is not there yet."""
+    answer = admin.alter_group_offsets(group, wanted)
+    for error in answer.values():
+        if error in COORDINATOR_COMES:
+            raise error
+    return answer
 
 
 def _in_use(group: str, members: str) -> GroupInUseError:

@@ -22,13 +22,7 @@ from producers.replay import Pace, ReplayReport, parse_speed, replay_records
 from producers.replay import replay as send
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json
 from streamer.cli.replay_bar import Bar, bar
-from streamer.cli.replay_target import (
-    Target,
-    own_namespace,
-    require_not_played,
-    require_same_partitions,
-    worker_command,
-)
+from streamer.cli.replay_target import Target, own_namespace, require_same_partitions
 from streamer.cli.topics import full_name, missing_topics
 from streamer.config import Config
 from streamer.embedded.batches import partition_of
@@ -89,7 +83,7 @@ def replay(
     that they end in events.dead as they would from a live system.
     """
     pace = Pace(speed=_speed(speed))
-    target = Target(namespace, configured, live)
+    target = Target(namespace, configured, live, config_path)
     config = prepare(config_path, target.overrides())
     target.require_possible(config)
     if not target.own:
@@ -102,7 +96,7 @@ def replay(
             _require_topics(config, create=True)
         with contextlib.closing(open_admin(config)) as admin:
             played = _Replay(config, admin, recording, progress).play(target, pace, items, again=again)
-    _tell(config, played, as_json=as_json)
+    _tell(config, target, played, as_json=as_json)
     ctx.exit(1 if played.report.refused + played.items.refused else 0)
 
 
@@ -154,7 +148,7 @@ class _Replay:
         known = self._runs.all()
         latest = next((run for run in reversed(known) if run.identity == self._recording.identity), None)
         if not again:
-            require_not_played(self._config, latest)
+            target.require_not_played(self._config, latest)
         target.require_not_live(self._config, self._runs.strangers(known))
         landed: Landed | None = None
         if latest is not None and latest.ends is None:
@@ -232,7 +226,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _tell(config: Config, played: _Played, *, as_json: bool) -> None:
+def _tell(config: Config, target: Target, played: _Played, *, as_json: bool) -> None:
     items, report = played.items, played.report
     for problem in (*items.problems, *report.problems):
         click.echo(problem, err=True)
@@ -252,7 +246,7 @@ def _tell(config: Config, played: _Played, *, as_json: bool) -> None:
         click.echo(
             f"stream time {shown(pace['from_ms'])} to {shown(pace['to_ms'])}, {pace['times_real_time']:,.4g} times as fast as it happened"
         )
-    click.echo(f"read it with: {worker_command(config)}")
+    click.echo(f"read it with: {target.worker_command(config)}")
     if as_json:
         say_json(
             {

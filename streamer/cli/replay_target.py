@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Target:
     namespace: str | None
     configured: bool
     live: str | None
+    config_path: Path | None
 
     @property
     def own(self) -> bool:
@@ -62,23 +64,32 @@ class Target:
         )
         raise click.ClickException(message)
 
+    def require_not_played(self, config: Config, run: Run | None) -> None:
+        """Raises ClickException where the recording was played onto this topic to its end."""
+        if run is None or run.ends is None:
+            return
+        refused = f", {run.note.refused:,} more were refused" if run.note.refused else ""
+        message = (
+            f"{run.files} was played onto {config.kafka.topic_prefix}events before ({run.note.events:,} events, done "
+            f"{shown(run.note.at_ms)}{refused}): nothing was sent. Read it with: {self.worker_command(config)}; to have every event "
+            "there once more add --again"
+        )
+        raise click.ClickException(message)
+
+    def worker_command(self, config: Config) -> str:
+        """The command that folds all that the target holds."""
+        command = "streamer worker --bounded"
+        if self.config_path is not None:
+            command += f" --config {shlex.quote(str(self.config_path))}"
+        if self.configured:
+            return command
+        return f"STREAMER_NAMESPACE={config.namespace} STREAMER_KAFKA__TOPIC_PREFIX={config.kafka.topic_prefix} {command}"
+
 
 def own_namespace(files: Sequence[Path], recording: Checked) -> str:
     """The name of a recording's own namespace: that of its first file, and what it holds; the same each time."""
     stem = re.sub(r"[^a-z0-9]+", "-", files[0].name.partition(".")[0].lower()).strip("-")[:OWN_NAME_MAX].strip("-")
     return f"{stem or 'recording'}-{recording.identity[:OWN_IDENTITY_MAX]}"
-
-
-def require_not_played(config: Config, run: Run | None) -> None:
-    """Raises ClickException where the recording was played onto this topic to its end."""
-    if run is None or run.ends is None:
-        return
-    refused = f", {run.note.refused:,} more were refused" if run.note.refused else ""
-    message = (
-        f"{run.files} was played onto {config.kafka.topic_prefix}events before ({run.note.events:,} events, done "
-        f"{shown(run.note.at_ms)}{refused}): nothing was sent. {how_to_read(config)}; to have every event there once more add --again"
-    )
-    raise click.ClickException(message)
 
 
 def require_same_partitions(config: Config, run: Run, partitions: int) -> None:
@@ -89,17 +100,3 @@ def require_same_partitions(config: Config, run: Run, partitions: int) -> None:
             "its records lie elsewhere now, so it cannot go on; play it into another --namespace"
         )
         raise click.ClickException(message)
-
-
-def how_to_read(config: Config) -> str:
-    """How a worker is pointed at a namespace."""
-    return f"A worker reads it with: {worker_command(config)}"
-
-
-def worker_command(config: Config) -> str:
-    """The command that folds all that a namespace holds."""
-    variables: Mapping[str, str] = {
-        "STREAMER_NAMESPACE": config.namespace,
-        "STREAMER_KAFKA__TOPIC_PREFIX": config.kafka.topic_prefix,
-    }
-    return " ".join(f"{name}={value}" for name, value in variables.items()) + " streamer worker --bounded"
