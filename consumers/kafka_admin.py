@@ -98,20 +98,14 @@ class KafkaAdmin:
     def committed(self, group: str) -> dict[TopicPartition, Committed]:
         """What ``group`` has committed in our topics, from its coordinator in one answer; no membership needed."""
         with self._asking():
-            offsets = self._group_offsets(group)
-        logical = {self._full(topic): topic for topic in ALL_TOPICS}
-        return {
-            TopicPartition(logical[at.topic], at.partition): Committed(found.offset, found.metadata or "")
-            for at, found in offsets.items()
-            if at.topic in logical and found.offset >= 0
-        }
+            return self._offsets_of([group])[group]
 
     def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
         """What every group whose name begins with ``prefix``, and that this user may see, has committed in our topics."""
         with self._asking():
             listed = self._coordinated(lambda admin: admin.list_groups())
-        names = sorted(str(group["group_id"]) for group in listed if str(group["group_id"]).startswith(prefix))
-        found = {name: self.committed(name) for name in names}
+            names = sorted(str(group["group_id"]) for group in listed if str(group["group_id"]).startswith(prefix))
+            found = self._offsets_of(names) if names else {}
         return {name: committed for name, committed in found.items() if committed}
 
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
@@ -159,9 +153,17 @@ class KafkaAdmin:
         if client is not None:
             client.close()
 
-    def _group_offsets(self, group: str) -> dict[KafkaPartition, Any]:
-        found: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.list_group_offsets([group]))[group]
-        return found
+    def _offsets_of(self, groups: Sequence[str]) -> dict[str, dict[TopicPartition, Committed]]:
+        logical = {self._full(topic): topic for topic in ALL_TOPICS}
+        answer = self._coordinated(lambda admin: admin.list_group_offsets(list(groups)))
+        return {
+            group: {
+                TopicPartition(logical[at.topic], at.partition): Committed(found.offset, found.metadata or "")
+                for at, found in answer[group].items()
+                if at.topic in logical and found.offset >= 0
+            }
+            for group in groups
+        }
 
     def _coordinated(self, ask: Callable[[Any], Any]) -> Any:
         """The answer of a group's coordinator, which may not be there yet."""

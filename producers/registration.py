@@ -34,7 +34,7 @@ STILL_S = 2.0
 """The ends of the log stand still for so long before they are believed: a dead process's last request may still be at work."""
 STILL_S_MAX = 30.0
 """What moves them after so long is somebody else."""
-LOOK_S = 0.2
+LOOK_S = 0.25
 NAMED_FILES_MAX = 5
 FILE_NAME_MAX = 100
 END = "-end"
@@ -172,7 +172,7 @@ class Runs:
 
     def note(self, run: Run) -> Note | None:
         """What is said of a run that is not over."""
-        return _note(self._admin.offsets_of_groups(run.group).get(run.group, {}))
+        return _note(self._admin.committed(run.group))
 
     def _uncovered(self, runs: Sequence[Run]) -> int:
         """Records of ``events`` that lie in the spans of none of these runs; one that did not end is still going on."""

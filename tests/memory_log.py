@@ -322,6 +322,10 @@ class MemoryAdmin:
                 for n, partition in enumerate(self._broker.topics[name].partitions)
             }
 
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        with self._broker.changed:
+            return dict(self._broker.groups[group].committed)
+
     def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
         with self._broker.changed:
             return {

@@ -53,6 +53,10 @@ class EmbeddedAdmin:
         """(beginning, end) offset of every input partition that exists."""
         return {place: (row.beginning, row.end) for place, row in self._rows(INPUT_TOPICS).items()}
 
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """What ``group`` has committed in our topics."""
+        return self.offsets_of_groups(group).get(group, {})
+
     def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
         """What every group whose name begins with ``prefix`` has committed in our topics."""
         places = {row.id: place for place, row in self._rows(INPUT_TOPICS).items()}

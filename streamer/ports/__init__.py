@@ -177,8 +177,12 @@ class LogAdmin(Protocol):
         """(beginning, end) offset of every input partition."""
         ...
 
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """What a group has committed in our input topics, asked from outside it."""
+        ...
+
     def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
-        """What every group whose name begins with ``prefix`` has committed in our input topics; groups without any are left out."""
+        """The same of every group whose name begins with ``prefix``; groups that have committed nothing there are left out."""
         ...
 
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:

@@ -356,6 +356,8 @@ def test_the_offsets_of_groups_are_found_by_how_their_names_begin(world):
         f"{prefix}b": {EVENTS_1: Committed(3, "of b")},
     }
     assert admin.offsets_of_groups(f"{prefix}b").keys() == {f"{prefix}b"}
+    assert admin.committed(f"{prefix}b") == {EVENTS_1: Committed(3, "of b")}
+    assert admin.committed(f"{prefix}c") == {}
 
 
 def test_a_log_without_topics_has_offsets_of_no_group(empty_world):
