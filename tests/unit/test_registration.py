@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from memory_log import MemoryAdmin, MemoryBroker
 
 from producers import registration
 from producers.checks import Checked, check
 from producers.registration import PATIENCE_S, Run, Runs, Taken, playing, wait_until_still
+from streamer.cli.replay_target import require_same_partitions
+from streamer.config import Config
 from streamer.events.model import EVENTS
 from streamer.ports import LogError, OutRecord, TopicPartition
 
@@ -185,3 +188,26 @@ def test_a_run_that_ends_early_is_said_to_be_stopped_where_nothing_of_it_is_unde
     with pytest.raises((InterruptedError, LogError)):
         play()
     assert runs.all()[0].note.state == state
+
+
+def test_a_run_is_not_gone_on_with_where_the_topic_has_other_partitions_than_at_its_start(
+    runs: Runs, recording: Checked
+) -> None:
+    run = runs.begin(recording, 1)
+    require_same_partitions(Config(), run, 2)
+    with pytest.raises(
+        click.ClickException, match=r"events has 4 partitions, and had 2 when the replay of clicks\.jsonl began"
+    ):
+        require_same_partitions(Config(), run, 4)
+
+
+def test_what_a_run_says_of_itself_stays_small_however_many_files_it_has_and_whatever_they_are_called(
+    broker: MemoryBroker, runs: Runs, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{'é' * 110}{n}.jsonl" for n in range(8)]
+    for path in files:
+        path.write_text('{"type":"click","user_id":"u","item_id":"i","timestamp":1795485458344}\n')
+    runs.begin(check(files), 1)
+    [committed] = MemoryAdmin(broker).offsets_of_groups("streamer-shop").values()
+    assert all(len(one.metadata.encode()) < 2_000 for one in committed.values())
+    assert runs.all()[0].note.files[-1] == "and 3 more"
