@@ -226,7 +226,7 @@ class Playing:
     def __init__(self, runs: Runs, run: Run) -> None:
         self._runs = runs
         self.run = run
-        self.settled = False
+        self.settled = True
         """Whether the log has acknowledged or refused all that was sent."""
         self._over = threading.Event()
         self._taken: Taken | None = None

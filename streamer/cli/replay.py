@@ -27,7 +27,7 @@ from streamer.cli.topics import full_name, missing_topics
 from streamer.config import Config
 from streamer.embedded.batches import partition_of
 from streamer.events.model import EVENTS, ITEMS
-from streamer.ports import LogAdmin, LogWriter, OffsetGapError, TopicsMissingError
+from streamer.ports import LogAdmin, LogWriter, OffsetGapError, Positions, TopicsMissingError
 
 
 @click.command()
@@ -144,31 +144,35 @@ class _Replay:
         self._partitions = partitions
 
     def play(self, target: Target, pace: Pace, items: Reading | None, *, again: bool) -> _Played:
-        """1. What was played before. 2. Register. 3. Items. 4. Events, but those that are there. 5. Register the end."""
+        """1. What was played before. 2. Register. 3. What is there. 4. Items. 5. The other events. 6. Register the end."""
         known = self._runs.all()
         latest = next((run for run in reversed(known) if run.identity == self._recording.identity), None)
         if not again:
             target.require_not_played(self._config, latest)
         target.require_not_live(self._config, self._runs.strangers(known))
-        landed: Landed | None = None
-        if latest is not None and latest.ends is None:
-            landed = self._landed(latest)
-            run = self._runs.take_over(latest)
+        interrupted = latest if latest is not None and latest.ends is None else None
+        if interrupted is None:
+            run, ends = self._runs.begin(self._recording, 1 if latest is None else latest.number + 1), None
         else:
-            run = self._runs.begin(self._recording, 1 if latest is None else latest.number + 1)
+            ends = self._at_rest(interrupted)
+            run = self._runs.take_over(interrupted)
         with self._playing(run) as playing:
+            landed = None if ends is None else self._landed(run, ends)
             played = self._send(playing, pace, items, landed)
         self._runs.end(run, played.report.sent + played.report.landed, played.report.refused)
         return played
 
-    def _landed(self, run: Run) -> Landed:
-        """What an interrupted run has put onto the log."""
+    def _at_rest(self, run: Run) -> Positions:
+        """Where the log ends once nothing of an interrupted run is under way."""
         require_same_partitions(self._config, run, self._partitions)
         click.echo(
-            f"a replay of {run.files}, begun {shown(run.note.at_ms)}, was interrupted: looking for what of it is on the log",
+            f"a replay of {run.files} was interrupted (last sign of life {shown(run.note.at_ms)}): looking for what of it is on the log",
             err=True,
         )
-        ends = wait_until_still(self._runs, run)
+        return wait_until_still(self._runs, run)
+
+    def _landed(self, run: Run, ends: Positions) -> Landed:
+        """What an interrupted run has put onto the log."""
         spans = {where: (start, ends[where]) for where, start in run.starts.items()}
         meter = Meter("compare", self._recording.records, self._progress)
         inside = ((when, record) for when, record in self._recording if self._recording.interval.holds(when))
@@ -198,6 +202,7 @@ class _Replay:
             pace.gate(handed)
             playing.require()
 
+        playing.settled = False
         writer = open_writer(self._config)
         try:
             sent_items = self._send_items(items, writer)
