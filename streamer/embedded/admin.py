@@ -76,7 +76,8 @@ class EmbeddedAdmin:
         Raises GroupInUseError where a worker holds the lock, LogError where the file refuses.
         """
         topics = sorted({place.topic for place in positions}) or INPUT_TOPICS
-        with contextlib.closing(EmbeddedLog(self._config, group=group, topics=topics, exclusive=True)) as member:
+        member = EmbeddedLog(self._config, group=group, topics=topics, exclusive=True, passing=True)
+        with contextlib.closing(member):
             if member.poll(0, paused=True).generation is None:
                 message = f"a worker holds the lock of group {group}: stop it first, and every standby"
                 raise GroupInUseError(message)
