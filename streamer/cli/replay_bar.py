@@ -52,11 +52,11 @@ def reached(progress: Progress) -> str:
     """Where in the stream's time a replay is, and how far behind its schedule where it is.
 
     >>> reached(Progress("send", 5, 10, 2.0, 1_795_485_458_344, 12.34))
-    'at 2026-11-24T01:57:38.344Z, 12.3 s behind'
+    '12.3 s behind, at 2026-11-24T01:57:38Z'
     """
-    when = "" if progress.event_ms is None else f"at {shown(progress.event_ms)}"
-    behind = f", {progress.behind_s:.1f} s behind" if progress.behind_s >= 0.1 else ""
-    return when + behind
+    behind = f"{progress.behind_s:.1f} s behind, " if progress.behind_s >= 0.1 else ""
+    when = "" if progress.event_ms is None else f"at {shown(progress.event_ms - progress.event_ms % 1000).replace('.000', '')}"
+    return behind + when
 
 
 @contextlib.contextmanager
