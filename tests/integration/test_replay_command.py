@@ -17,6 +17,7 @@ from command import DEADLINE_S, T0, Here, ends
 
 from consumers.compose import open_admin, open_reader, open_writer
 from producers import registration
+from producers.checks import check
 from streamer.config import Config, load
 from streamer.embedded import EmbeddedAdmin
 from streamer.embedded.batches import partition_of
@@ -206,30 +207,30 @@ def test_nothing_is_sent_not_even_items_before_every_file_was_read_to_its_end(he
     assert here.json("replay", recording, "--configured", "--items", items)["items"]["sent"] == 7
 
 
-def test_a_recording_is_not_played_by_two_processes_at_once_and_goes_on_after_ctrl_c(world: Here, recording: Path) -> None:
-    world.json("topics", "create")
-    with started(world, recording, "--configured", "--speed", "4", "--json") as process:
-        wait_for_events(world.config, 2, process)
-        refused = world.run("replay", recording, "--configured")
+def test_a_recording_is_not_played_by_two_processes_at_once_and_goes_on_after_ctrl_c(kafka_here: Here, recording: Path) -> None:
+    kafka_here.json("topics", "create")
+    with started(kafka_here, recording, "--configured", "--speed", "4", "--json") as process:
+        wait_for_events(kafka_here.config, 2, process)
+        refused = kafka_here.run("replay", recording, "--configured")
         assert refused.exit_code == 1
         assert "clicks.jsonl is being played onto this topic by another process" in refused.stderr
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, "run the same command again" in err) == (1, True), err
     assert "run the same command again" in json.loads(out.splitlines()[-1])["error"]
-    report = world.json("replay", recording, "--configured")
+    report = kafka_here.json("replay", recording, "--configured")
     assert report["landed"] + report["sent"] == 41
     assert report["landed"] >= 2
-    assert ends(world.config)["events"] == 41
+    assert ends(kafka_here.config)["events"] == 41
 
 
-def test_an_interrupted_replay_of_which_the_log_has_lost_records_is_not_gone_on_with(here: Here, long_recording: Path) -> None:
-    with started(here, long_recording, "--configured", "--create-topics") as process:
-        wait_for_events(here.config, 1, process)
+def test_an_interrupted_replay_of_which_the_log_has_lost_records_is_not_gone_on_with(here: Here, recording: Path) -> None:
+    here.json("topics", "create")
     with contextlib.closing(EmbeddedAdmin(here.config)) as admin:
-        for where, (_, end) in admin.bounds().items():
-            if where.topic == EVENTS and end:
-                admin.trim(TopicPartition(EVENTS, where.partition), 1)
-    refused = here.run("replay", long_recording, "--configured")
+        runs = registration.Runs(admin, here.config.group, now_ms=lambda: T0)
+        runs.stop(runs.begin(check([recording]), 1))
+        put_by_others(here.config, 2)
+        admin.trim(TopicPartition(EVENTS, 0), 1)
+    refused = here.run("replay", recording, "--configured")
     assert refused.exit_code == 1
-    assert "the log has removed records since the replay of long.jsonl was interrupted" in refused.stderr
+    assert "the log has removed records since the replay of clicks.jsonl was interrupted" in refused.stderr
