@@ -109,12 +109,7 @@ def _snapshots_url(config: Config) -> str:
 
 def committed_offsets(config: Config, group: str) -> dict[TopicPartition, Committed]:
     """What ``group`` has committed, asked from outside the group. Raises LogError where the log is away."""
-    if config.log.kind == "embedded":
-        with contextlib.closing(EmbeddedLog(config, group=group, topics=INPUT_TOPICS, exclusive=True)) as log:
-            return log.committed()  # never polled, so it takes no lock
-    from consumers.kafka_admin import KafkaAdmin
-
-    with contextlib.closing(KafkaAdmin(config)) as admin:
+    with contextlib.closing(open_admin(config)) as admin:
         return admin.committed(group)
 
 

@@ -34,6 +34,7 @@ COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
 ALL_TOPICS = (*INPUT_TOPICS, DEAD)
 COORDINATOR_WAIT_S = 5.0
 COORDINATOR_LOOK_S = 0.1
+COORDINATOR_COMES = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 CHECKED = ("message.timestamp.type", "cleanup.policy")
 
 
@@ -97,13 +98,15 @@ class KafkaAdmin:
     def committed(self, group: str) -> dict[TopicPartition, Committed]:
         """What ``group`` has committed in our topics, from its coordinator in one answer; no membership needed."""
         with self._asking():
-            offsets = self._group_offsets(group)
-        logical = {self._full(topic): topic for topic in ALL_TOPICS}
-        return {
-            TopicPartition(logical[at.topic], at.partition): Committed(found.offset, found.metadata or "")
-            for at, found in offsets.items()
-            if at.topic in logical and found.offset >= 0
-        }
+            return self._offsets_of([group])[group]
+
+    def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
+        """What every group whose name begins with ``prefix``, and that this user may see, has committed in our topics."""
+        with self._asking():
+            listed = self._coordinated(lambda admin: admin.list_groups())
+            names = sorted(str(group["group_id"]) for group in listed if str(group["group_id"]).startswith(prefix))
+            found = self._offsets_of(names) if names else {}
+        return {name: committed for name, committed in found.items() if committed}
 
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
         """Commits for a group without members, as the coordinator sees it; without positions it only looks.
@@ -122,7 +125,7 @@ class KafkaAdmin:
                 KafkaPartition(self._full(place.topic), place.partition): OffsetAndMetadata(offset, metadata, -1)
                 for place, offset in positions.items()
             }
-            answer: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.alter_group_offsets(group, wanted))
+            answer: dict[KafkaPartition, Any] = self._coordinated(lambda admin: _altered(admin, group, wanted))
         refused = {at: error for at, error in answer.items() if error is not NoError}
         for at, error in refused.items():
             if error is UnknownMemberIdError:
@@ -150,9 +153,17 @@ class KafkaAdmin:
         if client is not None:
             client.close()
 
-    def _group_offsets(self, group: str) -> dict[KafkaPartition, Any]:
-        found: dict[KafkaPartition, Any] = self._coordinated(lambda admin: admin.list_group_offsets([group]))[group]
-        return found
+    def _offsets_of(self, groups: Sequence[str]) -> dict[str, dict[TopicPartition, Committed]]:
+        logical = {self._full(topic): topic for topic in ALL_TOPICS}
+        answer = self._coordinated(lambda admin: admin.list_group_offsets(list(groups)))
+        return {
+            group: {
+                TopicPartition(logical[at.topic], at.partition): Committed(found.offset, found.metadata or "")
+                for at, found in answer[group].items()
+                if at.topic in logical and found.offset >= 0
+            }
+            for group in groups
+        }
 
     def _coordinated(self, ask: Callable[[Any], Any]) -> Any:
         """The answer of a group's coordinator, which may not be there yet."""
@@ -160,7 +171,7 @@ class KafkaAdmin:
         while True:
             try:
                 return ask(self._admin())
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            except COORDINATOR_COMES:
                 # a broker that just started, or that makes its offsets topic for the first group of all
                 if time.monotonic() > deadline:
                     raise
@@ -224,6 +235,15 @@ class KafkaAdmin:
     def _offsets(self, partitions: Sequence[KafkaPartition], spec: OffsetSpec) -> dict[KafkaPartition, int]:
         found = self._admin().list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level="read_committed")
         return {at: found[at].offset for at in partitions}
+
+
+def _altered(admin: Any, group: str, wanted: dict[KafkaPartition, OffsetAndMetadata]) -> Any:
+    """The answer for each partition; raises where it is that of a coordinator that is not there yet."""
+    answer = admin.alter_group_offsets(group, wanted)
+    for error in answer.values():
+        if error in COORDINATOR_COMES:
+            raise error
+    return answer
 
 
 def _in_use(group: str, members: str) -> GroupInUseError:

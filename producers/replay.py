@@ -2,56 +2,36 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
 
-from producers.formats import AUTO, Reading, Recorded, RecordingError, open_events, with_times
+from producers.checks import Checked, Timed
+from producers.formats import Recorded, with_times
+from producers.landed import Landed, Placed
+from producers.progress import Meter, Progress, no_progress
 from streamer.events.model import EVENTS
-from streamer.ports import LogWriter, OutRecord
+from streamer.ports import LogError, LogWriter, OutRecord
 
 logger = logging.getLogger(__name__)
 
 MAX_SPEED = math.inf
 """As fast as the log takes the records."""
 
-PROGRESS_INTERVAL_S = 0.2
 NAMED_PROBLEMS_MAX = 10
 """Refused and malformed records that a report tells one by one; the others are counted."""
 
 FLUSH_TIMEOUT_S = 120.0
 
-Timed = tuple[int | None, Recorded]
-"""A record with the time at which it stands in its recording."""
-
-
-class UnsortedError(RecordingError):
-    """A recording whose records do not stand in the order of their times; nothing of it was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a replay is. ``done`` counts records looked at (``check``) or handed to the log (``send``)."""
-
-    stage: Literal["check", "send"]
-    done: int
-    total: int | None
-    events_per_s: float
-    event_ms: int | None
-
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What became of a recording: ``read`` = ``sent`` + ``refused`` + ``outside``.
+    """What became of a recording: ``read`` = ``sent`` + ``refused`` + ``outside`` + ``landed``.
 
-    ``malformed`` ones are among them: they are sent as they are, so that they end among the rejected records.
+    ``malformed`` ones are among those sent: they are sent as they are, so that they end among the rejected records.
     """
 
     read: int = 0
@@ -61,6 +41,8 @@ class ReplayReport:
     """Not taken by the log, for the reasons in ``problems``."""
     outside: int = 0
     """Before the first or after the last time asked for."""
+    landed: int = 0
+    """On the log already, put there before this replay was interrupted."""
     malformed: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     """Records that are no interactions by their format, by kind; they are not among those read."""
@@ -73,11 +55,6 @@ class ReplayReport:
 def no_gate(handed: int) -> None:
     """Holds nothing back."""
     _ = handed
-
-
-def no_progress(progress: Progress) -> None:
-    """Shows nothing."""
-    _ = progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +95,34 @@ def parse_speed(text: str) -> float:
 
 
 def replay(
-    files: Sequence[Path],
+    recording: Checked,
     writer: LogWriter,
     *,
-    format_name: str = AUTO,
-    start_ms: int | None = None,
-    end_ms: int | None = None,
+    place: Placed | None = None,
+    landed: Landed | None = None,
     pace: Pace | None = None,
     progress: Callable[[Progress], None] = no_progress,
 ) -> ReplayReport:
-    """Sends every event of these files that lies in ``[start_ms, end_ms)``, keyed by user, merged by time if several.
+    """Sends every event of a checked recording, keyed by user; each user's records keep their order. Memory does not grow with it.
 
-    Each file is read twice: first to its end, so that nothing is sent of a recording that is empty, cut or unsorted.
-    Memory does not grow with the files. The user's records keep their order.
+    Args:
+        recording: what to send.
+        writer: where to.
+        place: the partition of each record; None leaves it to the writer.
+        landed: what of it is on the log already, and is not sent again; it needs ``place``.
+        pace: when each record may go.
+        progress: told now and then.
 
-    Raises RecordingError, and UnsortedError for a file out of time order, before anything is sent; LogError where the log fails.
+    Raises LogError where the log fails, or is away for so long that it does not take a record that it should.
     """
     pace = pace or Pace()
-    meter = _Meter("check", None, pace.clock_s, progress)
-    readings = [open_events(path, format_name) for path in files]
-    total = sum(_checked(reading, meter) for reading in readings)
-    report = ReplayReport()
-    for reading in readings:
-        for kind, count in reading.left_out.by_kind.items():
-            report.left_out[kind] = report.left_out.get(kind, 0) + count
-    merged = _merged([with_times(reading) for reading in readings])
-    inside = _inside(merged, start_ms, end_ms, report)
-    meter = _Meter("send", total, pace.clock_s, progress)
-    return _sent(inside, writer, topic=EVENTS, pace=pace, meter=meter, report=report)
+    report = ReplayReport(left_out=recording.left_out)
+    meter = Meter("send", recording.records, progress, pace.clock_s)
+    records = _inside(recording, meter, report)
+    if landed is not None and place is not None:
+        records = _not_landed(records, place, landed, meter, report)
+    sending = _Sending(writer, EVENTS, place, ends_where_away=True)
+    return sending.run(records, pace, meter, report)
 
 
 def replay_records(
@@ -159,86 +136,33 @@ def replay_records(
 ) -> ReplayReport:
     """Sends records in the order given, whatever their times. Raises LogError where the log fails."""
     pace = pace or Pace()
-    meter = _Meter("send", total, pace.clock_s, progress)
-    return _sent(with_times(records), writer, topic=topic, pace=pace, meter=meter, report=ReplayReport())
+    meter = Meter("send", total, progress, pace.clock_s)
+    return _Sending(writer, topic).run(with_times(records), pace, meter, ReplayReport())
 
 
-class _Meter:
-    """Tells progress at most every PROGRESS_INTERVAL_S."""
-
-    def __init__(
-        self,
-        stage: Literal["check", "send"],
-        total: int | None,
-        clock_s: Callable[[], float],
-        tell: Callable[[Progress], None],
-    ) -> None:
-        self._stage: Literal["check", "send"] = stage
-        self._total = total
-        self._clock_s = clock_s
-        self._tell = tell
-        self.started_s = clock_s()
-        self._told_s = self.started_s
-        self._done = 0
-        self._event_ms: int | None = None
-
-    def count(self, event_ms: int | None) -> None:
-        self._done += 1
-        self._event_ms = event_ms
-        if self._clock_s() - self._told_s >= PROGRESS_INTERVAL_S:
-            self.tell()
-
-    def tell(self) -> None:
-        self._told_s = self._clock_s()
-        rate = self._done / max(self._told_s - self.started_s, 1e-9)
-        self._tell(Progress(self._stage, self._done, self._total, rate, self._event_ms))
-
-
-def _checked(reading: Reading, meter: _Meter) -> int:
-    """Reads a file to its end: how many records it holds. Raises RecordingError, UnsortedError."""
-    path, unit = reading.path, reading.unit
-    records = 0
-    latest: Recorded | None = None
-    for record in reading:
-        records += 1
-        meter.count(record.timestamp_ms)
-        if record.timestamp_ms is None:
-            continue
-        if latest and latest.timestamp_ms is not None and record.timestamp_ms < latest.timestamp_ms:
-            raise UnsortedError(
-                f"{path}, {unit} {record.line}: an event of {_shown(record.timestamp_ms)} stands behind one of "
-                f"{_shown(latest.timestamp_ms)} ({unit} {latest.line}), expected events in the order of their times: "
-                f"sort it with `streamer sort {path}`, and replay what that writes"
-            )
-        latest = record
-    if not records:
-        told = "; ".join(f"{count} of kind {kind}" for kind, count in reading.left_out.by_kind.items())
-        seen = f" but those that are no interactions ({told})" if told else ""
-        raise RecordingError(f"{path}: holds no records{seen}, expected at least one event")
-    return records
-
-
-def _shown(timestamp_ms: int) -> str:
-    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
-
-
-def _merged(files: list[Iterator[Timed]]) -> Iterator[Timed]:
-    """All records, those of equal time in the order in which the files were named."""
-    if len(files) == 1:
-        return files[0]
-    return heapq.merge(*files, key=lambda timed: timed[0] or 0)
-
-
-def _inside(records: Iterator[Timed], start_ms: int | None, end_ms: int | None, report: ReplayReport) -> Iterator[Timed]:
-    """The records of ``[start_ms, end_ms)``; the others are counted."""
-    start = -math.inf if start_ms is None else start_ms
-    end = math.inf if end_ms is None else end_ms
-    for when, record in records:
-        if start <= (when or 0) < end:
+def _inside(recording: Checked, meter: Meter, report: ReplayReport) -> Iterator[Timed]:
+    """The records of the interval asked for; the others are counted."""
+    for when, record in recording:
+        if recording.interval.holds(when):
             yield when, record
         else:
             report.read += 1
             report.outside += 1
+            meter.count(when)
+
+
+def _not_landed(records: Iterator[Timed], place: Placed, landed: Landed, meter: Meter, report: ReplayReport) -> Iterator[Timed]:
+    """The records that are not on the log; the others are counted."""
+    turns: dict[int, int] = {}
+    for when, record in records:
+        partition = place(record)
+        turn = turns[partition] = turns.get(partition, -1) + 1
+        if landed.has(partition, turn):
+            report.read += 1
+            report.landed += 1
+            meter.count(when)
+        else:
+            yield when, record
 
 
 class _Acknowledgements:
@@ -249,6 +173,8 @@ class _Acknowledgements:
         self.sent = 0
         self.refused = 0
         self.problems: list[str] = []
+        self.away: Exception | None = None
+        """Why the log did not take a record that it might have taken: it was not there."""
 
     def __call__(self, record: OutRecord, error: Exception | None) -> None:
         with self._lock:
@@ -256,40 +182,62 @@ class _Acknowledgements:
                 self.sent += 1
                 return
             self.refused += 1
+            if self.away is None and isinstance(error, LogError) and error.retriable:
+                self.away = error
             if len(self.problems) < NAMED_PROBLEMS_MAX:
                 key = record.key.decode(errors="replace") if record.key else "none"
                 self.problems.append(f"refused by the log, key {key}, {len(record.value or b'')} bytes: {error}")
 
 
-def _sent(
-    records: Iterator[Timed], writer: LogWriter, *, topic: str, pace: Pace, meter: _Meter, report: ReplayReport
-) -> ReplayReport:
-    acknowledgements = _Acknowledgements()
-    for handed, (when, record) in enumerate(_in_step(records, pace)):
-        pace.gate(handed)
-        writer.send(OutRecord(topic, record.key, record.value), acknowledgements)
-        _note(report, record)
-        meter.count(when)
-    writer.flush(FLUSH_TIMEOUT_S)
-    meter.tell()
-    report.sent, report.refused = acknowledgements.sent, acknowledgements.refused
-    report.problems += acknowledgements.problems
-    report.seconds = pace.clock_s() - meter.started_s
-    logger.info("replayed %d of %d records, %d refused, %.1f s", report.sent, report.read, report.refused, report.seconds)
-    return report
+class _Sending:
+    """Hands records to the log; ``ends_where_away`` gives up at the first that it does not take for want of a log."""
+
+    def __init__(self, writer: LogWriter, topic: str, place: Placed | None = None, *, ends_where_away: bool = False) -> None:
+        self._writer = writer
+        self._topic = topic
+        self._place = place
+        self._ends_where_away = ends_where_away
+        self._told = _Acknowledgements()
+
+    def run(self, records: Iterator[Timed], pace: Pace, meter: Meter, report: ReplayReport) -> ReplayReport:
+        for handed, (when, record) in enumerate(_in_step(records, pace, meter)):
+            pace.gate(handed)
+            self._require_log()
+            partition = None if self._place is None else self._place(record)
+            self._writer.send(OutRecord(self._topic, record.key, record.value, partition=partition), self._told)
+            _note(report, record)
+            meter.count(when)
+        self._writer.flush(FLUSH_TIMEOUT_S)
+        self._require_log()
+        meter.tell()
+        report.sent, report.refused = self._told.sent, self._told.refused
+        report.problems += self._told.problems
+        report.seconds = pace.clock_s() - meter.started_s
+        logger.info("replayed %d of %d records, %d refused, %.1f s", report.sent, report.read, report.refused, report.seconds)
+        return report
+
+    def _require_log(self) -> None:
+        if self._ends_where_away and self._told.away is not None:
+            raise LogError(
+                f"the log took {self._told.sent} events and then one no more: {self._told.away}; once the log is back run the same "
+                "command again, which goes on where this one ended",
+                retriable=True,
+            ) from self._told.away
 
 
-def _in_step(records: Iterator[Timed], pace: Pace) -> Iterator[Timed]:
+def _in_step(records: Iterator[Timed], pace: Pace, meter: Meter) -> Iterator[Timed]:
     """Each record no sooner than its distance from the first one, divided by the speed."""
     if pace.speed == MAX_SPEED:
         yield from records
         return
-    started_s = pace.clock_s()
+    started_s: float | None = None
     first_ms: int | None = None
     for when, record in records:
-        first_ms = when if first_ms is None else first_ms
-        if when is not None and first_ms is not None:
+        if first_ms is None:
+            first_ms, started_s = when, pace.clock_s()
+        if when is not None and first_ms is not None and started_s is not None:
             wait_s = started_s + (when - first_ms) / 1000 / pace.speed - pace.clock_s()
+            meter.behind_s = max(0.0, -wait_s)
             if wait_s > 0:
                 pace.sleep(wait_s)
         yield when, record

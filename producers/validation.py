@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from producers.checks import TimeOrder
 from producers.formats import AUTO, Reading, Recorded, open_events, open_items
 from streamer.events.codec import decode_events
 from streamer.events.items import decode_item
@@ -162,6 +163,8 @@ class Validated:
     rejections: Rejections = field(default_factory=Rejections)
     left_out: dict[str, int] = field(default_factory=dict)
     order: Order = field(default_factory=Order)
+    unsorted: bool = False
+    """Whether replay refuses the file for its order; records that are rejected, but have a time, count there too."""
     repeats: Repeats = field(default_factory=Repeats)
     without_id: int = 0
     users: Ids = field(default_factory=Ids)
@@ -207,7 +210,9 @@ def validate_events(
     """
     reading = open_events(path, format_name)
     found = Validated(str(path), reading.format.name, reading.why, reading.unit)
+    order = TimeOrder()
     for chunk in _chunks(reading):
+        found.unsorted = found.unsorted or any(order.behind(record) is not None for record in chunk)
         decoded = decode_events([record.value for record in chunk])
         for place, reject in decoded.rejects:
             found.rejections.note(reading, chunk[place], reject)

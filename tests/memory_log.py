@@ -109,7 +109,12 @@ class MemoryBroker:
         """Puts one record on its partition; the log's time moves by one tick."""
         with self.changed:
             partitions = self._topic(record.topic).partitions
-            if record.key is None:
+            if record.partition is not None:
+                if record.partition >= len(partitions):
+                    message = f"topic {record.topic} has no partition {record.partition}"
+                    raise LogError(message, retriable=False)
+                place = record.partition
+            elif record.key is None:
                 self._round_robin += 1
                 place = self._round_robin
             else:
@@ -315,6 +320,18 @@ class MemoryAdmin:
                 for name in INPUT_TOPICS
                 if name in self._broker.topics
                 for n, partition in enumerate(self._broker.topics[name].partitions)
+            }
+
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        with self._broker.changed:
+            return dict(self._broker.groups[group].committed)
+
+    def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
+        with self._broker.changed:
+            return {
+                name: dict(group.committed)
+                for name, group in sorted(self._broker.groups.items())
+                if name.startswith(prefix) and group.committed
             }
 
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:

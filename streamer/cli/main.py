@@ -103,7 +103,18 @@ class Commands(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; an expected error becomes its message and its exit status."""
+        """Runs the command; an expected error becomes its message and its exit status, with --json a last line of JSON as well."""
+        as_json = "--json" in (*ctx._protected_args, *ctx.args)  # noqa: SLF001 - what the command will parse; click shows half of it
+        try:
+            return self._invoke(ctx)
+        except click.ClickException as error:
+            if as_json:
+                from streamer.cli.common import say_json  # noqa: PLC0415 - help must not wait for it
+
+                say_json({"error": error.format_message(), "status": error.exit_code})
+            raise
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -120,5 +131,6 @@ def main() -> None:
     """Streamer: a streaming online-learning recommender.
 
     Configuration comes from --config FILE (TOML) and from STREAMER_… variables, which win. Long work shows progress on
-    stderr; --json prints one line of JSON as the last line of stdout. Exit status: 0, 1 (failed), 2 (bad usage or input).
+    stderr; --json prints one line of JSON as the last line of stdout, {"error": …} where the command failed. Exit status:
+    0, 1 (failed), 2 (bad usage or input).
     """

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-from tqdm import tqdm
 
-from consumers.compose import open_admin, open_writer
-from producers import replay as recordings
-from producers.formats import AUTO, FORMAT_HELP, open_items
-from producers.replay import Pace, Progress, ReplayReport, parse_speed
+from consumers.compose import open_admin, open_reader, open_writer
+from producers import registration
+from producers.checks import Checked, Interval, check, check_items, shown
+from producers.formats import AUTO, FORMAT_HELP, Reading
+from producers.landed import Landed, Placed, find_landed, placed_by
+from producers.progress import Meter
+from producers.registration import Playing, Run, Runs, wait_until_still
+from producers.replay import Pace, ReplayReport, parse_speed, replay_records
+from producers.replay import replay as send
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json
+from streamer.cli.replay_bar import Bar, bar
+from streamer.cli.replay_target import Target, own_namespace, require_same_partitions
 from streamer.cli.topics import full_name, missing_topics
 from streamer.config import Config
-from streamer.events.model import ITEMS
-from streamer.ports import LogWriter, TopicsMissingError
-
-REDRAW_S = 0.2
-REDRAW_UNWATCHED_S = 10.0
-"""Between two lines of progress where stderr is no terminal."""
+from streamer.embedded.batches import partition_of
+from streamer.events.model import EVENTS, ITEMS
+from streamer.ports import LogAdmin, LogWriter, OffsetGapError, Positions, TopicsMissingError
 
 
 @click.command()
@@ -34,9 +38,20 @@ REDRAW_UNWATCHED_S = 10.0
     "--from", "start_ms", callback=event_time, metavar="TIME", help="Leave out events before this time (epoch ms or RFC 3339)."
 )
 @click.option("--to", "end_ms", callback=event_time, metavar="TIME", help="Leave out events at or after this time.")
-@click.option("--namespace", help="Onto topics with the prefix NAMESPACE and a dot, apart from the configured ones.")
+@click.option("--namespace", help="Onto topics with the prefix NAMESPACE and a dot.")
+@click.option("--configured", is_flag=True, help="Onto the topics that the configuration names.")
+@click.option(
+    "--live",
+    metavar="NAMESPACE",
+    help="Even among records that no replay put there: the target's namespace, a second time.",
+)
 @click.option("--items", "items_path", type=click.Path(path_type=Path), help="Item documents, sent before the events.")
-@click.option("--create-topics", is_flag=True, help="Make the topics where they are missing.")
+@click.option(
+    "--create-topics", is_flag=True, help="Make the topics where they are missing; a namespace of its own always does."
+)
+@click.option(
+    "--again", is_flag=True, help="Even if the recording was played onto this topic before, so that each event is there twice."
+)
 @config_option
 @json_option
 @click.pass_context
@@ -48,26 +63,41 @@ def replay(
     start_ms: int | None,
     end_ms: int | None,
     namespace: str | None,
+    live: str | None,
     items_path: Path | None,
     config_path: Path | None,
     *,
+    configured: bool,
     create_topics: bool,
+    again: bool,
     as_json: bool,
 ) -> None:
     """Send the events of FILE... onto the log, in the order of their times; exit status 1 where the log refused one.
 
-    Lines that are no events are sent as they are, so that they end in events.dead as they would from a live system.
+    They go into a namespace of their own, named after the file and what it holds, unless --namespace or --configured say where to.
+    A namespace that is live is refused unless it is named twice: --namespace NS --live NS, or --configured --live NS where NS is
+    the configured namespace.
+
+    A recording is played onto a topic once: a second time is refused, and after an interruption the same command goes on
+    where it ended. Nothing is sent before every file was read to its end. Lines that are no events are sent as they are, so
+    that they end in events.dead as they would from a live system.
     """
     pace = Pace(speed=_speed(speed))
-    config = prepare(config_path, _apart(namespace))
-    _require_topics(config, create=create_topics)
-    with contextlib.closing(open_writer(config)) as writer, _bar() as progress:
-        items = _send_items(items_path, writer, progress)
-        report = recordings.replay(
-            files, writer, format_name=format_name, start_ms=start_ms, end_ms=end_ms, pace=pace, progress=progress
-        )
-    _tell(config, items, report, as_json=as_json)
-    ctx.exit(1 if report.refused + items.refused else 0)
+    target = Target(namespace, configured, live, config_path)
+    config = prepare(config_path, target.overrides())
+    target.require_possible(config)
+    if not target.own:
+        _require_topics(config, create=create_topics)
+    with bar() as progress:
+        items = None if items_path is None else check_items(items_path, progress)
+        recording = check(files, format_name=format_name, interval=Interval(start_ms, end_ms), progress=progress)
+        if target.own:
+            config = prepare(config_path, target.overrides(own_namespace(files, recording)))
+            _require_topics(config, create=True)
+        with contextlib.closing(open_admin(config)) as admin:
+            played = _Replay(config, admin, recording, progress).play(target, pace, items, again=again)
+    _tell(config, target, played, as_json=as_json)
+    ctx.exit(1 if played.report.refused + played.items.refused else 0)
 
 
 def _speed(text: str) -> float:
@@ -75,11 +105,6 @@ def _speed(text: str) -> float:
         return parse_speed(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--speed") from error
-
-
-def _apart(namespace: str | None) -> dict[str, object]:
-    """The settings of a namespace whose topics are its own."""
-    return {} if namespace is None else {"namespace": namespace, "kafka.topic_prefix": f"{namespace}."}
 
 
 def _require_topics(config: Config, *, create: bool) -> None:
@@ -97,61 +122,154 @@ def _require_topics(config: Config, *, create: bool) -> None:
         )
 
 
-def _send_items(path: Path | None, writer: LogWriter, progress: _Bar) -> ReplayReport:
-    if path is None:
-        return ReplayReport()
-    reading = open_items(path)
-    report = recordings.replay_records(reading, writer, topic=ITEMS, progress=progress)
-    report.left_out = reading.left_out.by_kind
-    return report
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Played:
+    """What was done."""
+
+    items: ReplayReport
+    report: ReplayReport
+    resumed: bool
 
 
-class _Bar:
-    """Progress on stderr: a line that moves on a terminal, else a line now and then."""
+class _Replay:
+    """One recording, and the topic that it goes to."""
 
-    def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
-        self._stage = ""
+    def __init__(self, config: Config, admin: LogAdmin, recording: Checked, progress: Bar) -> None:
+        self._config = config
+        self._recording = recording
+        self._progress = progress
+        self._runs = Runs(admin, config.group, now_ms=_now_ms)
+        partitions = admin.topics()[EVENTS].partitions
+        self._place: Placed = placed_by(partition_of, partitions)
+        self._partitions = partitions
 
-    def __call__(self, progress: Progress) -> None:
-        if self._bar is None or progress.stage != self._stage:
-            self.close()
-            watched = sys.stderr.isatty()
-            self._bar = tqdm(
-                total=progress.total,
-                desc={"check": "reading", "send": "sending"}[progress.stage],
-                unit=" records",
-                unit_scale=True,
-                mininterval=REDRAW_S if watched else REDRAW_UNWATCHED_S,
-                leave=watched,
+    def play(self, target: Target, pace: Pace, items: Reading | None, *, again: bool) -> _Played:
+        """1. What was played before. 2. Register. 3. What is there. 4. Items. 5. The other events. 6. Register the end."""
+        known = self._runs.all()
+        latest = next((run for run in reversed(known) if run.identity == self._recording.identity), None)
+        if not again:
+            target.require_not_played(self._config, latest)
+        target.require_not_live(self._config, self._runs.strangers(known))
+        interrupted = latest if latest is not None and latest.ends is None else None
+        if interrupted is None:
+            run, ends = self._runs.begin(self._recording, 1 if latest is None else latest.number + 1), None
+        else:
+            ends = self._at_rest(interrupted)
+            run = self._runs.take_over(interrupted)
+        with self._playing(run) as playing:
+            landed = None if ends is None else self._landed(run, ends)
+            played = self._send(playing, pace, items, landed)
+        self._runs.end(run, played.report.sent + played.report.landed, played.report.refused)
+        return played
+
+    def _at_rest(self, run: Run) -> Positions:
+        """Where the log ends once nothing of an interrupted run is under way."""
+        require_same_partitions(self._config, run, self._partitions)
+        click.echo(
+            f"a replay of {run.files} was interrupted (last sign of life {shown(run.note.at_ms)}): looking for what of it is on the log",
+            err=True,
+        )
+        return wait_until_still(self._runs, run)
+
+    def _landed(self, run: Run, ends: Positions) -> Landed:
+        """What an interrupted run has put onto the log."""
+        spans = {where: (start, ends[where]) for where, start in run.starts.items()}
+        meter = Meter("compare", self._recording.records, self._progress)
+        inside = ((when, record) for when, record in self._recording if self._recording.interval.holds(when))
+        with contextlib.closing(open_reader(self._config)) as reader:
+            try:
+                return find_landed(inside, self._place, reader, spans, meter)
+            except OffsetGapError as gap:
+                message = (
+                    f"the log has removed records since the replay of {run.files} was interrupted ({gap}), so nobody can tell which of "
+                    "it are there: play it into another --namespace"
+                )
+                raise click.ClickException(message) from gap
+
+    @contextlib.contextmanager
+    def _playing(self, run: Run) -> Iterator[Playing]:
+        with contextlib.closing(open_admin(self._config)) as admin:
+            beats = Runs(admin, self._config.group, now_ms=_now_ms)
+            with registration.playing(beats, self._runs, run) as playing:
+                try:
+                    yield playing
+                except KeyboardInterrupt as interrupted:
+                    message = "interrupted: run the same command again to go on from here"
+                    raise click.ClickException(message) from interrupted
+
+    def _send(self, playing: Playing, pace: Pace, items: Reading | None, landed: Landed | None) -> _Played:
+        def gate(handed: int) -> None:
+            pace.gate(handed)
+            playing.require()
+
+        playing.settled = False
+        writer = open_writer(self._config)
+        try:
+            sent_items = self._send_items(items, writer)
+            report = send(
+                self._recording,
+                writer,
+                place=self._place,
+                landed=landed,
+                pace=dataclasses.replace(pace, gate=gate),
+                progress=self._progress,
             )
-            self._stage = progress.stage
-        self._bar.update(progress.done - self._bar.n)
+        finally:
+            writer.close()
+            playing.settled = True
+        return _Played(sent_items, report, landed is not None)
 
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[_Bar]:
-    with contextlib.closing(_Bar()) as bar:
-        yield bar
+    def _send_items(self, reading: Reading | None, writer: LogWriter) -> ReplayReport:
+        if reading is None:
+            return ReplayReport()
+        report = replay_records(reading, writer, topic=ITEMS, progress=self._progress)
+        report.left_out = reading.left_out.by_kind
+        return report
 
 
-def _tell(config: Config, items: ReplayReport, report: ReplayReport, *, as_json: bool) -> None:
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _tell(config: Config, target: Target, played: _Played, *, as_json: bool) -> None:
+    items, report = played.items, played.report
     for problem in (*items.problems, *report.problems):
         click.echo(problem, err=True)
     rate = report.sent / max(report.seconds, 1e-9)
-    topic = full_name(config, "events")
+    topic = full_name(config, EVENTS)
     click.echo(f"sent {report.sent} events to {topic} in {report.seconds:.1f} s ({rate:,.0f}/s), {items.sent} item documents")
     counted = {
         "refused": report.refused + items.refused,
         "malformed": report.malformed,
         "outside": report.outside,
         "left out": sum(report.left_out.values()),
+        **({"there before the interruption": report.landed} if played.resumed else {}),
     }
     click.echo(", ".join(f"{name} {count}" for name, count in counted.items()))
+    pace = _stream_time(report)
+    if pace:
+        click.echo(
+            f"stream time {shown(pace['from_ms'])} to {shown(pace['to_ms'])}, {pace['times_real_time']:,.4g} times as fast as it happened"
+        )
+    click.echo(f"read it with: {target.worker_command(config)}")
     if as_json:
-        say_json({**dataclasses.asdict(report), "events_per_s": rate, "items": dataclasses.asdict(items), "topic": topic})
+        say_json(
+            {
+                **dataclasses.asdict(report),
+                "events_per_s": rate,
+                "items": dataclasses.asdict(items),
+                "topic": topic,
+                "namespace": config.namespace,
+                "topic_prefix": config.kafka.topic_prefix,
+                "resumed": played.resumed,
+                "times_real_time": pace.get("times_real_time"),
+            }
+        )
+
+
+def _stream_time(report: ReplayReport) -> dict[str, Any]:
+    """The stream time that was sent, and how fast; nothing where no record has a time."""
+    if report.first_ms is None or report.last_ms is None:
+        return {}
+    factor = (report.last_ms - report.first_ms) / 1000 / max(report.seconds, 1e-9)
+    return {"from_ms": report.first_ms, "to_ms": report.last_ms, "times_real_time": factor}

@@ -91,6 +91,7 @@ def _events(path: Path, format_name: str, documents: Documents | None, lateness_
             "late": found.order.late,
             "lateness_ms_max": lateness_ms_max,
         },
+        "out_of_order": found.unsorted,
         "repeated_event_ids": found.repeats.count,
         "without_event_id": found.without_id,
         "users": {"count": len(found.users), "at_least": found.users.full},
@@ -133,7 +134,7 @@ def _warnings(found: Validated, told: dict[str, Any]) -> Iterator[str]:
         late = f"; {order.late:,} so far that a worker would count them as late" if order.late else ""
         yield (
             f"{order.behind:,} events stand behind later ones, by up to {_span(order.behind_ms_max)}{late}: "
-            "streamer sort puts them in order, backtest does so itself"
+            "streamer replay refuses the file, streamer sort puts it in order, backtest does so itself"
         )
     if found.repeats.count:
         yield f"{found.repeats.count:,} events repeat the event id of one before them: a worker applies them once"
@@ -171,7 +172,15 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
         yield f"  rejected  {_counts(told['rejected']['count'], told['rejected']['by_reason'])}"
     for kind in ("problems", "warnings"):
         yield from (f"  {kind.removesuffix('s')}: {text}" for text in told[kind])
-    yield f"  {VERDICTS[told['status']]}"
+    yield f"  {_verdict(told)}"
+
+
+def _verdict(told: dict[str, Any]) -> str:
+    verdict = VERDICTS[told["status"]]
+    if not told.get("out_of_order"):
+        return verdict
+    link = "but" if told["status"] == FINE else "and"
+    return f"{verdict}, {link} out of order: `streamer replay` refuses it; `streamer sort` first"
 
 
 def _counts(total: int, parts: dict[str, int]) -> str:

@@ -9,9 +9,11 @@ from streamer.config.tree import Config
 from streamer.embedded.database import Database, PartitionRow
 from streamer.embedded.log import EmbeddedLog
 from streamer.events.model import CONTROL, DEAD, INPUT_TOPICS
-from streamer.ports import GroupInUseError, LogError, Positions, TopicInfo, TopicPartition, TopicsMissingError
+from streamer.ports import Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition, TopicsMissingError
 
 _TOPICS = (*INPUT_TOPICS, DEAD)
+_COMMITS_OF_GROUPS = """SELECT group_name, partition_id, next_offset, metadata FROM commits
+                        WHERE substr(group_name, 1, ?) = ? ORDER BY group_name, partition_id"""
 
 
 class EmbeddedAdmin:
@@ -51,13 +53,31 @@ class EmbeddedAdmin:
         """(beginning, end) offset of every input partition that exists."""
         return {place: (row.beginning, row.end) for place, row in self._rows(INPUT_TOPICS).items()}
 
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """What ``group`` has committed in our topics."""
+        return self.offsets_of_groups(group).get(group, {})
+
+    def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
+        """What every group whose name begins with ``prefix`` has committed in our topics."""
+        places = {row.id: place for place, row in self._rows(INPUT_TOPICS).items()}
+        if not places:
+            return {}
+        with self._database.reading() as connection:
+            rows = connection.execute(_COMMITS_OF_GROUPS, (len(prefix), prefix)).fetchall()
+        found: dict[str, dict[TopicPartition, Committed]] = {}
+        for group, partition_id, next_offset, metadata in rows:
+            if partition_id in places:
+                found.setdefault(group, {})[places[partition_id]] = Committed(next_offset, metadata)
+        return found
+
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
         """Commits for a group whose lock nobody holds; it is held meanwhile. Without positions it only looks.
 
         Raises GroupInUseError where a worker holds the lock, LogError where the file refuses.
         """
         topics = sorted({place.topic for place in positions}) or INPUT_TOPICS
-        with contextlib.closing(EmbeddedLog(self._config, group=group, topics=topics, exclusive=True)) as member:
+        member = EmbeddedLog(self._config, group=group, topics=topics, exclusive=True, passing=True)
+        with contextlib.closing(member):
             if member.poll(0, paused=True).generation is None:
                 message = f"a worker holds the lock of group {group}: stop it first, and every standby"
                 raise GroupInUseError(message)

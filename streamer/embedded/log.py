@@ -52,10 +52,20 @@ class EmbeddedLog:
         group: whose commits these are, and whose lock.
         topics: logical names to read, all partitions of each.
         exclusive: accepted for the port's sake: here one member of a group reads at a time in either case.
+        passing: whether it leaves at once, so that its ownership is no news for people.
     """
 
-    def __init__(self, config: Config, *, group: str, topics: Sequence[str], exclusive: bool) -> None:  # noqa: ARG002
+    def __init__(
+        self,
+        config: Config,
+        *,
+        group: str,
+        topics: Sequence[str],
+        exclusive: bool,  # noqa: ARG002
+        passing: bool = False,
+    ) -> None:
         self._group = group
+        self._news_level = logging.DEBUG if passing else logging.INFO
         self._topics = tuple(topics)
         self._records_max = config.kafka.max_poll_records
         self._database = Database(config, synchronous="FULL", topics=self._topics)
@@ -135,7 +145,7 @@ class EmbeddedLog:
             self._lock.release()
             raise
         self._generation = row[0]
-        log.info("group %s: owner under generation %d", self._group, row[0])
+        log.log(self._news_level, "group %s: owner under generation %d", self._group, row[0])
 
     def _leave(self) -> None:
         self._generation = None

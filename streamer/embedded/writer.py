@@ -168,6 +168,8 @@ class _Appender:
     def _refusal(self, record: OutRecord, rows: dict[TopicPartition, PartitionRow]) -> LogError | None:
         if TopicPartition(record.topic, 0) not in rows:
             return self._database.missing([record.topic])
+        if record.partition is not None and TopicPartition(record.topic, record.partition) not in rows:
+            return LogError(f"topic {record.topic} has no partition {record.partition}", retriable=False)
         size = len(record.key or b"") + len(record.value or b"")
         if size > RECORD_BYTES_MAX:
             message = f"record for topic {record.topic} has {size} bytes, the log takes at most {RECORD_BYTES_MAX}"
@@ -181,7 +183,9 @@ class _Appender:
         split: dict[TopicPartition, list[OutRecord]] = {}
         for record in records:
             count = counts[record.topic]
-            if record.key is None:
+            if record.partition is not None:
+                partition = record.partition
+            elif record.key is None:
                 self._spread = partition = (self._spread + 1) % count
             else:
                 partition = partition_of(record.key, count)

@@ -177,6 +177,14 @@ class LogAdmin(Protocol):
         """(beginning, end) offset of every input partition."""
         ...
 
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """What a group has committed in our input topics, asked from outside it."""
+        ...
+
+    def offsets_of_groups(self, prefix: str) -> dict[str, dict[TopicPartition, Committed]]:
+        """The same of every group whose name begins with ``prefix``; groups that have committed nothing there are left out."""
+        ...
+
     def set_offsets(self, group: str, positions: Positions, metadata: str) -> None:
         """Commits for a group that has no member, all positions with the same metadata; without positions it only looks.
 
@@ -191,12 +199,16 @@ class LogAdmin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OutRecord:
-    """A record to append: logical topic, key (None for none), value (None deletes), headers. It has no time: the log sets it."""
+    """A record to append: logical topic, key (None for none), value (None deletes), headers. It has no time: the log sets it.
+
+    ``partition`` None leaves the choice to the writer: by the key's murmur2, anywhere without one.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
 
 
 Acknowledge = Callable[[OutRecord, Exception | None], None]

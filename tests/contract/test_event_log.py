@@ -342,3 +342,36 @@ def test_offsets_of_a_group_with_a_member_cannot_be_set_from_outside(world):
         with pytest.raises(GroupInUseError, match="group"):
             world.admin().set_offsets(world.group("g"), positions, "from outside")
     assert member.committed() == {EVENTS_0: Committed(0, "by the member")}
+
+
+def test_the_offsets_of_groups_are_found_by_how_their_names_begin(world):
+    admin = world.admin()
+    prefix = world.group("replay-")
+    assert admin.offsets_of_groups(prefix) == {}
+    admin.set_offsets(f"{prefix}a", {EVENTS_0: 1, EVENTS_1: 2}, "of a")
+    admin.set_offsets(f"{prefix}b", {EVENTS_1: 3}, "of b")
+    admin.set_offsets(world.group("other"), {EVENTS_0: 4}, "of another")
+    assert admin.offsets_of_groups(prefix) == {
+        f"{prefix}a": {EVENTS_0: Committed(1, "of a"), EVENTS_1: Committed(2, "of a")},
+        f"{prefix}b": {EVENTS_1: Committed(3, "of b")},
+    }
+    assert admin.offsets_of_groups(f"{prefix}b").keys() == {f"{prefix}b"}
+    assert admin.committed(f"{prefix}b") == {EVENTS_1: Committed(3, "of b")}
+    assert admin.committed(f"{prefix}c") == {}
+
+
+def test_a_log_without_topics_has_offsets_of_no_group(empty_world):
+    assert empty_world.admin().offsets_of_groups("") == {}
+
+
+def test_a_record_goes_to_the_partition_that_it_names_whatever_its_key(world):
+    refused: list[Exception | None] = []
+    writer = world.writer()
+    for n in range(6):
+        writer.send(OutRecord(EVENTS, None if n % 2 else b"key", b"%d" % n, partition=n // 3))
+    writer.send(OutRecord(EVENTS, b"key", b"nowhere", partition=7), lambda _, error: refused.append(error))
+    writer.flush(10)
+    reader = world.reader()
+    assert reader.read(EVENTS_0, 0, 10).values == [b"0", b"1", b"2"]
+    assert reader.read(EVENTS_1, 0, 10).values == [b"3", b"4", b"5"]
+    assert [type(error) for error in refused] == [LogError]

@@ -41,10 +41,10 @@ def test_a_recording_goes_onto_the_log_with_its_items(
     world: str, recording: Path, items: Path, request: pytest.FixtureRequest
 ) -> None:
     here: Here = request.getfixturevalue(world)
-    missing = here.run("replay", recording)
+    missing = here.run("replay", recording, "--configured")
     assert missing.exit_code == 1
     assert "--create-topics" in missing.stderr
-    report = here.json("replay", recording, "--items", items, "--create-topics")
+    report = here.json("replay", recording, "--items", items, "--configured", "--create-topics")
     assert (report["read"], report["sent"], report["refused"], report["malformed"]) == (41, 41, 0, 1)
     assert report["items"]["sent"] == 7
     assert (ends(here.config)["events"], ends(here.config)["items"]) == (41, 7)
@@ -55,7 +55,7 @@ def test_a_recording_goes_onto_the_log_with_its_items(
 
 
 def test_a_replay_takes_the_events_of_an_interval(here: Here, recording: Path) -> None:
-    report = here.json("replay", recording, "--create-topics", "--from", T0 + 10_000, "--to", "2026-11-24T01:57:58.344Z")
+    report = here.json("replay", recording, "--from", T0 + 10_000, "--to", "2026-11-24T01:57:58.344Z")
     assert (report["sent"], report["outside"]) == (10, 31)
     assert (report["first_ms"], report["last_ms"]) == (T0 + 10_000, T0 + 19_000)
 
@@ -90,7 +90,7 @@ def test_files_that_cannot_be_replayed_end_with_their_exit_status(here: Here, tm
 def test_a_recording_out_of_order_is_refused_and_goes_after_sort(here: Here, recording: Path, tmp_path: Path) -> None:
     lines = recording.read_text().splitlines()[:40]
     recording.write_text("\n".join(reversed(lines)) + "\n")
-    refused = here.run("replay", recording, "--create-topics")
+    refused = here.run("replay", recording)
     assert refused.exit_code == 1
     assert f"streamer sort {recording}" in refused.stderr
     assert here.run("sort", recording, "-o", tmp_path / "sorted.jsonl").exit_code == 0
@@ -198,7 +198,7 @@ def test_a_store_that_is_away_ends_with_1_and_what_to_check(here: Here) -> None:
 
 
 def test_the_executable_prints_one_line_of_json_last_and_logs_on_stderr(here: Here, recording: Path) -> None:
-    out, err = here.start("replay", recording, "--create-topics", "--json").communicate(timeout=DEADLINE_S)
+    out, err = here.start("replay", recording, "--json").communicate(timeout=DEADLINE_S)
     assert json.loads(out.splitlines()[-1])["sent"] == 41
     assert "line 41 is no event and was sent as it is" in err
     assert "producers.replay" in err
@@ -216,7 +216,7 @@ def test_help_of_the_executable_comes_at_once(here: Here) -> None:
 
 
 def test_the_encoder_writes_vectors_until_sigterm(here: Here, items: Path, recording: Path) -> None:
-    here.json("replay", recording, "--items", items, "--create-topics")
+    here.json("replay", recording, "--items", items, "--configured", "--create-topics")
     process = here.start("encoder")
     try:
         deadline = time.monotonic() + DEADLINE_S
@@ -237,7 +237,7 @@ def test_the_encoder_writes_vectors_until_sigterm(here: Here, items: Path, recor
 
 
 def test_events_become_lists_and_a_snapshot_by_the_commands_alone(here: Here, items: Path, recording: Path) -> None:
-    here.json("replay", recording, "--items", items, "--create-topics")
+    here.json("replay", recording, "--items", items, "--configured", "--create-topics")
     process = here.start("worker", "--bounded")
     _, err = process.communicate(timeout=DEADLINE_S * 2)
     assert process.returncode == 0, err

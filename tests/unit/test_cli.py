@@ -155,6 +155,39 @@ def test_a_namespace_that_cannot_be_is_refused(run: Run, tmp_path: Path) -> None
     assert "namespace" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("replay", "nowhere.jsonl"), 2, "cannot be read"),
+        (("replay", "x.jsonl", "--speed", "fast"), 2, "expected max or a number above 0"),
+        (("replay", "x.jsonl", "--nothing"), 2, "--nothing"),
+        (("status", "--url", "http://127.0.0.1:9"), 1, "no worker answers"),
+        (("recommend", "u1"), 1, "no Valkey server runs"),
+    ],
+)
+def test_a_command_that_fails_says_so_in_json_too(run: Run, arguments: tuple[str, ...], status: int, words: str) -> None:
+    result = run(*arguments, "--json")
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert (result.exit_code, told["status"]) == (status, status)
+    assert words in told["error"]
+    assert words in result.stderr
+    assert run(*arguments).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--namespace", "a", "--configured"), "--namespace and --configured name two targets"),
+        (("--live", "a"), "give --namespace NAMESPACE or --configured as well"),
+        (("--namespace", "a", "--live", "b"), "--live names 'b', but the replay goes to 'a'"),
+        (("--configured", "--live", "b"), "--live names 'b', but the replay goes to 'default'"),
+    ],
+)
+def test_a_target_that_is_not_clear_is_bad_usage(run: Run, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = run("replay", tmp_path / "x.jsonl", *arguments)
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+
+
 def test_sort_puts_a_recording_in_order_and_keeps_equal_times_as_they_stand(run: Run, tmp_path: Path) -> None:
     ratings = tmp_path / "ratings.inter"
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"

@@ -1,21 +1,25 @@
 """Replay: order, pace, range, gate, what the report says, and what is refused before anything is sent."""
 
+import gzip
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 from memory_log import MemoryBroker, MemoryWriter
 
+from producers import replay as replaying
+from producers.checks import Interval, UnsortedError, check, check_items
 from producers.formats import Recorded, RecordingError
-from producers.replay import Pace, Progress, UnsortedError, parse_speed, replay, replay_records
+from producers.progress import Progress, no_progress
+from producers.replay import Pace, ReplayReport, parse_speed, replay_records
 from streamer.config.tree import Config, Log
 from streamer.embedded.admin import EmbeddedAdmin
 from streamer.embedded.writer import EmbeddedWriter
 from streamer.events.model import EVENTS
-from streamer.ports import LogError
+from streamer.ports import LogError, LogWriter
 
 START_MS = 1_795_485_458_000
 
@@ -27,6 +31,20 @@ def event(user: str, after_ms: int) -> str:
 def write(path: Path, *lines: str) -> Path:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
+
+
+def replay(
+    files: list[Path],
+    writer: LogWriter,
+    *,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    pace: Pace | None = None,
+    progress: Callable[[Progress], None] = no_progress,
+) -> ReplayReport:
+    """Checks a recording and sends it."""
+    recording = check(files, interval=Interval(start_ms, end_ms), progress=progress)
+    return replaying.replay(recording, writer, pace=pace, progress=progress)
 
 
 class Timeline:
@@ -129,6 +147,21 @@ def test_a_replay_that_fell_behind_catches_up_instead_of_keeping_its_distance(tm
     assert timeline.slept_s == [1.0, 1.0]
 
 
+def test_progress_tells_how_far_a_replay_is_behind_its_schedule(tmp_path: Path, broker: MemoryBroker) -> None:
+    path = write(tmp_path / "a.jsonl", *(event("u", ms) for ms in (0, 1_000, 2_000, 60_000)))
+    timeline = Timeline()
+    told: list[Progress] = []
+
+    def busy(handed: int) -> None:
+        timeline.now_s += {1: 3.0, 2: 0.5}.get(handed, 0.0)
+
+    pace = Pace(speed=1, gate=busy, clock_s=timeline.clock_s, sleep=timeline.sleep)
+    replay([path], MemoryWriter(broker), pace=pace, progress=told.append)
+    behind = [(one.event_ms and one.event_ms - START_MS, one.behind_s) for one in told if one.stage == "send"]
+    assert (2_000, 2.0) in behind
+    assert behind[-1] == (60_000, 0.0)
+
+
 def test_at_full_speed_nothing_sleeps(tmp_path: Path, broker: MemoryBroker) -> None:
     timeline = Timeline()
     path = write(tmp_path / "a.jsonl", event("u", 0), event("u", 10_000_000))
@@ -158,6 +191,13 @@ def test_records_that_the_log_refuses_are_counted_and_told_and_the_rest_goes_on(
     assert (report.read, report.sent, report.refused) == (2, 1, 1)
     assert "key u1" in report.problems[0]
     assert "at most 1 MB" in report.problems[0]
+
+
+def test_a_replay_ends_where_the_log_is_away_for_longer_than_it_is_waited_for(tmp_path: Path, broker: MemoryBroker) -> None:
+    broker.raise_next("append", LogError("not acknowledged in 120 s", retriable=True))
+    path = write(tmp_path / "a.jsonl", event("u1", 0), event("u2", 1))
+    with pytest.raises(LogError, match=r"not acknowledged in 120 s; once the log is back run the same command again"):
+        replay([path], MemoryWriter(broker))
 
 
 def test_progress_tells_both_readings_their_total_and_the_rate(tmp_path: Path, broker: MemoryBroker) -> None:
@@ -207,6 +247,42 @@ def test_a_replay_onto_the_embedded_log_arrives_whole(tmp_path: Path) -> None:
     admin.close()
     assert report.sent == 2_000
     assert sum(end for where, (_, end) in bounds.items() if where.topic == EVENTS) == 2_000
+
+
+def identity(*files: Path, start_ms: int | None = None) -> str:
+    return check(files, interval=Interval(start_ms)).identity
+
+
+def test_a_recording_is_known_by_what_would_be_sent_however_it_is_packed(tmp_path: Path) -> None:
+    lines = [event("u", ms) for ms in (0, 10, 20)]
+    one, two = write(tmp_path / "a.jsonl", *lines), write(tmp_path / "b.jsonl", *lines[1:])
+    packed = tmp_path / "c.gz"
+    packed.write_bytes(gzip.compress(one.read_bytes()))
+    assert identity(one) == identity(packed) == identity(one, start_ms=START_MS)
+    assert identity(one, start_ms=START_MS + 10) == identity(two)
+    assert len({identity(one), identity(two), identity(one, two), identity(two, one)}) == 4
+
+
+def test_an_interval_without_any_event_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"none of its 1 events lies in the interval asked for"):
+        check([write(tmp_path / "a.jsonl", event("u", 0))], interval=Interval(START_MS + 1))
+
+
+def test_what_is_added_to_a_file_after_it_was_checked_is_not_sent(tmp_path: Path, broker: MemoryBroker) -> None:
+    path = write(tmp_path / "a.jsonl", event("u", 0))
+    recording = check([path])
+    write(path, event("u", 0), event("u", 1))
+    assert replaying.replay(recording, MemoryWriter(broker)).sent == 1
+
+
+def test_item_documents_are_read_to_their_end_before_they_are_used(tmp_path: Path) -> None:
+    whole = gzip.compress(b'{"item_id": "i"}\n' * 10_000)
+    cut = tmp_path / "items.jsonl.gz"
+    cut.write_bytes(whole[:-20])
+    with pytest.raises(RecordingError, match="cut or damaged"):
+        check_items(cut)
+    cut.write_bytes(whole)
+    assert len(list(check_items(cut))) == 10_000
 
 
 SEGMENT = Path(__file__).resolve().parents[1] / "golden" / "formats" / "segment.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.checks import UnsortedError, check
 from producers.formats import read_events
 from producers.validation import FAULTS_MAX, NAMED_MAX, Ids, Order, Repeats, validate_events
 from streamer.cli.main import main
@@ -140,6 +142,29 @@ def test_disorder_and_repeats_are_warnings(tmp_path: Path) -> None:
     assert behind.startswith("4 events stand behind later ones, by up to 1 day, 6:00:00; 4 so far that a worker would")
     assert repeated.startswith("1 events repeat the event id")
     assert without.startswith("1 events have no event id")
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "verdict"),
+    [
+        ([event(1, when_ms=2), event(2)], 0, "fine, but out of order: `streamer replay` refuses it; `streamer sort` first"),
+        (
+            [event(1, when_ms=2), event(2, type="clique")],
+            1,
+            "not fine, and out of order: `streamer replay` refuses it; `streamer sort` first",
+        ),
+        ([event(1), event(2)], 0, "fine"),
+    ],
+)
+def test_the_verdict_says_what_replay_makes_of_the_order(
+    tmp_path: Path, rows: list[dict[str, Any]], status: int, verdict: str
+) -> None:
+    path = written(tmp_path / "file", rows)
+    result = run(path)
+    assert (result.exit_code, result.output.splitlines()[-1].strip()) == (status, verdict)
+    assert told(path)[1][0]["out_of_order"] is (verdict != "fine")
+    with contextlib.nullcontext() if verdict == "fine" else pytest.raises(UnsortedError):
+        check([path])
 
 
 def test_items_without_documents_are_counted(tmp_path: Path) -> None:
