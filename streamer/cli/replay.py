@@ -59,9 +59,9 @@ def replay(
     Lines that are no events are sent as they are, so that they end in events.dead as they would from a live system.
     """
     pace = Pace(speed=_speed(speed))
-    config = prepare(config_path, _apart(namespace))
-    _require_topics(config, create=create_topics)
-    with contextlib.closing(open_writer(config)) as writer, _bar() as progress:
+    config = prepare(config_path, apart(namespace))
+    require_topics(config, create=create_topics)
+    with contextlib.closing(open_writer(config)) as writer, progress_bar() as progress:
         items = _send_items(items_path, writer, progress)
         report = recordings.replay(
             files, writer, format_name=format_name, start_ms=start_ms, end_ms=end_ms, pace=pace, progress=progress
@@ -77,12 +77,12 @@ def _speed(text: str) -> float:
         raise click.BadParameter(str(error), param_hint="--speed") from error
 
 
-def _apart(namespace: str | None) -> dict[str, object]:
+def apart(namespace: str | None) -> dict[str, object]:
     """The settings of a namespace whose topics are its own."""
     return {} if namespace is None else {"namespace": namespace, "kafka.topic_prefix": f"{namespace}."}
 
 
-def _require_topics(config: Config, *, create: bool) -> None:
+def require_topics(config: Config, *, create: bool) -> None:
     """Raises TopicsMissingError with what to run, before a long file is read."""
     with contextlib.closing(open_admin(config)) as admin:
         if create:
@@ -97,7 +97,7 @@ def _require_topics(config: Config, *, create: bool) -> None:
         )
 
 
-def _send_items(path: Path | None, writer: LogWriter, progress: _Bar) -> ReplayReport:
+def _send_items(path: Path | None, writer: LogWriter, progress: ProgressBar) -> ReplayReport:
     if path is None:
         return ReplayReport()
     reading = open_items(path)
@@ -106,14 +106,15 @@ def _send_items(path: Path | None, writer: LogWriter, progress: _Bar) -> ReplayR
     return report
 
 
-class _Bar:
-    """Progress on stderr: a line that moves on a terminal, else a line now and then."""
+class ProgressBar:
+    """Tells of progress on stderr: a line that moves on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
         self._bar: tqdm[None] | None = None
         self._stage = ""
 
     def __call__(self, progress: Progress) -> None:
+        """Moves on."""
         if self._bar is None or progress.stage != self._stage:
             self.close()
             watched = sys.stderr.isatty()
@@ -129,14 +130,16 @@ class _Bar:
         self._bar.update(progress.done - self._bar.n)
 
     def close(self) -> None:
+        """Ends the line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[_Bar]:
-    with contextlib.closing(_Bar()) as bar:
+def progress_bar() -> Iterator[ProgressBar]:
+    """One, closed in the end."""
+    with contextlib.closing(ProgressBar()) as bar:
         yield bar
 
 
