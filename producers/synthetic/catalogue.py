@@ -57,7 +57,8 @@ class Catalogue:
         if not self._life_ms:
             return place_N
         generation_N = (time_N - self._start_ms + self._phase_I[place_N]) // self._life_ms
-        return np.maximum(generation_N, 0) * self.items + place_N
+        number_N: Ints = np.maximum(generation_N, 0) * self.items + place_N
+        return number_N
 
     def cents(self, item_N: Ints) -> Ints:
         """The items' prices."""

@@ -48,7 +48,7 @@ class SyntheticStream:
         self._tag = traffic.tag
 
     def batches(self) -> Iterator[Batch]:
-        """All of it. Documents of new items come up to a few minutes before these are first seen."""
+        """All of it. Documents of new items come up to a quarter of an hour before these are first seen."""
         line = 1
         for first_ms, end_ms, rows in self.rows():
             items = list(self.catalogue.changes(first_ms, end_ms))

@@ -20,7 +20,7 @@ from producers.synthetic import Catalogue, Extent, Made, SyntheticStream, Traffi
 from producers.synthetic.tally import CAUTION
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json
 from streamer.cli.replay import apart, progress_bar, require_topics
-from streamer.cli.services import stop_on_signals
+from streamer.cli.services import until_signalled
 from streamer.cli.topics import full_name
 from streamer.config import Config
 from streamer.config.tree import Windows
@@ -160,9 +160,8 @@ def _settings(options: dict[str, Any], config: Config, *, live: bool) -> Traffic
 def _sent(
     made_from: Traffic, extent: Extent, config: Config, speed: float, documents: Iterator[Recorded] | None, *, live: bool
 ) -> tuple[Traffic, Made]:
-    stop = stop_on_signals()
-    pace = Pace(speed=speed, sleep=stop.wait, stopped=stop.is_set)
-    with contextlib.closing(open_writer(config)) as writer, progress_bar() as progress:
+    with until_signalled() as stop, contextlib.closing(open_writer(config)) as writer, progress_bar() as progress:
+        pace = Pace(speed=speed, sleep=stop.wait, stopped=stop.is_set)
         sent = replay_records(documents or (), writer, topic=ITEMS, pace=Pace(stopped=stop.is_set), progress=progress)
         if live:
             made_from = replace(made_from, start_ms=_now_ms() + LEAD_MS + round(LEAD_MS_PER_USER * made_from.users))
@@ -183,8 +182,8 @@ def _now_ms() -> int:
 
 
 def _written(made_from: Traffic, extent: Extent, out: Path) -> Made:
-    stop = stop_on_signals()
-    return write_events(extent.of(SyntheticStream(made_from).batches(), made_from.start_ms), out, stop.is_set)
+    with until_signalled() as stop:
+        return write_events(extent.of(SyntheticStream(made_from).batches(), made_from.start_ms), out, stop.is_set)
 
 
 def _command(made_from: Traffic, made: Made, config: Config, params: dict[str, Any]) -> str:
