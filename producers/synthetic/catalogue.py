@@ -8,7 +8,7 @@ import numpy as np
 
 from producers.formats import Recorded
 from producers.synthetic.draws import Ints, Raw, below, mixed, zipf
-from producers.synthetic.settings import DAY_MS, Traffic
+from producers.synthetic.settings import Traffic, between_changes_ms
 from producers.synthetic.words import FILLERS, PROVIDERS, QUALITIES, TOPICS
 from streamer.events.items import encode_item
 from streamer.events.model import ItemDocument
@@ -35,7 +35,7 @@ class Catalogue:
         self.topic_choice = zipf(self.topics, TOPIC_EXPONENT)
         self._places = zipf(-(-traffic.items // self.topics), EXPONENT)
         self._seed, self._start_ms = traffic.seed, traffic.start_ms
-        self._life_ms = round(DAY_MS / traffic.turnover) if traffic.turnover else 0
+        self._life_ms = between_changes_ms(traffic.turnover)
         if self._life_ms:
             phase_I = mixed(np.arange(traffic.items), self._seed, _PHASES) % np.uint64(self._life_ms)
             self._phase_I: Ints = phase_I.astype(np.int64)

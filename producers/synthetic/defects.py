@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.synthetic.broken import REASONS
-from producers.synthetic.draws import Ints, Raw, below, happens, mixed, raw_bits
+from producers.synthetic.draws import WAIT_MEANS_MAX, Ints, Raw, below, happens, mixed, raw_bits, waits
 from producers.synthetic.people import Visits
 from producers.synthetic.settings import DAY_MS, LATE_MARGIN_MS, LATE_SPAN_MS, Traffic
 from streamer.events.model import EVENT_TYPE_NAMES
@@ -96,7 +96,7 @@ class Defects:
         chosen = np.flatnonzero(happens(bits_N, chance))
         bits_C = mixed(bits_N[chosen], _STAMP)
         copies = rows.where(chosen)
-        return copies._replace(due_N=copies.due_N + below(mixed(bits_C), self._delay_ms)), bits_C
+        return copies._replace(due_N=copies.due_N + waits(mixed(bits_C), self._delay_ms // WAIT_MEANS_MAX)), bits_C
 
     def _late(self, rows: Rows, bits_N: Raw) -> Rows:
         copies, bits_C = self._beside(rows, mixed(bits_N, 4), self._traffic.late)

@@ -25,7 +25,8 @@ WEIGHT_ONE = 1 << 32
 
 def raw_bits(seed: int, block: int, purpose: int, count: int) -> Raw:
     """``count`` numbers of 64 random bits: a function of the arguments alone; those of a smaller count are the first ones."""
-    drawn: Raw = np.random.Philox(counter=[0, 0, purpose, block], key=[seed, 0]).random_raw(count)
+    key, counter = np.array([seed, 0], np.uint64), np.array([0, 0, purpose, block], np.uint64)
+    drawn: Raw = np.random.Philox(counter=counter, key=key).random_raw(count)
     return drawn
 
 
@@ -86,6 +87,10 @@ _EXPONENTIAL_Q = np.array(
     np.int64,
 )
 """Quantiles of the exponential distribution with mean 1, in units of 2^-10."""
+
+
+WAIT_MEANS_MAX = 12
+"""No wait is longer than so many means."""
 
 
 def waits(bits_N: Raw, mean: int) -> Ints:

@@ -9,7 +9,7 @@ import numpy as np
 from producers.synthetic.catalogue import Catalogue
 from producers.synthetic.draws import Choice, Ints, Raw, below, happens, mixed, raw_bits, waits, zipf
 from producers.synthetic.rhythm import Rhythm
-from producers.synthetic.settings import DAY_MS, Traffic
+from producers.synthetic.settings import DAY_MS, Traffic, between_changes_ms
 from streamer.events.model import EventType
 
 USER_EXPONENT = 0.8
@@ -77,7 +77,7 @@ class People:
         self._rounds = Choice([(1 - 1 / ROUNDS_MEAN) ** many for many in range(ROUNDS_MAX)])
         reach = np.cumprod((1.0, *FUNNEL))
         self._depths = Choice(reach - np.append(reach[1:], 0.0))
-        self._period_ms = round(DAY_MS / traffic.drift) if traffic.drift else 0
+        self._period_ms = between_changes_ms(traffic.drift)
         per_visit = _mean(self._rounds) * _mean(self._depths)
         events_per_ms = traffic.rate / traffic.records_per_event / 1_000
         visits_per_ms = events_per_ms * (1 - traffic.bots) / per_visit

@@ -24,6 +24,19 @@ USERS_MAX = ITEMS_MAX = 10_000_000
 RATE_MAX = 1e6
 
 
+SHARE_A_DAY_MIN = 1e-6
+"""A smaller share a day is none."""
+
+
+def between_changes_ms(share_a_day: float) -> int:
+    """The time from one change of each to its next, where such a share of all changes within a day; 0 for never.
+
+    >>> between_changes_ms(0.5), between_changes_ms(0.0)
+    (172800000, 0)
+    """
+    return round(DAY_MS / share_a_day) if share_a_day >= SHARE_A_DAY_MIN else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
     """The settings of a stream; shares are of 1. Equal settings make equal bytes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from synthetic import labelled
 
@@ -63,7 +63,7 @@ def counted(stream: list[tuple[int, int, Recorded]], partitions: int, lateness_m
     return {**counts, "late": late, "duplicate": duplicate, "future": future}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=[Phase.generate])  # shrinking takes minutes and explains little
 @given(traffic=TRAFFIC, partitions=st.integers(1, 5))
 def test_a_worker_counts_what_was_made(traffic: Traffic, partitions: int) -> None:
     stream = labelled(traffic, RECORDS)

@@ -11,7 +11,7 @@ from synthetic import SOUND, applied, columns
 from producers.synthetic import SyntheticStream, Traffic
 from producers.synthetic.catalogue import EXPONENT, Catalogue
 from producers.synthetic.defects import BOT, Rows
-from producers.synthetic.draws import Choice, below, happens, raw_bits, waits
+from producers.synthetic.draws import WAIT_MEANS_MAX, Choice, below, happens, raw_bits, waits
 from producers.synthetic.people import FUNNEL, IMPRESSION, People
 from producers.synthetic.words import TOPICS
 from streamer.config.tree import Signals
@@ -203,4 +203,6 @@ def test_draws_have_their_distributions() -> None:
     assert np.bincount(below(bits, 10)).min() > 19_000
     assert happens(bits, 0.25).mean() == pytest.approx(0.25, abs=0.01)
     assert waits(bits, 1_000).mean() == pytest.approx(1_000, rel=0.01)
+    assert waits(~bits | bits, 1_000).max() == 0
+    assert waits(bits & ~bits, 1_000).max() <= WAIT_MEANS_MAX * 1_000
     assert np.bincount(Choice([1, 0, 3]).pick(bits)).tolist() == pytest.approx([50_000, 0, 150_000], abs=1_000)
