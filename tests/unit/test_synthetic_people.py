@@ -12,7 +12,7 @@ from producers.synthetic import SyntheticStream, Traffic
 from producers.synthetic.catalogue import EXPONENT, Catalogue
 from producers.synthetic.defects import BOT, Rows
 from producers.synthetic.draws import WAIT_MEANS_MAX, Choice, below, happens, raw_bits, waits
-from producers.synthetic.people import FUNNEL, IMPRESSION, People
+from producers.synthetic.people import FUNNEL, IMPRESSION, MAIN_SHARE, SECOND_SHARE, People
 from producers.synthetic.words import TOPICS
 from streamer.config.tree import Signals
 from streamer.events.items import decode_item
@@ -72,6 +72,25 @@ def test_people_keep_to_their_own_topic_until_their_taste_drifts() -> None:
     assert own > 5 * others
     drifted, _ = share_of_first_taste(1.0)
     assert drifted < own / 3
+
+
+def test_visits_keep_to_main_and_second_tastes_in_their_shares() -> None:
+    traffic = Traffic(**STEADY)
+    rows = looked_at(columns(traffic, records=40_000))
+    people = People(traffic, Catalogue(traffic))
+    main_N, second_N = people.tastes(rows.user_N, rows.time_N)
+    chosen, topic_N = main_N != second_N, rows.place_N % len(TOPICS)
+    by_chance = (1 - MAIN_SHARE - SECOND_SHARE) / len(TOPICS)
+    assert (topic_N == main_N)[chosen].mean() == pytest.approx(MAIN_SHARE + by_chance, abs=0.02)
+    assert (topic_N == second_N)[chosen].mean() == pytest.approx(SECOND_SHARE + by_chance, abs=0.02)
+
+
+def test_the_rate_is_there_from_the_first_minute() -> None:
+    traffic = Traffic(**STEADY, users=100_000, rate=200.0)
+    rows = columns(traffic, hours=0.1)
+    per_minute = np.bincount((rows.due_N - traffic.start_ms) // 60_000)[:6]
+    assert SyntheticStream(traffic).people.pause_ms == 30_000
+    assert per_minute.tolist() == pytest.approx([60 * traffic.rate] * 6, rel=0.08)
 
 
 def test_tastes_of_a_share_of_the_users_change_within_a_day() -> None:
