@@ -52,6 +52,11 @@ class ReplayReport:
     problems: list[str] = field(default_factory=list)
 
 
+def never() -> bool:
+    """Goes on to the last record."""
+    return False
+
+
 def no_gate(handed: int) -> None:
     """Holds nothing back."""
     _ = handed
@@ -62,13 +67,15 @@ class Pace:
     """When each record may go.
 
     ``speed`` divides the recording's own time; MAX_SPEED does not wait. ``gate`` is called before each record with the number
-    already handed to the log, and may wait; what it raises ends the replay.
+    already handed to the log, and may wait; what it raises ends the replay. ``stopped`` is asked after each wait: once it says yes,
+    no record follows, and the report tells of those before.
     """
 
     speed: float = MAX_SPEED
     gate: Callable[[int], None] = no_gate
     clock_s: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
+    stopped: Callable[[], bool] = never
 
     def __post_init__(self) -> None:
         if not self.speed > 0:
@@ -135,9 +142,22 @@ def replay_records(
     progress: Callable[[Progress], None] = no_progress,
 ) -> ReplayReport:
     """Sends records in the order given, whatever their times. Raises LogError where the log fails."""
+    return replay_timed(with_times(records), writer, topic=topic, total=total, pace=pace, progress=progress)
+
+
+def replay_timed(
+    records: Iterator[Timed],
+    writer: LogWriter,
+    *,
+    topic: str = EVENTS,
+    total: int | None = None,
+    pace: Pace | None = None,
+    progress: Callable[[Progress], None] = no_progress,
+) -> ReplayReport:
+    """The same with the time at which each is due, which may be another one than its own. Raises LogError where the log fails."""
     pace = pace or Pace()
     meter = Meter("send", total, progress, pace.clock_s)
-    return _Sending(writer, topic).run(with_times(records), pace, meter, ReplayReport())
+    return _Sending(writer, topic).run(records, pace, meter, ReplayReport())
 
 
 def _inside(recording: Checked, meter: Meter, report: ReplayReport) -> Iterator[Timed]:
@@ -228,7 +248,10 @@ class _Sending:
 def _in_step(records: Iterator[Timed], pace: Pace, meter: Meter) -> Iterator[Timed]:
     """Each record no sooner than its distance from the first one, divided by the speed."""
     if pace.speed == MAX_SPEED:
-        yield from records
+        for timed in records:
+            if pace.stopped():
+                return
+            yield timed
         return
     started_s: float | None = None
     first_ms: int | None = None
@@ -240,6 +263,8 @@ def _in_step(records: Iterator[Timed], pace: Pace, meter: Meter) -> Iterator[Tim
             meter.behind_s = max(0.0, -wait_s)
             if wait_s > 0:
                 pace.sleep(wait_s)
+        if pace.stopped():
+            return
         yield when, record
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "topics": Entry("streamer.cli.topics", "Make or check the topics."),
     "doctor": Entry("streamer.cli.doctor", "Say what is there, what is missing, and what to do."),
     "replay": Entry("streamer.cli.replay", "Send recorded events onto the log."),
+    "traffic": Entry("streamer.cli.traffic", "Make synthetic traffic, for load tests and demonstrations."),
     "validate": Entry("streamer.cli.validate", "Say what a worker would make of a recording: what it would reject and why."),
     "sort": Entry("streamer.cli.sort", "Put a recording in the order of its times, as replay wants it."),
     "backtest": Entry(

@@ -23,11 +23,11 @@ from producers.replay import replay as send
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json
 from streamer.cli.replay_bar import Bar, bar
 from streamer.cli.replay_target import Target, own_namespace, require_same_partitions
-from streamer.cli.topics import full_name, missing_topics
+from streamer.cli.topics import full_name, require_topics
 from streamer.config import Config
 from streamer.embedded.batches import partition_of
 from streamer.events.model import EVENTS, ITEMS
-from streamer.ports import LogAdmin, LogWriter, OffsetGapError, Positions, TopicsMissingError
+from streamer.ports import LogAdmin, LogWriter, OffsetGapError, Positions
 
 
 @click.command()
@@ -87,13 +87,13 @@ def replay(
     config = prepare(config_path, target.overrides())
     target.require_possible(config)
     if not target.own:
-        _require_topics(config, create=create_topics)
+        require_topics(config, create=create_topics)
     with bar() as progress:
         items = None if items_path is None else check_items(items_path, progress)
         recording = check(files, format_name=format_name, interval=Interval(start_ms, end_ms), progress=progress)
         if target.own:
             config = prepare(config_path, target.overrides(own_namespace(files, recording)))
-            _require_topics(config, create=True)
+            require_topics(config, create=True)
         with contextlib.closing(open_admin(config)) as admin:
             played = _Replay(config, admin, recording, progress).play(target, pace, items, again=again)
     _tell(config, target, played, as_json=as_json)
@@ -105,21 +105,6 @@ def _speed(text: str) -> float:
         return parse_speed(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--speed") from error
-
-
-def _require_topics(config: Config, *, create: bool) -> None:
-    """Raises TopicsMissingError with what to run, before a long file is read."""
-    with contextlib.closing(open_admin(config)) as admin:
-        if create:
-            admin.create_topics()
-            return
-        missing = missing_topics(admin.topics())
-    if missing:
-        names = ", ".join(full_name(config, topic) for topic in missing)
-        raise TopicsMissingError(
-            f"the log has no topics {names}: add --create-topics, "
-            f"or run STREAMER_KAFKA__TOPIC_PREFIX='{config.kafka.topic_prefix}' streamer topics create"
-        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

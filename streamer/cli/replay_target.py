@@ -18,6 +18,11 @@ OWN_NAME_MAX = 40
 OWN_IDENTITY_MAX = 8
 
 
+def apart(namespace: str | None) -> dict[str, object]:
+    """The settings of a namespace whose topics are its own; those configured without one."""
+    return {} if namespace is None else {"namespace": namespace, "kafka.topic_prefix": f"{namespace}."}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the options say: a namespace's name, the configured one, or neither; and the one that may be live."""
@@ -48,8 +53,7 @@ class Target:
 
     def overrides(self, own_name: str | None = None) -> dict[str, object]:
         """The settings of the target, over those configured: a namespace has topics with its name and a dot in front."""
-        name = own_name or self.namespace
-        return {} if name is None else {"namespace": name, "kafka.topic_prefix": f"{name}."}
+        return apart(own_name or self.namespace)
 
     def require_not_live(self, config: Config, strangers: int) -> None:
         """Raises ClickException where records lie there that no replay put there, and the target was not named twice."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -73,3 +75,14 @@ def stop_on_signals() -> threading.Event:
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, end)
     return stop
+
+
+@contextlib.contextmanager
+def until_signalled() -> Iterator[threading.Event]:
+    """The same while it lasts; afterwards signals do again what they did before."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop_on_signals()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -11,7 +11,7 @@ from consumers.compose import open_admin
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
 from streamer.events.model import DEAD, INPUT_TOPICS
-from streamer.ports import TopicInfo
+from streamer.ports import TopicInfo, TopicsMissingError
 
 ALL_TOPICS = (*INPUT_TOPICS, DEAD)
 
@@ -68,3 +68,18 @@ def full_name(config: Config, topic: str) -> str:
 
 def _described(info: TopicInfo | None) -> str:
     return "missing" if info is None else f"{info.partitions} partition{'s' if info.partitions > 1 else ''}, id {info.topic_id}"
+
+
+def require_topics(config: Config, *, create: bool) -> None:
+    """Raises TopicsMissingError with what to run, before a long file is read."""
+    with contextlib.closing(open_admin(config)) as admin:
+        if create:
+            admin.create_topics()
+            return
+        missing = missing_topics(admin.topics())
+    if missing:
+        names = ", ".join(full_name(config, topic) for topic in missing)
+        raise TopicsMissingError(
+            f"the log has no topics {names}: add --create-topics, "
+            f"or run STREAMER_KAFKA__TOPIC_PREFIX='{config.kafka.topic_prefix}' streamer topics create"
+        )
