@@ -27,7 +27,7 @@ from producers.callbacks import Callbacks
 from producers.kafka_client import explained, missing_topics, open_client
 from producers.resend import Pending, Resend, close_producer
 from streamer.config.tree import Config
-from streamer.ports import Acknowledge, LogError, OutRecord
+from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
 
 log = logging.getLogger(__name__)
 
@@ -276,10 +276,9 @@ class KafkaWriter:
 
     def _wait_for_room(self, timeout_s: float | None) -> None:
         if not self._wait(lambda: len(self._pending) < self._kafka.buffer_records_max, timeout_s):
-            raise LogError(
+            raise BufferFullError(
                 f"the buffer of {self._kafka.buffer_records_max} records (kafka.buffer_records_max) was full for {timeout_s:g} s: "
-                f"Kafka at {self._kafka.bootstrap_servers} is away or slower than what is sent; send the record again later",
-                retriable=True,
+                f"Kafka at {self._kafka.bootstrap_servers} is away or slower than what is sent; send the record again later"
             )
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
