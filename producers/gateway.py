@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,36 +17,33 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from producers.gateway_append import Appended, Appender
-from producers.gateway_pages import openapi, page
-from producers.gateway_records import BodyError, Judge, Refused, judge_events, judge_items, values_of
+from producers.gateway_body import RETRY_AFTER_S, Problem, Waiting, read_body
+from producers.gateway_counts import LISTS, Counted, Counts
+from producers.gateway_pages import LIST_ITEMS_MAX, openapi, page
+from producers.gateway_records import BodyError, Judge, Judged, Refused, judge_events, judge_items, values_of
 from streamer.config.tree import Config
 from streamer.events.fields import RefusedError, checked_id
+from streamer.events.model import EVENTS, ITEMS
 from streamer.ports import LogError, LogWriter, RecommendationList, RecommendationStore, StoreError
 
-log = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 1
 READERS = 32
 """Threads in which lists are read."""
 READY_TIMEOUT_S = 5.0
 """How long a probe waits for the log and the store."""
+READY_KEPT_S = 1.0
+"""How long the answer of one look at them serves all probes."""
+INLINE_BYTES_MAX = 32_768
+"""A body up to this size is judged at once; a larger one in a thread, so that others are answered meanwhile."""
 CORS_MAX_AGE_S = 600
-_LISTS = "/v1/recommendations/"
 
-
-class Problem(HTTPException):
-    """A request that ends in an error: HTTP status, reason for programs, message for people, and where it was found."""
-
-    def __init__(self, status: int, reason: str, message: str, where: str) -> None:
-        retry = {"Retry-After": str(RETRY_AFTER_S)} if status in {429, 503} else None
-        super().__init__(status, message, retry)
-        self.reason = reason
-        self.where = where
+Page = Callable[[str], tuple[str, bytes]]
+"""Makes the metrics page for an ``Accept`` header: its content type, and the page."""
 
 
 class Gateway:
@@ -57,26 +55,38 @@ class Gateway:
         store: where lists are read; thread-safe.
         check_log: raises LogError where the log cannot be reached or lacks topics; called in a thread, one call at a time.
         version: of the software, as the page and the OpenAPI document name it.
+        metrics: makes the page under ``/metrics``, out of ``counts``; without it there is none.
     """
 
     def __init__(
-        self, config: Config, writer: LogWriter, store: RecommendationStore, *, check_log: Callable[[], None], version: str
+        self,
+        config: Config,
+        writer: LogWriter,
+        store: RecommendationStore,
+        *,
+        check_log: Callable[[], None],
+        version: str,
+        metrics: Callable[[Counts], Page] | None = None,
     ) -> None:
-        self._settings = config.gateway
-        self._timeout_s = config.gateway.ack_timeout_ms / 1000
+        settings = self._settings = config.gateway
+        self.counts = Counts()
+        self._metrics = metrics and metrics(self.counts)
+        self._timeout_s = settings.ack_timeout_ms / 1000
+        self._origins = [origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()]
         self._store = store
         self._check_log = check_log
-        waiting_max = config.gateway.requests_waiting_max
-        self._appender = Appender(writer, timeout_s=self._timeout_s, waiting_max=waiting_max)
-        self._openapi = msgspec.json.encode(openapi(version, config.gateway))
+        self._waiting = Waiting(requests_max=settings.requests_waiting_max, bytes_max=settings.waiting_bytes_max)
+        self._appender = Appender(writer, timeout_s=self._timeout_s)
+        self._openapi = msgspec.json.encode(openapi(version, settings, metrics=metrics is not None))
         self._page = page(version, config.namespace)
+        self._look: asyncio.Task[LogError | StoreError | None] | None = None
+        self._looked_s = 0.0
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The ASGI application."""
-        origins = [origin.strip().rstrip("/") for origin in self._settings.cors_origins.split(",") if origin.strip()]
         cors = Middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=self._origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key"],
             expose_headers=["Retry-After"],
@@ -89,83 +99,85 @@ class Gateway:
             Route("/readyz", self._readyz),
             Route("/v1/events", self._events, methods=["POST"]),
             Route("/v1/items", self._items, methods=["POST"]),
-            Route(_LISTS + "{user:path}", self._list),
+            Route(LISTS + "{user:path}", self._list),
         ]
-        return Starlette(
+        if self._metrics is not None:
+            routes.append(Route("/metrics", self._show_metrics))
+        app = Starlette(
             routes=routes,
-            middleware=[cors] if origins else [],
+            middleware=[cors] if self._origins else [],
             exception_handlers={HTTPException: _answer_problem, Exception: _answer_bug},
             lifespan=self._lifespan,
         )
+        app.router.redirect_slashes = False  # it would send clients wherever their Host header says
+        return Counted(app, self.counts)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._readers = anyio.CapacityLimiter(READERS)
-        self._probes = anyio.CapacityLimiter(1)
+        self._judges = anyio.CapacityLimiter(
+            1
+        )  # a body cut into the smallest of records takes thirty times its size for a moment
         yield
 
     async def _events(self, request: Request) -> Response:
         if not self._settings.public_events:
             self._require_key(request)
-        return await self._append(request, judge_events)
+        return await self._append(request, judge_events, EVENTS)
 
     async def _items(self, request: Request) -> Response:
         self._require_key(request)
-        return await self._append(request, judge_items)
+        return await self._append(request, judge_items, ITEMS)
 
-    async def _append(self, request: Request, judge: Judge) -> Response:
-        if self._appender.full:
-            message = f"{self._settings.requests_waiting_max} requests wait for the log already; send this one again"
-            raise Problem(429, "too_many_requests", message, request.url.path)
-        body = await self._body(request)
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        try:
-            values = values_of(body, content_type)
-        except BodyError as error:
-            raise Problem(error.status, error.reason, str(error), "body") from None
-        if len(values) > self._settings.batch_records_max:
-            message = (
-                f"the body holds {len(values)} records, at most {self._settings.batch_records_max} are taken "
-                "(gateway.batch_records_max): send several requests"
-            )
-            raise Problem(413, "too_many_records", message, "body")
-        judged = judge(values)
-        done = await self._appender.append(judged.records) if judged.records else Appended()
+    async def _append(self, request: Request, judge: Judge, topic: str) -> Response:
+        self._require_origin(request)
+        counts = self.counts
+        with self._waiting.one() as held:
+            body = await read_body(request, held, self._settings)
+            counts.body_bytes += len(body)
+            judged = await self._judged(body, content_type_of(request), judge)
+            started_s = time.monotonic()
+            done = await self._appender.append(judged.records) if judged.records else Appended()
+        if judged.records and not done.failed:
+            counts.acknowledged.observe(time.monotonic() - started_s)
+        counts.accepted[topic] += done.acknowledged
+        counts.refused.update((topic, one.reason) for one in [*judged.refused, *done.failed])
         return _taken(done, judged.refused)
 
-    async def _body(self, request: Request) -> bytes:
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise Problem(415, "unsupported_encoding", "the body is encoded, expected it as it is", "header Content-Encoding")
-        most = self._settings.body_bytes_max
-        declared = request.headers.get("content-length", "")
-        parts, size = [], int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < 20 else 0
-        too_large = f"the body is larger than {most} bytes (gateway.body_bytes_max): send several requests"
-        if size > most:
-            raise Problem(413, "too_many_bytes", too_large, "body")
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > most:
-                raise Problem(413, "too_many_bytes", too_large, "body")
-            parts.append(part)
-        return b"".join(parts)
+    async def _judged(self, body: bytes, content_type: str, judge: Judge) -> Judged:
+        def cut() -> Judged:
+            return judge(values_of(body, content_type, records_max=self._settings.batch_records_max))
+
+        try:
+            if len(body) <= INLINE_BYTES_MAX:
+                return cut()
+            return await anyio.to_thread.run_sync(cut, limiter=self._judges)
+        except BodyError as error:
+            raise Problem(error.status, error.reason, str(error), "body") from None
 
     async def _list(self, request: Request) -> Response:
         self._require_key(request)
-        user_id = _user_id(request)
+        user_id, limit = _user_id(request), _limit(request)
+        outcome = "error"
         try:
             with anyio.fail_after(self._timeout_s):
                 found = await anyio.to_thread.run_sync(self._store.read, user_id, limiter=self._readers, abandon_on_cancel=True)
+            outcome = "none" if found is None else "personal" if found.personal else "popular"
         except (StoreError, TimeoutError) as error:
             message = str(error) or f"the store has not answered in {self._timeout_s:g} s; ask again"
             raise Problem(503, "store_away", message, "store") from None
+        finally:
+            self.counts.lists[outcome] += 1
         if found is None:
             message = "there is neither a list of this user nor a popular one: has a worker of this namespace read events?"
             raise Problem(404, "no_list", message, "path")
-        return _json(_plain(found), headers={"Cache-Control": "no-store"})
+        return _json(_plain(found, limit), headers={"Cache-Control": "no-store"})
 
     async def _home(self, _: Request) -> Response:
-        policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+        policy = (
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+            "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        )
         return HTMLResponse(self._page, headers={"Content-Security-Policy": policy})
 
     async def _document(self, _: Request) -> Response:
@@ -174,19 +186,46 @@ class Gateway:
     async def _livez(self, _: Request) -> Response:
         return _json({"status": "alive"})
 
+    async def _show_metrics(self, request: Request) -> Response:
+        assert self._metrics is not None
+        self.counts.waiting, self.counts.waiting_bytes = self._waiting.requests, self._waiting.bytes
+        content_type, shown = self._metrics(request.headers.get("accept", ""))
+        return Response(shown, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+
     async def _readyz(self, _: Request) -> Response:
+        """All probes share one look, so that no number of them opens more than one connection to the log."""
+        if self._look is None or (self._look.done() and time.monotonic() - self._looked_s > READY_KEPT_S):
+            self._look = asyncio.create_task(self._looked())
         try:
-            with anyio.fail_after(READY_TIMEOUT_S):
-                await anyio.to_thread.run_sync(self._check, limiter=self._probes, abandon_on_cancel=True)
-        except (LogError, StoreError, TimeoutError) as error:
-            where = "store" if isinstance(error, StoreError) else "log"
-            message = str(error) or f"log and store have not answered in {READY_TIMEOUT_S:g} s"
-            raise Problem(503, "not_ready", message, where) from None
+            found = await asyncio.wait_for(asyncio.shield(self._look), READY_TIMEOUT_S)
+        except TimeoutError:
+            found = LogError(f"log and store have not answered in {READY_TIMEOUT_S:g} s", retriable=True)
+        if found is not None:
+            where = "store" if isinstance(found, StoreError) else "log"
+            raise Problem(503, "not_ready", str(found), where)
         return _json({"status": "ready"})
 
-    def _check(self) -> None:
-        self._check_log()
-        self._store.read_shared("status")
+    async def _looked(self) -> LogError | StoreError | None:
+        found = await anyio.to_thread.run_sync(self._check)
+        self._looked_s = time.monotonic()
+        return found
+
+    def _check(self) -> LogError | StoreError | None:
+        try:
+            self._check_log()
+            self._store.read_shared("status")
+        except (LogError, StoreError) as error:
+            return error
+        return None
+
+    def _require_origin(self, request: Request) -> None:
+        """A browser sends some requests without asking first, whatever page they come from: only pages that are named may."""
+        origin = request.headers.get("origin")
+        own = {f"{scheme}://{request.headers.get('host', '')}" for scheme in ("http", "https")}
+        if origin is None or origin in own or origin in self._origins or "*" in self._origins:
+            return
+        message = f"pages of {origin[:200]!r} may not send here: name the origin in gateway.cors_origins"
+        raise Problem(403, "foreign_origin", message, "header Origin")
 
     def _require_key(self, request: Request) -> None:
         expected = self._settings.api_key
@@ -197,19 +236,31 @@ class Gateway:
         given = request.headers.get("x-api-key", "") or bearer
         if not hmac.compare_digest(given.encode(), expected.encode()):
             message = "the key is missing or wrong, expected Authorization: Bearer KEY or X-API-Key: KEY"
-            raise Problem(401, "unauthorized", message, "header Authorization")
+            raise Problem(401, "unauthorized", message, "header Authorization", {"WWW-Authenticate": "Bearer"})
+
+
+def content_type_of(request: Request) -> str:
+    """The media type, without parameters, in lower case; "" where there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _user_id(request: Request) -> str:
     """The id as its bytes came: a decoded path has lost what was no UTF-8, and which slashes were encoded."""
     raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
-    encoded = raw.partition(b"?")[0].partition(_LISTS.encode())[2]
+    encoded = raw.partition(b"?")[0].partition(LISTS.encode())[2]
     try:
         return checked_id("the user id", unquote_to_bytes(encoded).decode())
     except UnicodeDecodeError:
         raise Problem(400, "bad_id", "the user id is no UTF-8, expected it percent-encoded", "path") from None
     except RefusedError as refused:
         raise Problem(400, str(refused.reject.reason), refused.reject.error, "path") from None
+
+
+def _limit(request: Request) -> int:
+    given = request.query_params.get("limit", str(LIST_ITEMS_MAX))
+    if given.isascii() and given.isdecimal() and len(given) < 4 and 1 <= int(given) <= LIST_ITEMS_MAX:
+        return int(given)
+    raise Problem(400, "bad_limit", f"limit is {given[:60]!r}, expected 1 to {LIST_ITEMS_MAX}", "query")
 
 
 def _taken(done: Appended, refused: list[Refused]) -> Response:
@@ -220,7 +271,7 @@ def _taken(done: Appended, refused: list[Refused]) -> Response:
     return _json({"accepted": done.acknowledged, "refused": len(errors), "errors": errors}, status, headers)
 
 
-def _plain(found: RecommendationList) -> dict[str, Any]:
+def _plain(found: RecommendationList, limit: int) -> dict[str, Any]:
     """The list in the form that it has in the store, with whether it is the user's own."""
     return {
         "user_id": found.user_id,
@@ -228,7 +279,7 @@ def _plain(found: RecommendationList) -> dict[str, Any]:
         "personal": found.personal,
         "items": [
             {"item_id": entry.item_id, "score": entry.score, "why": [[why.term, why.value, why.item_id] for why in entry.why]}
-            for entry in found.items
+            for entry in found.items[:limit]
         ],
         "head_step": found.head_step,
         "event_ms": found.event_ms,
@@ -237,7 +288,8 @@ def _plain(found: RecommendationList) -> dict[str, Any]:
 
 
 def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+    safe = {"X-Content-Type-Options": "nosniff", **(headers or {})}
+    return Response(msgspec.json.encode(value), status, safe, media_type="application/json")
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
@@ -249,8 +301,6 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     return _json(body, error.status_code, error.headers)
 
 
-async def _answer_bug(request: Request, error: Exception) -> Response:
-    if not isinstance(error, ClientDisconnect):
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+async def _answer_bug(request: Request, _: Exception) -> Response:
     body = {"error": {"reason": "internal", "message": "the gateway failed; its log says why", "where": request.url.path}}
     return _json(body, 500)

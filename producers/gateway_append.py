@@ -39,34 +39,22 @@ class Appender:
     Args:
         writer: appends; thread-safe.
         timeout_s: for one request, from its first record to its last acknowledgement.
-        waiting_max: requests that may wait at once.
     """
 
-    def __init__(self, writer: LogWriter, *, timeout_s: float, waiting_max: int) -> None:
+    def __init__(self, writer: LogWriter, *, timeout_s: float) -> None:
         self._writer = writer
         self._timeout_s = timeout_s
-        self._waiting_max = waiting_max
-        self._waiting = 0
         self._senders: anyio.CapacityLimiter | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether as many requests wait as may: one more should not even be read."""
-        return self._waiting >= self._waiting_max
 
     async def append(self, records: Sequence[tuple[int, OutRecord]]) -> Appended:
         """Appends all, each with its place in the request; returns after ``timeout_s`` at the latest, and never raises LogError."""
         if self._senders is None:
             self._senders = anyio.CapacityLimiter(SENDERS)
-        self._waiting += 1
-        try:
-            request = _Request(self._writer, records, time.monotonic() + self._timeout_s)
-            with anyio.move_on_after(self._timeout_s):
-                await anyio.to_thread.run_sync(request.send, limiter=self._senders, abandon_on_cancel=True)
-                await request.settled.wait()
-            return request.outcome(self._timeout_s)
-        finally:
-            self._waiting -= 1
+        request = _Request(self._writer, records, time.monotonic() + self._timeout_s)
+        with anyio.move_on_after(self._timeout_s):
+            await anyio.to_thread.run_sync(request.send, limiter=self._senders, abandon_on_cancel=True)
+            await request.settled.wait()
+        return request.outcome(self._timeout_s)
 
 
 class _Request:

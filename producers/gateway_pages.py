@@ -8,6 +8,7 @@ from typing import Any
 from streamer.config.tree import Gateway
 from streamer.events.schema import event_schema, item_schema
 
+LIST_ITEMS_MAX = 20
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -62,10 +63,13 @@ _LIST = {
 }
 
 
-def openapi(version: str, settings: Gateway) -> dict[str, Any]:
+def openapi(version: str, settings: Gateway, *, metrics: bool) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a gateway with these settings."""
     security: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}] if settings.api_key is not None else []
     event_security = [] if settings.public_events else security
+    plain = {"description": "For Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    page = {"description": "A page for people.", "content": {"text/html": {"schema": {"type": "string"}}}}
+    document = {"description": "This.", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Streamer gateway", "version": version, "description": "Events and items in, recommendations out."},
@@ -73,9 +77,12 @@ def openapi(version: str, settings: Gateway) -> dict[str, Any]:
             "/v1/events": {"post": _post("Append events", "Event", event_security)},
             "/v1/items": {"post": _post("Append item documents", "Item", security)},
             "/v1/recommendations/{user}": {"get": _get_list(security)},
-            "/livez": {"get": _probe("Whether the process answers")},
-            "/readyz": {"get": _probe("Whether log and store can be reached")},
-        },
+            "/livez": {"get": {"summary": "Whether the process answers", "responses": {"200": _json("Yes.", "State")}}},
+            "/readyz": {"get": _ready()},
+            "/openapi.json": {"get": {"summary": "This document", "responses": {"200": document}}},
+            "/": {"get": {"summary": "A page to try it on", "responses": {"200": page}}},
+        }
+        | ({"/metrics": {"get": {"summary": "Metrics", "responses": {"200": plain}}}} if metrics else {}),
         "components": {
             "schemas": {
                 "Event": event_schema(),
@@ -93,6 +100,9 @@ def openapi(version: str, settings: Gateway) -> dict[str, Any]:
     }
 
 
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+
+
 def _json(description: str, schema: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
 
@@ -103,43 +113,59 @@ def _errors(**more: str) -> dict[str, Any]:
 
 def _post(summary: str, schema: str, security: list[dict[str, list[str]]]) -> dict[str, Any]:
     one = {"$ref": f"#/components/schemas/{schema}"}
-    lines = {"schema": {"type": "string", "description": "One JSON object a line."}}
-    several = {"schema": {"oneOf": [one, {"type": "array", "items": one, "minItems": 1}]}}
+    several = {"oneOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    lines = {"type": "string", "description": "One JSON object a line, as the schema of application/json has it."}
+    beacon = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "As application/json; navigator.sendBeacon sends a text so.",
+    }
     either = {"oneOf": [{"$ref": "#/components/schemas/Taken"}, {"$ref": "#/components/schemas/Error"}]}
     refused = {"content": {"application/json": {"schema": either}}}
+    again = refused | {"headers": _RETRY_AFTER}
+    forms = {"application/json": several, "application/x-ndjson": lines, "text/plain": beacon}
     return {
         "summary": summary,
         "security": security,
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": several, "application/x-ndjson": lines, "text/plain": lines},
-        },
+        "requestBody": {"required": True, "content": {name: {"schema": schema} for name, schema in forms.items()}},
         "responses": {
             "202": _json("The log has acknowledged every record.", "Taken"),
             "207": _json("The log has acknowledged some records; the others are refused, each with its reason.", "Taken"),
             "400": {"description": "No record can be used.", **refused},
-            "429": {"description": "Send the records named in the body again, after Retry-After seconds.", **refused},
-            "503": {"description": "The log is away: as with 429.", **refused},
-            **_errors(s401="The key is missing or wrong.", s413="Too many bytes or records.", s415="No such form is read."),
+            "429": {"description": "Send the records named in the body again, after Retry-After seconds.", **again},
+            "503": {"description": "The log is away: as with 429.", **again},
+            **_errors(
+                s401="The key is missing or wrong.",
+                s403="A page of this origin may not send here.",
+                s408="The body took too long to come.",
+                s413="Too many bytes or records.",
+                s415="No such form is read.",
+            ),
         },
     }
 
 
 def _get_list(security: list[dict[str, list[str]]]) -> dict[str, Any]:
-    user = {"name": "user", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 256}}
+    user = {"type": "string", "minLength": 1, "maxLength": 256}
+    limit = {"type": "integer", "minimum": 1, "maximum": LIST_ITEMS_MAX, "default": LIST_ITEMS_MAX}
     return {
         "summary": "A user's list, or the popular one",
         "security": security,
-        "parameters": [user | {"description": "User id, percent-encoded UTF-8."}],
+        "parameters": [
+            {"name": "user", "in": "path", "required": True, "schema": user, "description": "User id, percent-encoded UTF-8."},
+            {"name": "limit", "in": "query", "schema": limit, "description": "Items at most."},
+        ],
         "responses": {
             "200": _json("The list as served.", "List"),
-            **_errors(s400="No user id.", s401="The key is missing or wrong.", s404="No list.", s503="The store is away."),
+            "503": {**_json("The store is away.", "Error"), "headers": _RETRY_AFTER},
+            **_errors(s400="No user id, or no limit.", s401="The key is missing or wrong.", s404="No list."),
         },
     }
 
 
-def _probe(summary: str) -> dict[str, Any]:
-    return {"summary": summary, "responses": {"200": _json("Yes.", "State"), "503": _json("No.", "Error")}}
+def _ready() -> dict[str, Any]:
+    away = {**_json("No.", "Error"), "headers": _RETRY_AFTER}
+    return {"summary": "Whether log and store can be reached", "responses": {"200": _json("Yes.", "State"), "503": away}}
 
 
 def page(version: str, namespace: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
 
 import msgspec
 
@@ -46,28 +48,40 @@ class BodyError(ValueError):
         self.status = status
 
 
-def values_of(body: bytes, content_type: str) -> list[bytes]:
+def values_of(body: bytes, content_type: str, *, records_max: int) -> list[bytes]:
     """The values of the records in a body of this media type (without parameters, lower case). Raises BodyError."""
     if content_type in LINES_TYPES:
-        values = [line for line in body.split(b"\n") if line.strip()]
+        values = list(islice((line for line in BytesIO(body) if line.strip()), records_max + 1))
     elif content_type not in JSON_TYPES:
         message = f"the content type is {content_type!r}, expected application/json, application/x-ndjson or text/plain"
         raise BodyError("unsupported_media_type", message, status=415)
     elif body.lstrip()[:1] == b"[":
-        values = _members(body)
+        values = _members(body, records_max)
     else:
         values = [body] if body.strip() else []
     if not values:
         raise BodyError("empty", "the body holds no record, expected one JSON object, an array of them, or one a line")
+    if len(values) > records_max:
+        raise _too_many(f"more than {records_max}", records_max)
     return values
 
 
-def _members(body: bytes) -> list[bytes]:
+def _members(body: bytes, records_max: int) -> list[bytes]:
     try:
-        return [bytes(member) for member in _ARRAY.decode(body)]
+        members = _ARRAY.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         message = f"the body begins as an array but is no JSON: {error}; expected an array of objects"
         raise BodyError(RejectReason.INVALID_JSON, message) from None
+    if len(members) > records_max:  # before they are copied: two bytes are enough for one
+        raise _too_many(str(len(members)), records_max)
+    return [bytes(member) for member in members]
+
+
+def _too_many(found: str, records_max: int) -> BodyError:
+    message = (
+        f"the body holds {found} records, at most {records_max} are taken (gateway.batch_records_max): send several requests"
+    )
+    return BodyError("too_many_records", message, status=413)
 
 
 def judge_events(values: Sequence[bytes]) -> Judged:

