@@ -19,6 +19,7 @@ JSON_TYPES = frozenset({"", "application/json", "text/plain"})
 LINES_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 """A record a line."""
 
+_SPACE = b" \t\r\n"
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -51,7 +52,7 @@ class BodyError(ValueError):
 def values_of(body: bytes, content_type: str, *, records_max: int) -> list[bytes]:
     """The values of the records in a body of this media type (without parameters, lower case). Raises BodyError."""
     if content_type in LINES_TYPES:
-        values = list(islice((line for line in BytesIO(body) if line.strip()), records_max + 1))
+        values = list(islice((value for line in BytesIO(body) if (value := line.strip(_SPACE))), records_max + 1))
     elif content_type not in JSON_TYPES:
         message = f"the content type is {content_type!r}, expected application/json, application/x-ndjson or text/plain"
         raise BodyError("unsupported_media_type", message, status=415)

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from kafka_server import KafkaServer
@@ -22,15 +20,6 @@ from streamer.events.model import EVENTS
 from streamer.ports import LogError, OutRecord
 
 logger = logging.getLogger(__name__)
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker that the test may stop, suspend and kill."""
-    server = KafkaServer(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
 
 
 def config_of(server: KafkaServer, **settings: int) -> Config:

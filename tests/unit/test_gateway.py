@@ -17,6 +17,7 @@ from consumers.reader import encode_gone, encode_list, version_text
 from producers.gateway import Gateway as App
 from streamer.config.tree import Config, Gateway, Kafka, Log
 from streamer.embedded import EmbeddedAdmin, EmbeddedReader, EmbeddedWriter
+from streamer.events.codec import decode_events
 from streamer.events.model import EVENTS, ITEMS
 from streamer.ports import (
     Acknowledge,
@@ -233,6 +234,72 @@ def test_pages_of_configured_origins_may_call_and_others_may_not(client: Client)
     assert gateway.options("/v1/events", headers=ask | {"origin": "https://evil.example"}).status_code == 400
     answer = gateway.post("/v1/events", json={}, headers={"origin": "https://shop.example"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "https://shop.example")
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://shop.example", 202),
+        ("http://testserver", 202),
+        ("https://evil.example", 403),
+        ("https://shop.example.evil.example", 403),
+        ("null", 403),
+    ],
+)
+def test_what_a_browser_sends_without_asking_first_is_taken_from_pages_of_named_origins_alone(
+    client: Client, logged: Any, origin: str, status: int
+) -> None:
+    headers = {"origin": origin, "content-type": "text/plain"}
+    answer = client(cors_origins="https://shop.example").post("/v1/events", content=json.dumps(CLICK), headers=headers)
+    assert answer.status_code == status
+    assert len(logged(EVENTS)) == (status == 202)
+    if status == 403:
+        assert error_of(answer)["reason"] == "foreign_origin"
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_events_are_judged_as_a_worker_judges_them_and_stay_as_they_came(client: Client, tmp_path: Path) -> None:
+    values = [
+        b'{"type":"click","user_id":"a","user_id":"u1","item_id":"i1","timestamp":1795485458344,"more":{"x":[1]}}',
+        b'{"type":"click","user_id":"u1","item_id":null,"timestamp":1795485458344}',
+        b'{"type":"purchase","user_id":"u1","item_id":null,"item_ids":["a","a"],"timestamp":"2026-11-24T03:17:38+02:00"}',
+        b'{"type":"impression","user_id":"u1","item_id":"i1","timestamp":1795485458344}',
+        b'{"type":"view","user_id":"u\\u0000","item_id":"i1","event_id":null,"timestamp":1795485458344.7}',
+        b'{"type":"view","user_id":"u1","item_id":"i1","timestamp":1795485458344,"context":' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"type":"view","user_id":"u1","item_id":"i1","timestamp":1795485458344,"price":1e999}',
+        b"\xef\xbb\xbf" + json.dumps(CLICK).encode(),
+        b"null",
+    ]
+    by_worker = decode_events(values)
+    rejects = [(place, str(reject.reason)) for place, reject in by_worker.rejects]
+    gateway = client()
+    at_once = gateway.post("/v1/events", content=b"\n".join(values), headers=LINES).json()
+    assert [(one["index"], one["reason"]) for one in at_once["errors"]] == rejects
+    one_by_one = [gateway.post("/v1/events", content=value).json()["errors"] for value in values]
+    assert [(n, one["reason"]) for n, errors in enumerate(one_by_one) for one in errors] == rejects
+    with contextlib.closing(EmbeddedReader(config(tmp_path))) as reader:
+        batch = reader.read(TopicPartition(EVENTS, 0), 0, 1_000)
+    accepted = [values[place] for place in by_worker.positions]
+    assert batch.values == accepted * 2
+    assert batch.keys == [user.encode() for user in by_worker.user_ids] * 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"), [("1", 200), ("20", 200), ("0", 400), ("21", 400), ("", 400), ("x", 400), ("٣", 400)]
+)
+def test_a_list_may_be_asked_for_in_part(client: Client, store: MemoryStore, limit: str, status: int) -> None:
+    store.write_lists([b"u1"], [served("u1", "a", "b")])
+    answer = client().get("/v1/recommendations/u1", params={"limit": limit})
+    assert answer.status_code == status
+    if status == 200:
+        assert len(answer.json()["items"]) == min(2, int(limit))
+
+
+def test_any_number_of_probes_share_one_look_at_the_log(client: Client) -> None:
+    looks = []
+    gateway = client(check=lambda: looks.append(1))
+    assert {gateway.get("/readyz").status_code for _ in range(20)} == {200}
+    assert len(looks) <= 3
 
 
 def test_a_list_is_served_without_withdrawn_items_and_the_popular_one_where_there_is_none(
