@@ -13,7 +13,7 @@ from typing import Any
 from command import Here, ends
 
 from consumers.compose import open_admin, open_reader, open_store
-from consumers.reader import encode_list, version_text
+from consumers.reader import encode_gone, encode_list, version_text
 from streamer.events.model import EVENTS, ITEMS
 from streamer.ports import RecommendationList, Recommended, TopicPartition
 
@@ -25,21 +25,23 @@ class Asked:
     """A gateway that runs, asked over one kept connection."""
 
     def __init__(self, host: str, port: int) -> None:
+        self.port = port
         self._connection = http.client.HTTPConnection(host, port, timeout=30)
 
     def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        said = answer.read()
+        return answer.status, json.loads(said) if answer.headers["Content-Type"] == "application/json" else said.decode()
 
     def close(self) -> None:
         self._connection.close()
 
 
 @contextlib.contextmanager
-def running(here: Here) -> Iterator[Asked]:
+def running(here: Here, port: int = 0) -> Iterator[Asked]:
     """A gateway that is told to stop in the end."""
-    here.settings |= {"STREAMER_GATEWAY__PORT": "0", "STREAMER_LOGGING__FORMAT": "text"}
+    here.settings |= {"STREAMER_GATEWAY__PORT": str(port), "STREAMER_LOGGING__FORMAT": "text"}
     with here.start("gateway") as process:
         try:
             assert process.stderr is not None
@@ -61,10 +63,9 @@ def check(here: Here, url: str) -> None:
     here.settings["STREAMER_REDIS__URL"] = url
     with contextlib.closing(open_admin(here.config)) as admin:
         admin.create_topics()
-    entries = (Recommended("i1", 1.0, ()),)
-    payload = encode_list(RecommendationList("ü/1", version_text(1, 1), entries, True, 0, T0, T0))
     with contextlib.closing(open_store(here.config, url)) as store:
-        assert store.write_lists(["ü/1".encode()], [payload]) == [True]
+        assert store.write_lists(["ü/1".encode()], [payload("ü/1", "withdrawn", "i1")]) == [True]
+        assert store.write_shared("gone", encode_gone(version_text(1, 1), ["withdrawn"]))
     events = [
         {"type": "click", "user_id": f"u{n % 9}", "item_id": "i1", "timestamp": T0, "event_id": f"e{n}"} for n in range(500)
     ]
@@ -78,10 +79,27 @@ def check(here: Here, url: str) -> None:
         assert ask("POST", "/v1/items", b'{"item_id": "i1", "title": "One"}')[0] == 202
         assert ends(here.config)[ITEMS] == 1
         status, served = ask("GET", "/v1/recommendations/%C3%BC%2F1")
-        assert (status, served["user_id"], served["items"][0]["item_id"]) == (200, "ü/1", "i1")
+        assert (status, served["user_id"], served["personal"]) == (200, "ü/1", True)
+        assert [item["item_id"] for item in served["items"]] == ["i1"]
         assert ask("GET", "/v1/recommendations/%FF")[1]["error"]["reason"] == "bad_id"
         assert ask("GET", "/v1/recommendations/nobody")[0] == 404
+        with contextlib.closing(open_store(here.config, url)) as store:
+            assert store.write_shared("popular", payload("", "p", "withdrawn"))
+        served = ask("GET", "/v1/recommendations/nobody")[1]
+        assert (served["user_id"], served["personal"], [item["item_id"] for item in served["items"]]) == (
+            "nobody",
+            False,
+            ["p"],
+        )
+        metrics = ask("GET", "/metrics")[1]
+        assert 'streamer_gateway_records_accepted_total{topic="events"} 500.0' in metrics
+        assert 'streamer_gateway_lists_total{outcome="none"} 1.0' in metrics
     assert ids_on(here) == {event["event_id"] for event in events}
+
+
+def payload(user_id: str, *items: str) -> bytes:
+    entries = tuple(Recommended(item, 1.0, ()) for item in items)
+    return encode_list(RecommendationList(user_id, version_text(1, 1), entries, True, 0, T0, T0))
 
 
 def ids_on(here: Here) -> set[str]:

@@ -28,9 +28,9 @@ def config_of(server: KafkaServer, **settings: int) -> Config:
     return config
 
 
-def warmed(config: Config) -> KafkaWriter:
+def warmed(config: Config, *, close_timeout_s: float | None = None) -> KafkaWriter:
     """A writer that is connected and knows the topic."""
-    writer = KafkaWriter(config)
+    writer = KafkaWriter(config, close_timeout_s=close_timeout_s)
     writer.send(OutRecord(EVENTS, b"u", b"warm"))
     writer.flush(20)
     return writer
@@ -99,9 +99,8 @@ def test_a_slow_callback_does_not_hold_up_the_connection(kafka_config):
     writer.close()
 
 
-def test_closing_while_the_broker_is_away_tells_of_every_record_once(own_server, monkeypatch):
-    monkeypatch.setattr("producers.sender.CLOSE_TIMEOUT_S", 1.0)
-    writer = warmed(config_of(own_server))
+def test_closing_while_the_broker_is_away_tells_of_every_record_once(own_server):
+    writer = warmed(config_of(own_server), close_timeout_s=1.0)
     own_server.kill()
     calls: collections.Counter[bytes | None] = collections.Counter()
     refused = []

@@ -1,0 +1,66 @@
+"""The examples of docs/reading.md in Node, run as they stand there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from command import Here
+from test_gateway_process import payload, running
+
+from consumers.compose import open_admin, open_store
+from consumers.reader import encode_gone, version_text
+
+PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
+NODE = shutil.which("node")
+
+pytestmark = pytest.mark.skipif(NODE is None, reason="no node on PATH: apt-get install nodejs")
+
+
+def example(name: str, folder: Path) -> Path:
+    """The program that the page calls so, in a file."""
+    [code] = [block for block in re.findall(r"```js\n(.*?)```", PAGE.read_text(), re.DOTALL) if block.startswith(f"// {name}")]
+    path = folder / name
+    path.write_text(code)
+    return path
+
+
+def printed(program: Path, user: str, **environment: str) -> list[str]:
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, program, user], env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+WANTED = {"ü/1": ["a", "long " + "ö" * 90_000], "forgotten": ["p"], "all gone": ["p"], "nobody": ["p"]}
+
+
+def test_both_examples_read_what_the_reader_of_ours_does(here: Here, valkey_url: str, tmp_path: Path) -> None:
+    here.settings["STREAMER_REDIS__URL"] = valkey_url
+    with contextlib.closing(open_admin(here.config)) as admin:
+        admin.create_topics()
+    users = {"ü/1": ("a", "gone 1", WANTED["ü/1"][1]), "forgotten": (), "all gone": ("gone 1", "gone 2")}
+    redis = {"REDIS": valkey_url.removeprefix("redis://").partition("/")[0], "NAMESPACE": "shop"}
+    with contextlib.closing(open_store(here.config, valkey_url)) as store, running(here) as ask:
+        store.delete_namespace()
+        programs = [
+            (example("direct.mjs", tmp_path), redis),
+            (example("list.mjs", tmp_path), {"GATEWAY": f"http://127.0.0.1:{ask.port}"}),
+        ]
+        assert [printed(program, "nobody", **more) for program, more in programs] == [[], []]
+        store.write_lists([user.encode() for user in users], [payload(user, *items) for user, items in users.items()])
+        store.write_shared("popular", payload("", "p", "gone 2"))
+        store.write_shared("gone", encode_gone(version_text(1, 1), ["gone 1", "gone 2"]))
+        for user, wanted in WANTED.items():
+            found = store.read(user)
+            assert found is not None
+            assert [entry.item_id for entry in found.items] == wanted
+            assert [printed(program, user, **more) for program, more in programs] == [wanted, wanted]
