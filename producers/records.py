@@ -124,7 +124,8 @@ class Sender(_Verbs[str]):
 class AsyncSender(_Verbs[Awaitable[str]]):
     """The same for an event loop: awaiting a method waits for the log's acknowledgement, and raises LogError where it refuses.
 
-    A record is on its way once its method is awaited, not before; gather several to send them together.
+    A record is on its way once its method is awaited, not before; gather several to send them together. Several at once may reach the
+    log in any order: await one before the next where a user's events must stay in theirs.
     """
 
     def __init__(self, writer: LogWriter, *, timeout_s: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/reading.md in Node, run as they stand there."""
+"""The examples of docs/reading.md and docs/sending.md in Node, run as they stand there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ from test_gateway_process import payload, running
 from consumers.compose import open_admin, open_store
 from consumers.reader import encode_gone, version_text
 
-PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, SENDING = DOCS / "reading.md", DOCS / "sending.md"
 NODE = shutil.which("node")
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="no node on PATH: apt-get install nodejs")
@@ -77,3 +80,38 @@ def test_both_examples_read_what_the_reader_of_ours_does(here: Here, valkey_url:
         assert [[entry.item_id for entry in found.items] for found in ours if found] == list(WANTED.values())
         for program, more in programs:
             assert read(program, WANTED, **more) == [["p"], *WANTED.values()]
+
+
+def test_the_loop_that_sends_again_sends_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    [loop] = [
+        block for block in re.findall(r"```js\n(.*?)```", SENDING.read_text(), re.DOTALL) if "async function send" in block
+    ]
+    answers = [
+        (503, {"errors": [{"index": 1, "reason": "not_acknowledged"}, {"index": 2, "reason": "bad_id"}]}),
+        (202, {"accepted": 1, "refused": 0, "errors": []}),
+    ]
+    asked: list[list[str]] = []
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            status, body = answers[len(asked) - 1]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        program = tmp_path / "send.mjs"
+        program.write_text(
+            f'const url = "http://127.0.0.1:{server.server_port}/", headers = {{}};\n{loop}\n'
+            'console.log(JSON.stringify(await send(["a", "b", "c"])));'
+        )
+        assert NODE is not None
+        done = subprocess.run([NODE, program], capture_output=True, text=True, timeout=60, check=False)
+        server.shutdown()
+    assert json.loads(done.stdout)["accepted"] == 1, done.stderr
+    assert asked == [["a", "b", "c"], ["b"]]

@@ -36,9 +36,11 @@ class AtOnce(MemoryWriter):
 class Served:
     """A gateway on a socket of its own, spoken to in bytes."""
 
-    def __init__(self, port: int, app: App) -> None:
+    def __init__(self, port: int, app: App, stop: threading.Event, thread: threading.Thread) -> None:
         self.port = port
         self.app = app
+        self.stop = stop
+        self.thread = thread
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -101,7 +103,7 @@ def serving() -> Iterator[Serving]:
             thread.start()
             stack.callback(thread.join, 30)
             stack.callback(stop.set)
-            return Served(listening.getsockname()[1], made)
+            return Served(listening.getsockname()[1], made, stop, thread)
 
         yield make
 
@@ -194,6 +196,27 @@ def test_requests_that_wait_are_bounded_and_others_told_at_once(serving: Serving
         assert reason(gateway.ask(sized(EVENT))) == (429, "too_many_requests")
         silent.flush(0)
         assert [reason(rest_of(one)) for one in (first, second)] == [(202, ""), (202, "")]
+
+
+@pytest.mark.parametrize(("acknowledges", "status"), [(True, 202), (False, 503)])
+def test_a_gateway_that_is_told_to_stop_answers_what_is_under_way_in_bounded_time(
+    serving: Serving, acknowledges: bool, status: int
+) -> None:
+    silent = MemoryWriter(MemoryBroker())
+    gateway = serving(writer=silent, ack_timeout_ms=1_000)
+    with gateway.connect() as idle, gateway.connect() as waiting:
+        waiting.sendall(sized(EVENT))
+        while not gateway.app._waiting.requests:
+            time.sleep(0.01)
+        gateway.stop.set()
+        assert rest_of(idle) == b""  # closed at once
+        if acknowledges:
+            silent.flush(0)
+        assert reason(rest_of(waiting))[0] == status
+    gateway.thread.join(5)
+    assert not gateway.thread.is_alive()
+    with pytest.raises(ConnectionRefusedError):
+        gateway.connect()
 
 
 def test_connections_are_bounded(serving: Serving) -> None:
