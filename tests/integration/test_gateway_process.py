@@ -64,6 +64,7 @@ def check(here: Here, url: str) -> None:
     with contextlib.closing(open_admin(here.config)) as admin:
         admin.create_topics()
     with contextlib.closing(open_store(here.config, url)) as store:
+        store.delete_namespace()
         assert store.write_lists(["ü/1".encode()], [payload("ü/1", "withdrawn", "i1")]) == [True]
         assert store.write_shared("gone", encode_gone(version_text(1, 1), ["withdrawn"]))
     events = [
