@@ -55,13 +55,13 @@ def open_admin(config: Config) -> LogAdmin:
     return KafkaAdmin(config)
 
 
-def open_writer(config: Config) -> LogWriter:
-    """What appends records; it connects at its first record."""
+def open_writer(config: Config, *, close_timeout_s: float | None = None) -> LogWriter:
+    """What appends records; it connects at its first record. ``close_timeout_s``: how long closing waits for a broker at most."""
     if config.log.kind == "embedded":
         return EmbeddedWriter(config)
     from producers.sender import KafkaWriter
 
-    return KafkaWriter(config)
+    return KafkaWriter(config, close_timeout_s=close_timeout_s)
 
 
 def open_snapshots(config: Config) -> SnapshotStore:

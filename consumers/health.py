@@ -69,7 +69,7 @@ class HealthServer:
         self._status = status
         self._ready = ready or (lambda: status().role in READY_ROLES)
         self._live = live
-        self._registry = _registry(collector)
+        self._page = MetricsPage(collector)
         self._pages: dict[str, Callable[[str], Reply]] = {
             "/metrics": self._metrics,
             "/livez": lambda _: _probe(ok=self._live()),
@@ -109,17 +109,23 @@ class HealthServer:
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"page {path} failed; see the worker's log"})
 
     def _metrics(self, accept: str) -> Reply:
+        return Reply(HTTPStatus.OK, *self._page(accept))
+
+
+class MetricsPage:
+    """What ``collector`` shows, and the process's own numbers, as Prometheus reads them."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._registry = registry = CollectorRegistry()
+        registry.register(collector)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def __call__(self, accept: str) -> tuple[str, bytes]:
+        """The content type for an ``Accept`` header, and the page."""
         encode, content_type = choose_encoder(accept)
-        return Reply(HTTPStatus.OK, content_type, encode(self._registry))
-
-
-def _registry(collector: Collector) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
+        return content_type, encode(self._registry)
 
 
 def _probe(*, ok: bool, **details: str) -> Reply:

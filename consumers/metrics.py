@@ -15,6 +15,7 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from consumers.gateway_metrics import ACKNOWLEDGED, GATEWAY
 from consumers.measurements import BUCKETS_S, Durations, Measurements
 from consumers.metric_rows import ENCODER, HISTOGRAMS, WORKER, HistogramRow, Row, Sample, Values
 from consumers.vector_source import EncoderCounters
@@ -106,6 +107,8 @@ def text() -> str:
     worker = [(row.name, "histogram", "", row.meaning) for row in HISTOGRAMS]
     worker += [(row.name, row.kind, ", ".join(row.labels), row.meaning) for row in WORKER]
     encoder = [(row.name, "counter", "", row.meaning) for row in ENCODER]
+    gateway = [(ACKNOWLEDGED[0], "histogram", "", ACKNOWLEDGED[1])]
+    gateway += [(row.name, row.kind, ", ".join(row.labels), row.meaning) for row in GATEWAY]
     buckets = ", ".join(f"{bound:g}" for bound in BUCKETS_S)
     return "\n".join(
         [
@@ -113,6 +116,8 @@ def text() -> str:
             *_table("A worker", worker),
             f"Histograms have the upper bounds {buckets} seconds.\n",
             *_table("An encoder worker", encoder),
+            *_table("A gateway", gateway),
+            "On `gateway.host` and `gateway.port`, where the gateway serves all else.\n",
         ]
     )
 

@@ -27,7 +27,7 @@ from producers.callbacks import Callbacks
 from producers.kafka_client import explained, missing_topics, open_client
 from producers.resend import Pending, Resend, close_producer
 from streamer.config.tree import Config
-from streamer.ports import Acknowledge, LogError, OutRecord
+from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,11 @@ class KafkaWriter:
     send (which never blocks there on a full buffer), but neither flush nor close. Thread-safe, and safe to use after a fork: a
     child process starts with nothing pending and a connection of its own, and what the parent had buffered stays the parent's.
     An interpreter that ends flushes for at most ``EXIT_FLUSH_S`` what a writer that nobody closed still holds, and says so.
+    Closing flushes for at most ``close_timeout_s``, ``CLOSE_TIMEOUT_S`` unless given.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, close_timeout_s: float | None = None) -> None:
+        self._close_timeout_s = close_timeout_s
         self._kafka = config.kafka
         self._producer: Any = None
         self._reset()
@@ -118,7 +120,7 @@ class KafkaWriter:
 
     def close(self) -> None:
         """Flushes and closes the connection; raises LogError where records were left over, which then are refused."""
-        self._close(CLOSE_TIMEOUT_S)
+        self._close(CLOSE_TIMEOUT_S if self._close_timeout_s is None else self._close_timeout_s)
 
     def _close(self, timeout_s: float) -> None:
         try:
@@ -278,10 +280,9 @@ class KafkaWriter:
 
     def _wait_for_room(self, timeout_s: float | None) -> None:
         if not self._wait(lambda: len(self._pending) < self._kafka.buffer_records_max, timeout_s):
-            raise LogError(
+            raise BufferFullError(
                 f"the buffer of {self._kafka.buffer_records_max} records (kafka.buffer_records_max) was full for {timeout_s:g} s: "
-                f"Kafka at {self._kafka.bootstrap_servers} is away or slower than what is sent; send the record again later",
-                retriable=True,
+                f"Kafka at {self._kafka.bootstrap_servers} is away or slower than what is sent; send the record again later"
             )
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:

@@ -53,8 +53,8 @@ class KafkaServer:
     def __init__(self, root: Path) -> None:
         _require_kafka()
         self.root = root
-        self.port = _free_port()
-        self._controller_port = _free_port()
+        self.port = free_port()
+        self._controller_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         root.mkdir(parents=True, exist_ok=True)
         self._properties = root / "server.properties"
@@ -154,7 +154,7 @@ def _require_kafka() -> None:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

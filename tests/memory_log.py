@@ -352,7 +352,8 @@ class MemoryWriter:
         self._broker = broker
         self._buffer: deque[tuple[OutRecord, Acknowledge | None]] = deque()
 
-    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        del timeout_s  # this buffer is never full
         self._buffer.append((record, on_done))
 
     def flush(self, timeout_s: float) -> None:

@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-from kafka_server import _die_with_parent, _free_port
+from kafka_server import _die_with_parent, free_port
 
 START_TIMEOUT_S = 60.0
 
@@ -22,7 +22,7 @@ class S3Server:
     def __init__(self, folder: Path, *, denies: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "s3.log"
-        self.endpoint = f"http://127.0.0.1:{_free_port()}"
+        self.endpoint = f"http://127.0.0.1:{free_port()}"
         checked = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if denies else {}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

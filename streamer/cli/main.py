@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": Entry("streamer.cli.demo", "Run the main job on a real recorded stream, with nothing else installed."),
     "worker": Entry("streamer.cli.services", "Fold events, learn, publish lists: the main service."),
     "encoder": Entry("streamer.cli.services", "Turn item documents into vectors: the second service."),
+    "gateway": Entry("streamer.cli.gateway", "Take events and items over HTTP and serve lists."),
     "topics": Entry("streamer.cli.topics", "Make or check the topics."),
     "doctor": Entry("streamer.cli.doctor", "Say what is there, what is missing, and what to do."),
     "replay": Entry("streamer.cli.replay", "Send recorded events onto the log."),

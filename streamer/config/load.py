@@ -24,6 +24,7 @@ _LOWEST: dict[str, float] = {
     "seed": 0,
     "kafka.replication_factor": -1,
     "http.port": 0,
+    "gateway.port": 0,
     "windows.lateness_ms_max": 0,
     "windows.clock_ahead_ms_max": 0,
     "signals.weight_view": 0,
@@ -41,11 +42,15 @@ _LOWEST: dict[str, float] = {
 _HIGHEST: dict[str, float] = {
     "seed": 2**63 - 1,
     "http.port": 65_535,
+    "gateway.port": 65_535,
     "windows.history_items_max": 2_048,
     "signals.neighbours_max": 4_096,
     "head.block_records": 256,
 }
 _SECRET_BYTES_MAX = 65_536
+_API_KEY = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"\*|https?://[^/\s,]+/?")
+"""Not ``null``: that is what every sandboxed frame and every local file says it is."""
 
 
 class ConfigError(ValueError):
@@ -203,17 +208,36 @@ def _kind(value: object) -> str:
 
 
 def _with_secret_files(config: Config) -> Config:
-    path = config.kafka.sasl_password_file
+    password = _secret("kafka.sasl_password", config.kafka.sasl_password, config.kafka.sasl_password_file, "the password")
+    api_key = _secret("gateway.api_key", config.gateway.api_key, config.gateway.api_key_file, "the key")
+    _check_gateway(api_key, config.gateway.cors_origins)
+    return msgspec.structs.replace(
+        config,
+        kafka=msgspec.structs.replace(config.kafka, sasl_password=password),
+        gateway=msgspec.structs.replace(config.gateway, api_key=api_key),
+    )
+
+
+def _check_gateway(api_key: str | None, cors_origins: str) -> None:
+    if api_key is not None and not _API_KEY.fullmatch(api_key):
+        raise ConfigError("gateway.api_key cannot stand in a header: expected printable ASCII without spaces")
+    for origin in filter(None, map(str.strip, cors_origins.split(","))):
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(f"gateway.cors_origins names {origin!r}, expected https://host, http://host:port, or * for any")
+
+
+def _secret(name: str, given: str | None, path: str | None, what: str) -> str | None:
+    """The secret as given, or from its file; ``name`` is the key of the former, with ``_file`` that of the latter."""
     if path is None:
-        return config
-    if config.kafka.sasl_password is not None:
-        raise ConfigError("kafka.sasl_password and kafka.sasl_password_file are both set: keep one of them")
+        return given
+    if given is not None:
+        raise ConfigError(f"{name} and {name}_file are both set: keep one of them")
     try:
         with Path(path).open(encoding="utf-8") as file:
             secret = file.read(_SECRET_BYTES_MAX).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "no UTF-8"
-        raise ConfigError(f"kafka.sasl_password_file: {path} cannot be read: {problem}; check its path and mode") from None
+        raise ConfigError(f"{name}_file: {path} cannot be read: {problem}; check its path and mode") from None
     if not secret:
-        raise ConfigError(f"kafka.sasl_password_file: {path} is empty, expected the password")
-    return msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, sasl_password=secret))
+        raise ConfigError(f"{name}_file: {path} is empty, expected {what}")
+    return secret

@@ -97,6 +97,36 @@ class Http(Section, frozen=True):
     """0: any free port, logged at start."""
 
 
+class Gateway(Section, frozen=True):
+    """The HTTP gateway: events and items in, lists out."""
+
+    host: str = "127.0.0.1"
+    port: int = 8322
+    """0: any free port, logged at start."""
+    api_key: str | None = None
+    """Asked of every request under /v1, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; None: of none."""
+    api_key_file: str | None = None
+    """A file that holds the key; read once, at start."""
+    public_events: bool = False
+    """POST /v1/events needs no key all the same: a page in a browser can keep none."""
+    cors_origins: str = ""
+    """Origins whose pages may call, as `https://shop.example`, several with commas between; `*` for any. Other pages are answered 403."""
+    body_bytes_max: int = 4_194_304
+    """Of one request."""
+    batch_records_max: int = 1_000
+    """Of one request."""
+    connections_max: int = 800
+    """Open connections; one more is answered 503."""
+    requests_waiting_max: int = 256
+    """Requests with records between their first byte and their answer; one more is answered 429."""
+    waiting_bytes_max: int = 67_108_864
+    """Bytes of the bodies of all these together; beyond them it is 429."""
+    read_timeout_ms: int = 10_000
+    """How long a request may take to arrive."""
+    ack_timeout_ms: int = 5_000
+    """How long a request waits for the log, or for the store, before it is answered 503."""
+
+
 class Windows(Section, frozen=True):
     """User states and what is admitted to them."""
 
@@ -206,6 +236,7 @@ class Config(Section, frozen=True):
     redis: Redis = Redis()
     snapshots: Snapshots = Snapshots()
     http: Http = Http()
+    gateway: Gateway = Gateway()
     windows: Windows = Windows()
     catalog: Catalog = Catalog()
     signals: Signals = Signals()

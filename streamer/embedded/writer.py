@@ -13,7 +13,7 @@ from typing import NamedTuple
 from streamer.config.tree import Config
 from streamer.embedded.batches import pack, pack_headers, partition_of
 from streamer.embedded.database import Database, PartitionRow
-from streamer.ports import Acknowledge, LogError, OutRecord, TopicPartition
+from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,12 @@ class EmbeddedWriter:
         self._pid = os.getpid()
         self._closed = False
 
-    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
-        """Buffers one record; blocks while ``kafka.buffer_records_max`` records wait. Raises LogError once closed."""
-        self._own().send(_Sent(record, on_done))
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        """Buffers one record; blocks while ``kafka.buffer_records_max`` records wait, at most ``timeout_s``.
+
+        Raises BufferFullError after that time, and LogError once closed: the record was not taken.
+        """
+        self._own().send(_Sent(record, on_done), timeout_s)
 
     def flush(self, timeout_s: float) -> None:
         """Waits until every record sent before is acknowledged or refused; raises LogError after ``timeout_s``."""
@@ -105,10 +108,13 @@ class _Appender:
         self._thread = threading.Thread(target=self._run, name="embedded-log-writer", daemon=True)
         self._thread.start()
 
-    def send(self, sent: _Sent) -> None:
+    def send(self, sent: _Sent, timeout_s: float | None) -> None:
         with self._changed:
-            while self._sent - self._done >= self._limit and not self._closing:
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._closing or self._sent - self._done < self._limit, timeout_s):
+                raise BufferFullError(
+                    f"the buffer of {self._limit} records (kafka.buffer_records_max) was full for {timeout_s:g} s: the embedded "
+                    f"log in {self._root} is slower than what is sent, or another process holds it; send the record again later"
+                )
             if self._closing:
                 raise _closed()
             self._waiting.append(sent)

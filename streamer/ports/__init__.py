@@ -110,6 +110,13 @@ class OffsetGapError(LogError):
         self.end = end
 
 
+class BufferFullError(LogError):
+    """A writer's bounded buffer stayed full: the log is away or slower than what is sent. The record was not taken."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=True)
+
+
 class EventLog(Protocol):
     """A member of a consumer group on the log. Not thread-safe: one thread polls, seeks and commits."""
 
@@ -218,8 +225,8 @@ Acknowledge = Callable[[OutRecord, Exception | None], None]
 class LogWriter(Protocol):
     """Appends records, at least once each unless the callback says otherwise. Thread-safe."""
 
-    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
-        """Buffers one record; blocks while the bounded buffer is full."""
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        """Buffers one record; blocks while the bounded buffer is full, at most ``timeout_s``: then raises BufferFullError."""
         ...
 
     def flush(self, timeout_s: float) -> None:

@@ -77,6 +77,15 @@ def items(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker that the test may stop, suspend and kill."""
+    server = KafkaServer(tmp_path / "kafka")
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One server for the whole session; each test has a namespace of its own."""

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from kafka_server import KafkaServer
@@ -24,24 +22,15 @@ from streamer.ports import LogError, OutRecord
 logger = logging.getLogger(__name__)
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker that the test may stop, suspend and kill."""
-    server = KafkaServer(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
-
-
 def config_of(server: KafkaServer, **settings: int) -> Config:
     config = Config(kafka=Kafka(bootstrap_servers=server.bootstrap, partitions=2, request_timeout_ms=3_000, **settings))
     KafkaAdmin(config).create_topics()
     return config
 
 
-def warmed(config: Config) -> KafkaWriter:
+def warmed(config: Config, *, close_timeout_s: float | None = None) -> KafkaWriter:
     """A writer that is connected and knows the topic."""
-    writer = KafkaWriter(config)
+    writer = KafkaWriter(config, close_timeout_s=close_timeout_s)
     writer.send(OutRecord(EVENTS, b"u", b"warm"))
     writer.flush(20)
     return writer
@@ -110,9 +99,8 @@ def test_a_slow_callback_does_not_hold_up_the_connection(kafka_config):
     writer.close()
 
 
-def test_closing_while_the_broker_is_away_tells_of_every_record_once(own_server, monkeypatch):
-    monkeypatch.setattr("producers.sender.CLOSE_TIMEOUT_S", 1.0)
-    writer = warmed(config_of(own_server))
+def test_closing_while_the_broker_is_away_tells_of_every_record_once(own_server):
+    writer = warmed(config_of(own_server), close_timeout_s=1.0)
     own_server.kill()
     calls: collections.Counter[bytes | None] = collections.Counter()
     refused = []

@@ -178,6 +178,30 @@ def test_secrets_are_shown_nowhere(tmp_path: Path):
     assert "hush" not in refused(kafka__sasl_password=3, kafka__sasl_password_file="/hush")
 
 
+@pytest.mark.parametrize("key", ["two words", " padded", "schlüssel", "line\nline"])
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_shown(key: str):
+    assert key.strip() not in (message := refused(gateway__api_key=key))
+    assert "gateway.api_key cannot stand in a header" in message
+
+
+def test_an_empty_key_of_the_gateway_is_not_a_key_that_nobody_need_give(tmp_path: Path):
+    assert "gateway.api_key" in refused(path=toml(tmp_path, '[gateway]\napi_key = ""\n'))
+    (tmp_path / "key").write_text("\n")
+    assert "is empty" in refused(gateway__api_key_file=str(tmp_path / "key"))
+
+
+@pytest.mark.parametrize(
+    "origins", ["shop.example", "null", "https://shop.example/path", "https://a.example https://b.example"]
+)
+def test_what_is_no_origin_is_refused(origins: str):
+    assert "gateway.cors_origins names" in refused(gateway__cors_origins=origins)
+
+
+@pytest.mark.parametrize("origins", ["", "*", "https://a.example, http://localhost:8000/"])
+def test_origins_are_taken_as_browsers_name_them(origins: str):
+    assert load(None, {}, {"gateway.cors_origins": origins}).gateway.cors_origins == origins
+
+
 def test_the_public_dict_has_every_key():
     plain = public_dict(Config())
     assert plain["namespace"] == "default"
