@@ -344,6 +344,7 @@ def batch_of(place: TopicPartition, position: int, found: Sequence[Any]) -> Reco
         append_ms=[record.timestamp for record in found],
         keys=[record.key for record in found],
         values=[record.value for record in found],
+        headers={record.offset: tuple(record.headers) for record in found if record.headers},
     )
 
 

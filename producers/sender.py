@@ -225,7 +225,9 @@ class KafkaWriter:
 
     def _append(self, producer: Any, record: OutRecord) -> Any:
         topic = self._kafka.topic_prefix + record.topic
-        return producer.send(topic, value=record.value, key=record.key, headers=list(record.headers))
+        return producer.send(
+            topic, value=record.value, key=record.key, headers=list(record.headers), partition=record.partition
+        )
 
     def _settle(self, one: Pending, outcome: Any) -> None:
         """Runs on the producer's thread, once a record."""
