@@ -11,7 +11,8 @@ from streamer.ports import FencedError, LogError, OutRecord, TopicPartition
 def on_log(world, *topics: str) -> list[bytes | None]:
     """All values that committed reads find, partition by partition."""
     reader, values = world.reader(), []
-    for place, (offset, end) in sorted(world.admin().bounds(topics).items()):
+    for place, (beginning, end) in sorted(world.admin().bounds(topics).items()):
+        offset = beginning
         while offset < end:
             batch = reader.read(place, offset, 1_000)
             values += batch.values
