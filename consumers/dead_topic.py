@@ -12,8 +12,8 @@ from streamer.events.dead_letters import Letter, Place, decode_letter, decode_ma
 from streamer.events.model import DEAD
 from streamer.ports import LogAdmin, LogReader, OffsetGapError, RecordBatch, TopicPartition, TopicsMissingError
 
-READ_RECORDS = 256
-"""Of one partition at a time: a value has up to 64 KiB."""
+READ_RECORDS = 4_096
+"""Of one partition at a time; readers of the log give fewer where values are large."""
 REASONS_MAX = 50
 """Reasons counted by name; a stranger's are among them, and what comes after counts as OTHERS."""
 OTHERS = "others"

@@ -40,7 +40,7 @@ def selection_options(command: Command) -> Command:
             "--reason",
             "reasons",
             multiple=True,
-            type=click.Choice([*RejectReason]),
+            type=click.Choice([reason.value for reason in RejectReason]),
             metavar="REASON",
             help=f"Only those of this reason: {', '.join(RejectReason)}; may be given several times.",
         ),
