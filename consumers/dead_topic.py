@@ -1,14 +1,19 @@
-"""What lies on ``events.dead``: letters, oldest first, each with whether it was sent again. Memory: one bit a record, and a few batches."""
+"""What lies on ``events.dead``: letters, oldest first, each with whether it was sent again.
+
+Memory: a few batches, and eight bytes for each that was sent again.
+"""
 
 from __future__ import annotations
 
 import heapq
+from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streamer.events.dead_letters import Letter, Place, decode_letter, decode_mark
+from streamer.events.dead_letters import Identity, Letter, Place, decode_letter, decode_mark
 from streamer.events.model import DEAD
 from streamer.ports import LogAdmin, LogReader, OffsetGapError, RecordBatch, TopicPartition, TopicsMissingError
 
@@ -35,6 +40,30 @@ class Selection(NamedTuple):
         )
 
 
+class Identities:
+    """A set of rejected records: sorted offsets by partition. They come nearly in order, so that most are added at an end."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[tuple[str, int], array[int]] = {}
+
+    def __contains__(self, one: Identity) -> bool:
+        """Whether it was added."""
+        offsets = self._offsets.get(one[:2])
+        if offsets is None:
+            return False
+        at = bisect_left(offsets, one.offset)
+        return at < len(offsets) and offsets[at] == one.offset
+
+    def add(self, one: Identity) -> bool:
+        """Adds one; False where it was there."""
+        offsets = self._offsets.setdefault(one[:2], array("q"))
+        at = bisect_left(offsets, one.offset)
+        new = at == len(offsets) or offsets[at] != one.offset
+        if new:
+            offsets.insert(at, one.offset)
+        return new
+
+
 class DeadTopic:
     """The topic as far as it reaches when this is made; retention may take its beginning meanwhile."""
 
@@ -46,7 +75,7 @@ class DeadTopic:
         self._bounds = admin.bounds([DEAD])
         if not self._bounds:
             raise TopicsMissingError(f"there is no topic {DEAD} (kafka.topic_prefix in front): run `streamer topics create`")
-        self._again = {place: bytearray((end - first) // 8 + 1) for place, (first, end) in self._bounds.items()}
+        self._again = Identities()
         for place in self._bounds:
             self._look_for_marks(place)
 
@@ -60,20 +89,13 @@ class DeadTopic:
                 at, headers = Place(*place, offset), batch.headers.get(offset, ())
                 letter = decode_letter(at, append_ms, key, value, headers, self._names)
                 if letter is not None:
-                    yield letter, self._is_marked(place, offset)
+                    yield letter, letter.identity in self._again
 
     def _look_for_marks(self, place: TopicPartition) -> None:
-        first, end = self._bounds[place]
-        bits = self._again[place]
         for batch in self._batches(place):
             for at, value in zip(batch.offsets, batch.values, strict=True):
-                for offset in decode_mark(value, batch.headers.get(at, ())):
-                    if first <= offset < end:
-                        bits[(offset - first) >> 3] |= 1 << ((offset - first) & 7)
-
-    def _is_marked(self, place: TopicPartition, offset: int) -> bool:
-        at = offset - self._bounds[place][0]
-        return bool(self._again[place][at >> 3] >> (at & 7) & 1)
+                for one in decode_mark(value, batch.headers.get(at, ())):
+                    self._again.add(one)
 
     def _batches(self, place: TopicPartition) -> Iterator[RecordBatch]:
         offset, end = self._bounds[place]

@@ -4,7 +4,8 @@
 2. Read the marks: they say which letters were sent again.
 3. A group of letters: append what becomes of them and, beside the letters, the mark that names them, all or none.
 So a letter is sent again if and only if its mark is on the log, whenever this dies. The mark lies behind its letter on the same
-partition, so that retention never takes it first.
+partition, so that retention never takes it first. It names the rejected record: one that is read again, after a crash or a reset, is
+rejected again, and both letters mean the same.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from consumers.dead_topic import DeadTopic, Selection
+from consumers.dead_topic import DeadTopic, Identities, Selection
 from streamer.events.codec import decode_events
-from streamer.events.dead_letters import ATTEMPTS, Letter, encode_mark, sha256_of
+from streamer.events.dead_letters import ATTEMPTS, Identity, Letter, encode_mark, sha256_of
 from streamer.events.forget import decode_forget
 from streamer.events.items import decode_item
 from streamer.events.model import DEAD, EVENTS, FORGET, ITEMS, Reject
@@ -37,6 +38,8 @@ BEFORE = "sent again before"
 CUT = "cut at 64 KiB, and the original is not on the log any more"
 UNKNOWN = "of a topic that is not known"
 NEVER = "of a topic whose records are never sent again"
+COPY = "the same record as another letter"
+OPERATOR = "left out by an operator"
 OTHER_TOPIC = "of a topic that was not asked for"
 UNMENDED = "not mended"
 REFUSED = "refused by the log"
@@ -83,10 +86,18 @@ class Redrive:
         topics: whose letters are sent again.
         late_before_ms: events before this time are late.
         mend: what is sent instead of the value; None: the value as it is, under its own key.
+        left_out: whether records that an operator left out are sent, too.
     """
 
     def __init__(
-        self, dead: DeadTopic, reader: LogReader, topics: Sequence[str], late_before_ms: int, mend: Mend | None = None
+        self,
+        dead: DeadTopic,
+        reader: LogReader,
+        topics: Sequence[str],
+        late_before_ms: int,
+        mend: Mend | None = None,
+        *,
+        left_out: bool = False,
     ) -> None:
         self.report = RedriveReport()
         self._dead = dead
@@ -94,6 +105,8 @@ class Redrive:
         self._topics = topics
         self._late_before_ms = late_before_ms
         self._mend = mend
+        self._left_out = left_out
+        self._seen = Identities()
         self._refused_in_a_row = 0
 
     def run(self, selection: Selection, limit: int | None, writer: AtomicWriter | None) -> RedriveReport:
@@ -121,14 +134,18 @@ class Redrive:
                 self._leave(letter, CUT)
             elif cause:
                 self._leave(letter, cause)
-            else:
+            elif self._seen.add(letter.identity):
                 yield whole
+            else:
+                self._leave(letter, COPY)
 
     def _hindrance(self, letter: Letter) -> str | None:
         if not letter.topic:
             return UNKNOWN
         if letter.topic not in TOPICS:
             return NEVER
+        if letter.left_out and not self._left_out:
+            return OPERATOR
         return None if letter.topic in self._topics else OTHER_TOPIC
 
     def _whole(self, letter: Letter) -> Letter | None:
@@ -205,7 +222,7 @@ class Redrive:
 
     def _leave(self, letter: Letter, cause: str, why: str = "") -> None:
         _add(self.report.left, cause)
-        if cause not in (BEFORE, OTHER_TOPIC) and len(self.report.problems) < PROBLEMS_MAX:
+        if cause not in (BEFORE, COPY, OPERATOR, OTHER_TOPIC) and len(self.report.problems) < PROBLEMS_MAX:
             self.report.problems.append(f"{letter.origin} (letter {letter.at}): {cause}{': ' * bool(why)}{why}")
 
 
@@ -227,10 +244,10 @@ def _record(letter: Letter, key: bytes | None, value: bytes | None) -> OutRecord
 
 
 def _marks(group: list[Ready]) -> Iterator[OutRecord]:
-    offsets: dict[int, list[int]] = {}
+    sent: dict[int, list[Identity]] = {}
     for ready in group:
-        offsets.setdefault(ready.letter.at.partition, []).append(ready.letter.at.offset)
-    for partition, some in offsets.items():
+        sent.setdefault(ready.letter.at.partition, []).append(ready.letter.identity)
+    for partition, some in sent.items():
         value, headers = encode_mark(some)
         yield OutRecord(DEAD, None, value, headers, partition)
 

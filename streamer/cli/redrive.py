@@ -11,12 +11,14 @@ import click
 
 from consumers.compose import open_admin, open_atomic_writer, open_reader
 from consumers.dead_topic import DeadTopic, Selection
-from consumers.redrive import NAME, OTHER_TOPIC, REFUSED, TOPICS, Mend, Redrive, RedriveReport, newest_event_ms
+from consumers.redrive import NAME, OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend, Redrive, RedriveReport, newest_event_ms
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.cli.dead_letters import selection_options
 from streamer.cli.mending import mendable, mender
 from streamer.cli.snapshots import shown
 from streamer.events.model import EVENTS
+
+_ASKED_BY = {OTHER_TOPIC: " (--topic)", OPERATOR: " (--left-out)"}
 
 
 def _mender(ctx: click.Context, param: click.Parameter, value: str | None) -> Mend | None:
@@ -42,6 +44,7 @@ def _mender(ctx: click.Context, param: click.Parameter, value: str | None) -> Me
     help="Letters of this topic; may be given several times. A document sent again replaces what came for its item since.",
 )
 @click.option("--fix", "mend", callback=_mender, metavar="FORMAT", help="Send what this format of recordings makes of a value.")
+@click.option("--left-out", is_flag=True, help="Send also what an operator left out (reset --leave-out).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
 @config_option
 @json_option
@@ -56,6 +59,7 @@ def redrive(
     mend: Mend | None,
     config_path: Path | None,
     *,
+    left_out: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -76,7 +80,7 @@ def redrive(
             writer.open()  # before the marks are read: from here on nobody else makes any
         newest_ms = newest_event_ms(reader, admin.bounds([EVENTS]), config.windows.clock_ahead_ms_max)
         late_ms = config.windows.lateness_ms_max
-        work = Redrive(DeadTopic(reader, admin), reader, topics, newest_ms - late_ms, mend)
+        work = Redrive(DeadTopic(reader, admin), reader, topics, newest_ms - late_ms, mend, left_out=left_out)
         report = work.run(selection, limit, writer)
     for line in _lines(report, newest_ms, late_ms, dry_run=dry_run):
         click.echo(line)
@@ -99,6 +103,6 @@ def _lines(report: RedriveReport, newest_ms: int, late_ms: int, *, dry_run: bool
         newest, hours = shown(newest_ms), late_ms / 3_600_000
         yield f"{report.late:,} of these events change nothing, being more than {hours:g} h older than the newest one ({newest})"
     for cause, count in report.left.items():
-        yield f"not sent: {count:,} {cause}{' (--topic)' * (cause == OTHER_TOPIC)}"
+        yield f"not sent: {count:,} {cause}{_ASKED_BY.get(cause, '')}"
     if dry_run:
         yield "nothing was done: this was a dry run"

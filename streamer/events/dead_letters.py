@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -14,12 +14,14 @@ ERROR_BYTES_MAX = 2_048
 ATTEMPTS = "attempts"
 """Header of a letter, and of a record that is sent again: how often it was rejected."""
 REDRIVEN = "redriven"
-"""Header of a mark: a record among the letters that names those of its own partition, before it, that were sent again."""
+"""Header of a mark: a record among the letters that names rejected records that were sent again."""
 ATTEMPTS_DIGITS_MAX = 6
 LEFT_OUT = Reject(RejectReason.ENGINE_ERROR, "left out: an operator said so (streamer reset --leave-out)")
 """Of records that are not applied because an operator named their offsets."""
 
 Headers = Sequence[tuple[str, bytes]]
+_Offset = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
+OFFSET_DIGITS_MAX = 18
 
 
 class Place(NamedTuple):
@@ -32,6 +34,14 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         """As in ``events[0]:17``."""
         return f"{self.topic}[{self.partition}]:{self.offset}"
+
+
+class Identity(NamedTuple):
+    """A rejected record: the id of its topic, partition, offset; without an id, those of the letter itself."""
+
+    topic_id: str
+    partition: _Offset
+    offset: _Offset
 
 
 class Letter(NamedTuple):
@@ -58,15 +68,28 @@ class Letter(NamedTuple):
         return bool(self.sha256) and sha256_of(self.value) != self.sha256
 
     @property
+    def identity(self) -> Identity:
+        """Which rejected record it tells of: one that is read again is rejected again, and has two letters."""
+        known = self.topic_id and self.partition >= 0 and self.offset >= 0
+        return (
+            Identity(self.topic_id, self.partition, self.offset) if known else Identity("", self.at.partition, self.at.offset)
+        )
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the record was rejected because an operator left it out."""
+        return (self.reason, self.error) == (LEFT_OUT.reason, LEFT_OUT.error)
+
+    @property
     def origin(self) -> Place:
         """Where the rejected record was."""
         return Place(self.topic, self.partition, self.offset)
 
 
 class _Marked(msgspec.Struct):
-    """The value of a mark: offsets of letters in the mark's own partition."""
+    """The value of a mark."""
 
-    redriven: list[int]
+    redriven: list[Identity]
 
 
 _MARK = msgspec.json.Decoder(_Marked)
@@ -128,13 +151,13 @@ def decode_letter(
     )
 
 
-def encode_mark(offsets: Sequence[int]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
-    """Value and headers of the mark that letters at ``offsets`` were sent again; it belongs on their own partition."""
-    return msgspec.json.encode(_Marked(list(offsets))), ((REDRIVEN, str(len(offsets)).encode()),)
+def encode_mark(sent: Sequence[Identity]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """Value and headers of the mark that these were sent again; it belongs on the partition of their letters, behind them."""
+    return msgspec.json.encode(_Marked(list(sent))), ((REDRIVEN, str(len(sent)).encode()),)
 
 
-def decode_mark(value: bytes | None, headers: Headers) -> list[int]:
-    """The offsets that a mark names; [] of any other record."""
+def decode_mark(value: bytes | None, headers: Headers) -> list[Identity]:
+    """What a mark names; [] of any other record."""
     if not any(name == REDRIVEN for name, _ in headers):
         return []
     try:
@@ -155,4 +178,4 @@ def sha256_of(value: bytes | None) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= OFFSET_DIGITS_MAX else -1

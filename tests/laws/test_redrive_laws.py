@@ -13,8 +13,8 @@ from memory_log import START_MS, MemoryAdmin, MemoryAtomicWriter, MemoryBroker, 
 
 from consumers import redrive
 from consumers.dead_topic import DeadTopic, Selection, overview, ranges
-from consumers.redrive import BEFORE, CUT, NEVER, OTHER_TOPIC, REFUSED, UNKNOWN, Redrive, RedriveReport
-from streamer.events.dead_letters import Letter, Place, attempts_before, decode_mark, encode_dead_letter
+from consumers.redrive import BEFORE, COPY, CUT, NEVER, OPERATOR, OTHER_TOPIC, REFUSED, UNKNOWN, Redrive, RedriveReport
+from streamer.events.dead_letters import LEFT_OUT, Letter, Place, attempts_before, decode_mark, encode_dead_letter
 from streamer.events.model import CONTROL, DEAD, EVENTS, ITEMS, DeadLetter, Reject, RejectReason
 from streamer.ports import LogError, OutRecord, TopicPartition
 from streamer.snapshots.reset import parse_range
@@ -143,6 +143,18 @@ def test_what_is_selected_is_sent_and_counted_and_a_dry_run_says_the_same_and_wr
         for name, total in Counter(one.reason for one, _ in found).items()
     }
     assert [one for one, _ in seen.shown] == [one for one, _ in found][-5:]
+
+
+def test_a_record_that_was_rejected_twice_is_sent_once_and_what_an_operator_left_out_when_asked_for() -> None:
+    broker = broker_with([letter(n) for n in (1, 2, 1, 3)])
+    assert (run(broker).left, sorted(numbers(broker))) == ({COPY: 1}, [1, 2, 3])
+    put(broker, [letter(2), letter(3), letter(2, topic_id="of a topic made again"), letter(4, reject=LEFT_OUT)])
+    report = run(broker)
+    assert report.left == {BEFORE: 6, OPERATOR: 1}
+    assert sorted(numbers(broker)) == [1, 2, 2, 3]
+    reader = MemoryReader(broker)
+    asked = Redrive(DeadTopic(reader, MemoryAdmin(broker)), reader, [EVENTS], 0, left_out=True)
+    assert asked.run(ALL, None, None).sent == 1
 
 
 def test_what_can_not_be_sent_stays_and_is_told_by_cause() -> None:
