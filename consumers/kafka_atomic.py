@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from kafka import KafkaProducer
@@ -34,7 +34,6 @@ class KafkaAtomicWriter:
         self._kafka = config.kafka
         self._name = name
         self._producer: Any = None
-        self._fenced = False
 
     def open(self) -> None:
         """Fences earlier ones, and waits until the broker has ended what they had begun. Raises LogError."""
@@ -64,11 +63,9 @@ class KafkaAtomicWriter:
             ) from error
 
     def append(self, records: Sequence[OutRecord]) -> None:
-        """One transaction. After a failure that is not fatal the connection is a new one."""
-        if self._fenced:
-            self._taken_over(None)
+        """One transaction. It never takes over by itself: between two ``open`` another one may have appended."""
         if self._producer is None:
-            self.open()
+            raise FencedError(f"{self._name} was not opened, is closed, or was given up after an error: open it again")
         producer = self._producer
         try:
             producer.begin_transaction()
@@ -76,8 +73,8 @@ class KafkaAtomicWriter:
             for future in sent:
                 future.get(timeout=APPEND_TIMEOUT_S)
         except (KafkaError, ValueError, AssertionError) as error:
-            self._abort(error)
-        self._commit(producer)
+            self._abort(producer, error)
+        self._end(producer, producer._transaction_manager.begin_commit)  # noqa: SLF001 - the public call waits without end
 
     def close(self) -> None:
         """Closes the connection."""
@@ -87,32 +84,35 @@ class KafkaAtomicWriter:
         topic, headers = self._kafka.topic_prefix + record.topic, list(record.headers)
         return producer.send(topic, value=record.value, key=record.key, headers=headers, partition=record.partition)
 
-    def _abort(self, error: Exception) -> NoReturn:
-        """None of the records is on the log, now or after the broker's timeout."""
+    def _abort(self, producer: Any, error: Exception) -> NoReturn:
+        """None of the records is on the log when this raises."""
         if _of_another(error):
             self._taken_over(error)
-        with contextlib.suppress(KafkaError):
-            self._producer._transaction_manager.begin_abort()  # noqa: SLF001 - the public call waits without end
-        self._give_up()
-        self.open()  # which waits until the broker has aborted what was begun
-        raise self._explained(error) from error
-
-    def _commit(self, producer: Any) -> None:
+        why = self._explained(error)
         try:
-            result = producer._transaction_manager.begin_commit()  # noqa: SLF001 - the public call waits without end
+            self._end(producer, producer._transaction_manager.begin_abort)  # noqa: SLF001 - as above
+        except FencedError:
+            raise
+        except LogError:  # after what a broker refuses this client can't abort: the next ``open`` does
+            raise LogError(f"a group was given up, and is not on the log: {why}", retriable=True) from error
+        raise why from error
+
+    def _end(self, producer: Any, begin: Callable[[], Any]) -> None:
+        """Commits or aborts. Raises LogError (retriable) where it is not known whether that was done."""
+        try:
+            result = begin()
             producer._sender.wakeup()  # noqa: SLF001
             done = result.wait(timeout_ms=int(APPEND_TIMEOUT_S * 1_000))
         except KafkaError as error:
             if _of_another(error):
                 self._taken_over(error)
             self._give_up()
-            raise LogError(f"it is not known whether a transaction was committed: {error}", retriable=True) from error
+            raise LogError(f"it is not known how a transaction ended, try again: {error}", retriable=True) from error
         if not done:
             self._give_up()
-            raise LogError(f"Kafka did not answer a commit within {APPEND_TIMEOUT_S:.0f} s", retriable=True)
+            raise LogError(f"Kafka did not end a transaction within {APPEND_TIMEOUT_S:.0f} s, try again", retriable=True)
 
-    def _taken_over(self, error: Exception | None) -> NoReturn:
-        self._fenced = True
+    def _taken_over(self, error: Exception) -> NoReturn:
         self._give_up()
         raise FencedError(f"another process took over as {self._name}; what this one had committed stands") from error
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from consumers.dead_topic import DeadTopic, Identities, Selection
+from consumers.dead_topic import OTHERS, REASONS_MAX, DeadTopic, Identities, Selection
 from streamer.events.codec import decode_events
 from streamer.events.dead_letters import ATTEMPTS, Identity, Letter, encode_mark, sha256_of
 from streamer.events.forget import decode_forget
@@ -260,4 +260,5 @@ def _rejected(topic: str, records: Sequence[OutRecord]) -> int:
 
 
 def _add(counts: dict[str, int], name: str, count: int = 1) -> None:
+    name = name if name in counts or len(counts) < REASONS_MAX else OTHERS
     counts[name] = counts.get(name, 0) + count

@@ -16,6 +16,7 @@ from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.cli.dead_letters import selection_options
 from streamer.cli.mending import mendable, mender
 from streamer.cli.snapshots import shown
+from streamer.cli.words import printable
 from streamer.events.model import EVENTS
 
 _ASKED_BY = {OTHER_TOPIC: " (--topic)", OPERATOR: " (--left-out)"}
@@ -85,7 +86,7 @@ def redrive(
     for line in _lines(report, newest_ms, late_ms, dry_run=dry_run):
         click.echo(line)
     for problem in report.problems:
-        click.echo(problem, err=True)
+        click.echo(printable(problem), err=True)
     if as_json:
         say_json({"dry_run": dry_run, "newest_event_ms": newest_ms, **dataclasses.asdict(report)})
     ctx.exit(1 if REFUSED in report.left else 0)
@@ -94,9 +95,9 @@ def redrive(
 def _lines(report: RedriveReport, newest_ms: int, late_ms: int, *, dry_run: bool) -> Iterable[str]:
     would = "would be sent" if dry_run else "sent"
     records = ", ".join(f"{count:,} onto {topic}" for topic, count in report.records.items()) or "none"
-    yield f"{would}: {report.sent:,} of {report.letters:,} letters, as records {records}"
+    yield f"{would}: {report.sent:,} of {report.letters:,} letters, as records: {records}"
     for reason, count in sorted(report.reasons.items(), key=lambda pair: -pair[1]):
-        yield f"  {reason}: {count:,}"
+        yield f"  {printable(reason)}: {count:,}"
     if report.rejected_again:
         yield f"{report.rejected_again:,} of these records are what this version rejects: they come back as dead letters"
     if report.late:

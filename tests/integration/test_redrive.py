@@ -156,7 +156,7 @@ def test_a_dry_run_says_what_is_late_and_what_is_rejected_again_and_writes_nothi
     told: dict[str, Any] = here.json("redrive", "--dry-run", "--limit", 5)
     assert (told["sent"], told["late"], told["rejected_again"], told["newest_event_ms"]) == (3, 1, 1, NOW_MS)
     text = here.run("redrive", "--dry-run").stdout
-    assert "would be sent: 3 of 3 letters, as records 3 onto events" in text
+    assert "would be sent: 3 of 3 letters, as records: 3 onto events" in text
     assert "1 of these events change nothing, being more than 24 h older" in text
     assert len(on_log(here.config, EVENTS)) == 1
     assert here.json("dead-letters")["redriven"] == 0
