@@ -148,7 +148,7 @@ def test_a_group_that_the_broker_refuses_leaves_nothing_and_once_opened_again_th
     admin.close()
     with contextlib.closing(KafkaAtomicWriter(config, f"{config.namespace}-redrive")) as writer:
         writer.open()
-        with pytest.raises(LogError, match="MessageSizeTooLarge|OutOfOrderSequence"):
+        with pytest.raises(LogError, match=r"MessageSizeTooLarge|OutOfOrderSequence"):
             writer.append([OutRecord(EVENTS, b"u", b"small"), OutRecord(EVENTS, b"u", random.Random(1).randbytes(50_000))])
         writer.open()
         writer.append([OutRecord(EVENTS, b"u", b"small")])
