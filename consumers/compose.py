@@ -10,10 +10,20 @@ from urllib.parse import unquote, urlsplit
 
 from streamer.config.masking import masked
 from streamer.config.tree import Config
-from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedReader, EmbeddedWriter, ValkeyProcess
+from streamer.embedded import EmbeddedAdmin, EmbeddedAtomicWriter, EmbeddedLog, EmbeddedReader, EmbeddedWriter, ValkeyProcess
 from streamer.embedded.valkey import running_url
 from streamer.events.model import INPUT_TOPICS
-from streamer.ports import Committed, EventLog, LogAdmin, LogReader, LogWriter, SnapshotStore, StoreError, TopicPartition
+from streamer.ports import (
+    AtomicWriter,
+    Committed,
+    EventLog,
+    LogAdmin,
+    LogReader,
+    LogWriter,
+    SnapshotStore,
+    StoreError,
+    TopicPartition,
+)
 from streamer.snapshots.folder import FolderStore
 
 if TYPE_CHECKING:
@@ -62,6 +72,15 @@ def open_writer(config: Config, *, close_timeout_s: float | None = None) -> LogW
     from producers.sender import KafkaWriter
 
     return KafkaWriter(config, close_timeout_s=close_timeout_s)
+
+
+def open_atomic_writer(config: Config, name: str) -> AtomicWriter:
+    """What appends groups of records whole under a name; it connects at ``open``."""
+    if config.log.kind == "embedded":
+        return EmbeddedAtomicWriter(config, name)
+    from consumers.kafka_atomic import KafkaAtomicWriter
+
+    return KafkaAtomicWriter(config, name)
 
 
 def open_snapshots(config: Config) -> SnapshotStore:

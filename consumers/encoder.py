@@ -15,7 +15,7 @@ from typing import NamedTuple
 from consumers.vector_source import EncoderCounters, VectorSource
 from streamer.config.tree import Config
 from streamer.encoders import TextEncoder, VectorCache
-from streamer.events.dead_letters import encode_dead_letter
+from streamer.events.dead_letters import attempts_before, encode_dead_letter
 from streamer.events.items import content_hash, decode_item, encode_vectors, text_of
 from streamer.events.model import (
     DEAD,
@@ -269,7 +269,8 @@ class EncoderWorker:
         batch, row = source
         where = (batch.topic, batch.partition, batch.offsets[row])
         logger.debug("rejected %s: %s: %s", where, reject.reason, reject.error)
-        letter = DeadLetter(reject, batch.topic, self._topic_id, *where[1:], batch.keys[row], batch.values[row])
+        attempts = 1 + attempts_before(batch.headers.get(batch.offsets[row], ()))
+        letter = DeadLetter(reject, batch.topic, self._topic_id, *where[1:], batch.keys[row], batch.values[row], attempts)
         value, headers = encode_dead_letter(letter)
         self._send(OutRecord(DEAD, letter.key, value, headers))
 

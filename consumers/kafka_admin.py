@@ -77,10 +77,10 @@ class KafkaAdmin:
             for topic, about in found.items()
         }
 
-    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
-        """(beginning, end) offset of every input partition that exists; the end is what committed reads can reach."""
+    def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
+        """(beginning, end) offset of every partition that exists of ``topics``; the end is what committed reads can reach."""
         with self._asking():
-            described = self._describe(INPUT_TOPICS)
+            described = self._describe(topics)
             partitions = [
                 KafkaPartition(topic["name"], part["partition_index"]) for topic in described for part in topic["partitions"]
             ]

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, NoReturn
 
 from kafka import KafkaConsumer
@@ -46,6 +47,7 @@ SLICE_MS = 100
 """A poll is cut into slices of this length, so that a change of ownership ends it."""
 METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
+_HEADERS = attrgetter("headers")
 CLOSE_TIMEOUT_MS = 3_000
 AWAY_S = 2.0
 """Without a connection for longer than this, the broker counts as away: less may be one reconnect."""
@@ -344,6 +346,9 @@ def batch_of(place: TopicPartition, position: int, found: Sequence[Any]) -> Reco
         append_ms=[record.timestamp for record in found],
         keys=[record.key for record in found],
         values=[record.value for record in found],
+        headers={record.offset: tuple(record.headers) for record in found if record.headers}
+        if any(map(_HEADERS, found))
+        else {},
     )
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
+from itertools import groupby
 
 from consumers.measurements import Measurements
-from streamer.events.dead_letters import encode_dead_letter
+from streamer.events.dead_letters import LEFT_OUT, encode_dead_letter
 from streamer.events.model import DEAD, DeadLetter
 from streamer.ports import Clock, LogError, LogWriter, OutRecord
 
@@ -37,15 +38,24 @@ class DeadLetters:
         return bool(self._waiting)
 
     def add(self, letters: Iterable[DeadLetter]) -> None:
-        """Takes letters in; they are counted and logged."""
-        for letter in letters:
-            value, headers = encode_dead_letter(letter)
-            reason, error = letter.reject.reason.value, letter.reject.error
-            self._measurements.rejected[reason] = self._measurements.rejected.get(reason, 0) + 1
+        """Takes letters in; they are counted and logged: those that an operator left out, adjacent ones as one."""
+        for asked, some in groupby(letters, lambda letter: (letter.topic, letter.partition, letter.reject is LEFT_OUT)):
+            adjacent = list(some)
+            if asked[2]:
+                topic, partition, first, last = *asked[:2], adjacent[0].offset, adjacent[-1].offset
+                logger.info("%s[%d]:%d-%d: %d records left out by an operator", topic, partition, first, last, len(adjacent))
+            for letter in adjacent:
+                self._add(letter)
+
+    def _add(self, letter: DeadLetter) -> None:
+        value, headers = encode_dead_letter(letter)
+        reason, error = letter.reject.reason.value, letter.reject.error
+        self._measurements.rejected[reason] = self._measurements.rejected.get(reason, 0) + 1
+        if letter.reject is not LEFT_OUT:
             logger.warning(
                 "dead letter from %s[%d] at %d: %s: %s", letter.topic, letter.partition, letter.offset, reason, error
             )
-            self._waiting.append(OutRecord(DEAD, letter.key, value, headers))
+        self._waiting.append(OutRecord(DEAD, letter.key, value, headers))
 
     def clear(self) -> None:
         """Forgets those that wait: their records will be read again."""

@@ -17,6 +17,7 @@ from streamer.engine.engine import Engine
 from streamer.engine.state import LOST, REJECTED
 from streamer.events.codec import decode_events
 from streamer.events.control import Control, Freeze, Rollback, Unfreeze, decode_control
+from streamer.events.dead_letters import LEFT_OUT, attempts_before
 from streamer.events.forget import decode_forget
 from streamer.events.items import decode_item, decode_vectors
 from streamer.events.model import (
@@ -41,7 +42,6 @@ logger = logging.getLogger(__name__)
 Operation = ItemDocument | DeletedItem | ItemVectors | Forget
 OWNER_TOPICS = (EVENTS, ITEMS, VECTORS, FORGET, CONTROL)
 """What the owner folds."""
-LEFT_OUT = Reject(RejectReason.ENGINE_ERROR, "left out: the fold failed at it before, or an operator's reset said so")
 
 
 @dataclass(slots=True)
@@ -238,4 +238,5 @@ def _dead(batch: RecordBatch, row: int, reject: Reject, topic_ids: Mapping[str, 
         offset=batch.offsets[row],
         key=batch.keys[row],
         value=batch.values[row],
+        attempts=1 + attempts_before(batch.headers.get(batch.offsets[row], ())),
     )

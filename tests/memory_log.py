@@ -38,6 +38,7 @@ from streamer.ports import (
 TICK_MS = 1
 START_MS = 1_700_000_000_000
 POLL_RECORDS_MAX = 500
+RECORD_BYTES_MAX = 1_048_576
 
 
 @dataclass
@@ -71,6 +72,7 @@ class MemoryBroker:
         self.changed = threading.Condition(threading.RLock())
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = defaultdict(Group)
+        self.owners: dict[str, MemoryAtomicWriter] = {}
         self.now_ms = START_MS
         self._partitions = partitions
         self._topics_made = 0
@@ -125,6 +127,13 @@ class MemoryBroker:
             partition.append_ms.append(self.now_ms)
             self.changed.notify_all()
 
+    def require(self, record: OutRecord) -> None:
+        """Raises LogError where a record can't be appended."""
+        if len(record.value or b"") > RECORD_BYTES_MAX:
+            message = f"a record for {record.topic} is too large"
+            raise LogError(message, retriable=False)
+        self._topic(record.topic)
+
     def records(self, topic: str) -> list[OutRecord]:
         """All records that a topic still holds, partition by partition."""
         with self.changed:
@@ -155,6 +164,7 @@ class MemoryBroker:
             append_ms=partition.append_ms[first : first + len(records)],
             keys=[record.key for record in records],
             values=[record.value for record in records],
+            headers={position + row: record.headers for row, record in enumerate(records) if record.headers},
         )
 
     def expel(self, member: MemoryLog) -> None:
@@ -313,11 +323,11 @@ class MemoryAdmin:
         with self._broker.changed:
             return {name: TopicInfo(topic.topic_id, len(topic.partitions)) for name, topic in self._broker.topics.items()}
 
-    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
+    def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
         with self._broker.changed:
             return {
                 TopicPartition(name, n): (partition.beginning, partition.end)
-                for name in INPUT_TOPICS
+                for name in topics
                 if name in self._broker.topics
                 for n, partition in enumerate(self._broker.topics[name].partitions)
             }
@@ -343,6 +353,32 @@ class MemoryAdmin:
 
     def close(self) -> None:
         pass
+
+
+class MemoryAtomicWriter:
+    """An AtomicWriter on a MemoryBroker: the latest that opened a name has it. A fault of ``append`` refuses the group."""
+
+    def __init__(self, broker: MemoryBroker, name: str) -> None:
+        self._broker = broker
+        self._name = name
+
+    def open(self) -> None:
+        self._broker.owners[self._name] = self
+
+    def append(self, records: Sequence[OutRecord]) -> None:
+        with self._broker.changed:
+            self._broker.check("append")
+            if self._broker.owners.get(self._name) is not self:
+                message = f"{self._name} is another's"
+                raise FencedError(message)
+            for record in records:
+                self._broker.require(record)
+            for record in records:
+                self._broker.append(record)
+
+    def close(self) -> None:
+        if self._broker.owners.get(self._name) is self:
+            del self._broker.owners[self._name]
 
 
 class MemoryWriter:

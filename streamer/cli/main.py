@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A command: the module that holds it under its own name, and what it does in a few words."""
+    """A command: the module that holds it under its own name (with "_" for "-"), and what it does in a few words."""
 
     module: str
     summary: str
@@ -41,6 +41,8 @@ COMMANDS = {
     "rollback": Entry("streamer.cli.control", "Bring back what was learned as it was in a snapshot."),
     "reset": Entry("streamer.cli.reset", "Rewind all state to a snapshot or to nothing, and read the log again."),
     "events": Entry("streamer.cli.events", "Show records of the log, to choose those that a reset leaves out."),
+    "dead-letters": Entry("streamer.cli.dead_letters", "Show what was rejected, why, and what of it was sent again."),
+    "redrive": Entry("streamer.cli.redrive", "Send rejected records again, each once."),
     "snapshots": Entry("streamer.cli.snapshots", "List snapshots, show one, or verify one by folding the log again."),
 }
 """In the order of the help. Modules are imported when their command is called: help and status must not wait for numba."""
@@ -96,7 +98,7 @@ class Commands(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        found: click.Command = getattr(importlib.import_module(entry.module), cmd_name)
+        found: click.Command = getattr(importlib.import_module(entry.module), cmd_name.replace("-", "_"))
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above

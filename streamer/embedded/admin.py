@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Sequence
 
 from streamer.config.tree import Config
 from streamer.embedded.database import Database, PartitionRow
@@ -49,9 +50,9 @@ class EmbeddedAdmin:
         found = {name: TopicInfo(topic_id, partitions) for name, topic_id, partitions in rows}
         return {topic: found[self._prefix + topic] for topic in _TOPICS if self._prefix + topic in found}
 
-    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
-        """(beginning, end) offset of every input partition that exists."""
-        return {place: (row.beginning, row.end) for place, row in self._rows(INPUT_TOPICS).items()}
+    def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
+        """(beginning, end) offset of every partition of those of ``topics`` that exist."""
+        return {place: (row.beginning, row.end) for place, row in self._rows(tuple(topics)).items()}
 
     def committed(self, group: str) -> dict[TopicPartition, Committed]:
         """What ``group`` has committed in our topics."""

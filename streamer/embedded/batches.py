@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
+import msgspec
+
 from streamer.ports import LogError
 
 _MASK = 0xFFFFFFFF
@@ -79,4 +81,4 @@ def unpack_headers(packed: bytes | None, count: int) -> list[tuple[tuple[str, by
     """What ``pack_headers`` was given, for a run of ``count`` records."""
     if packed is None:
         return [()] * count
-    return [tuple((name, base64.b64decode(value)) for name, value in one) for one in json.loads(packed)]
+    return [tuple((name, base64.b64decode(value)) for name, value in one) for one in msgspec.json.decode(packed)]

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamer.config.tree import Config
-from streamer.embedded.batches import unpack
+from streamer.embedded.batches import unpack, unpack_headers
 from streamer.embedded.database import Database, PartitionRow
 from streamer.ports import (
     Committed,
     FencedError,
+    Headers,
     LogError,
     OffsetGapError,
     Polled,
@@ -39,7 +40,7 @@ POLL_BYTES_MAX = 33_554_432
 _WAIT_MIN_S, _WAIT_MAX_S = 0.001, 0.016
 """Between two looks at an idle log: doubles from the first to the second, so an idle reader costs next to nothing."""
 
-_RUNS = """SELECT base_offset, count, append_ms, key_lengths, keys, value_lengths, contents FROM batches
+_RUNS = """SELECT base_offset, count, append_ms, key_lengths, keys, value_lengths, contents, headers FROM batches
            WHERE partition_id = ? AND base_offset < ? AND base_offset >= coalesce(
              (SELECT max(base_offset) FROM batches WHERE partition_id = ? AND base_offset <= ?), 0) ORDER BY base_offset"""
 
@@ -69,7 +70,7 @@ class EmbeddedLog:
         self._topics = tuple(topics)
         self._records_max = config.kafka.max_poll_records
         self._database = Database(config, synchronous="FULL", topics=self._topics)
-        self._lock = _GroupLock(Path(config.log.root) / "groups" / f"{group}.lock")
+        self._lock = GroupLock(Path(config.log.root) / "groups" / f"{group}.lock")
         self._generation: int | None = None
         self._positions: dict[TopicPartition, int] = {}
         self._turn = 0
@@ -236,6 +237,7 @@ def batch_of(database: Database, place: TopicPartition, partition_id: int, span:
     stamps: list[int] = []
     keys: list[bytes | None] = []
     values: list[bytes | None] = []
+    headers: dict[int, Headers] = {}
     runs = database.connection().execute(_RUNS, (partition_id, stop, partition_id, position))
     for base, length, append_ms, *columns in runs:
         first, end = max(position - base, 0), min(stop - base, length)
@@ -243,10 +245,13 @@ def batch_of(database: Database, place: TopicPartition, partition_id: int, span:
         stamps += [append_ms] * (end - first)
         keys += unpack(columns[0], columns[1], first, end)
         values += unpack(columns[2], columns[3], first, end)
+        if columns[4] is not None:
+            some = unpack_headers(columns[4], length)
+            headers |= {base + row: some[row] for row in range(first, end) if some[row]}
         room -= len(columns[3])
         if room <= 0:
             break
-    return RecordBatch(place.topic, place.partition, offsets[-1] + 1, offsets, stamps, keys, values)
+    return RecordBatch(place.topic, place.partition, offsets[-1] + 1, offsets, stamps, keys, values, headers)
 
 
 def gap_of(place: TopicPartition, position: int, row: PartitionRow) -> OffsetGapError:
@@ -258,7 +263,7 @@ def gap_of(place: TopicPartition, position: int, row: PartitionRow) -> OffsetGap
     return OffsetGapError(message, partition=place, position=position, beginning=row.beginning, end=row.end)
 
 
-class _GroupLock:
+class GroupLock:
     """The file lock that makes a member the owner of its group. The kernel lets go of it when the holder dies."""
 
     def __init__(self, path: Path) -> None:

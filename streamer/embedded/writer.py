@@ -6,22 +6,16 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from streamer.config.tree import Config
-from streamer.embedded.batches import pack, pack_headers, partition_of
-from streamer.embedded.database import Database, PartitionRow
-from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord, TopicPartition
+from streamer.embedded.appending import Appending
+from streamer.embedded.database import Database
+from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
 
 log = logging.getLogger(__name__)
-
-RECORD_BYTES_MAX = 1_048_576
-"""Key and value of one record: what a Kafka broker takes by default, so that what passes here passes there."""
-
-RUN_BYTES_MAX = 1_048_576
-"""Values of one stored run."""
 
 _YIELD_S = 0.0005
 """Pause between two commits, so that other processes' writers and the owner's commit find the file free."""
@@ -97,14 +91,13 @@ class _Appender:
         self._root = config.log.root
         self._limit = config.kafka.buffer_records_max
         self._batch = max(1, self._limit // 2)  # the other half fills up meanwhile
-        self._now_ms = now_ms
         self._database = Database(config, synchronous="NORMAL")
+        self._appending = Appending(self._database, now_ms)
         self._changed = threading.Condition()
         self._waiting: deque[_Sent] = deque()
         self._sent = 0
         self._done = 0
         self._closing = False
-        self._spread = 0
         self._thread = threading.Thread(target=self._run, name="embedded-log-writer", daemon=True)
         self._thread.start()
 
@@ -159,73 +152,16 @@ class _Appender:
         """Appends all that can be; returns for each record why not, or None."""
         try:
             with self._database.transaction():
-                rows = self._database.partitions(tuple({sent.record.topic for sent in batch}))
-                errors = [self._refusal(sent.record, rows) for sent in batch]
-                good = [sent.record for sent, error in zip(batch, errors, strict=True) if error is None]
-                for place, records in self._by_partition(good, rows).items():
-                    self._store(rows[place], records)
+                return self._appending.refusals([sent.record for sent in batch])
         except LogError as error:
             return [error] * len(batch)
         except Exception as error:  # whatever it is, it must reach the senders: the thread goes on
             log.exception("embedded log %s: %d records refused", self._root, len(batch))
             return [LogError(f"embedded log {self._root}: {error!r} while appending", retriable=False)] * len(batch)
-        return errors
-
-    def _refusal(self, record: OutRecord, rows: dict[TopicPartition, PartitionRow]) -> LogError | None:
-        if TopicPartition(record.topic, 0) not in rows:
-            return self._database.missing([record.topic])
-        if record.partition is not None and TopicPartition(record.topic, record.partition) not in rows:
-            return LogError(f"topic {record.topic} has no partition {record.partition}", retriable=False)
-        size = len(record.key or b"") + len(record.value or b"")
-        if size > RECORD_BYTES_MAX:
-            message = f"record for topic {record.topic} has {size} bytes, the log takes at most {RECORD_BYTES_MAX}"
-            return LogError(message, retriable=False)
-        return None
-
-    def _by_partition(
-        self, records: Sequence[OutRecord], rows: dict[TopicPartition, PartitionRow]
-    ) -> dict[TopicPartition, list[OutRecord]]:
-        counts = Counter(topic for topic, _ in rows)
-        split: dict[TopicPartition, list[OutRecord]] = {}
-        for record in records:
-            count = counts[record.topic]
-            if record.partition is not None:
-                partition = record.partition
-            elif record.key is None:
-                self._spread = partition = (self._spread + 1) % count
-            else:
-                partition = partition_of(record.key, count)
-            split.setdefault(TopicPartition(record.topic, partition), []).append(record)
-        return split
-
-    def _store(self, row: PartitionRow, records: list[OutRecord]) -> None:
-        append_ms = max(self._now_ms(), row.append_ms)
-        stored = []
-        offset = row.end
-        for run in _runs(records):
-            keys, values = pack([one.key for one in run]), pack([one.value for one in run])
-            stored.append((row.id, offset, len(run), append_ms, *keys, *values, pack_headers([one.headers for one in run])))
-            offset += len(run)
-        connection = self._database.connection()
-        connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", stored)
-        connection.execute("UPDATE partitions SET end = ?, append_ms = ? WHERE id = ?", (offset, append_ms, row.id))
 
 
 def _closed() -> LogError:
     return LogError("this writer of the embedded log is closed; send before close, or make another one", retriable=False)
-
-
-def _runs(records: list[OutRecord]) -> list[list[OutRecord]]:
-    runs: list[list[OutRecord]] = [[]]
-    size = 0
-    for record in records:
-        cost = len(record.value or b"")
-        if runs[-1] and size + cost > RUN_BYTES_MAX:
-            runs.append([])
-            size = 0
-        runs[-1].append(record)
-        size += cost
-    return runs
 
 
 def _acknowledge(sent: _Sent, error: LogError | None) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from streamer.events.model import INPUT_TOPICS
+
 
 class TopicPartition(NamedTuple):
     """A partition of a logical topic (without the prefix)."""
@@ -20,13 +22,17 @@ class TopicPartition(NamedTuple):
 Positions = Mapping[TopicPartition, int]
 """Next offset to read, by partition."""
 
+Headers = tuple[tuple[str, bytes], ...]
+"""Of one record, in its order; a name may come twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
     """Adjacent records of one partition, in offset order, as columns of length N.
 
     ``next_offset`` is the position after the batch: not always the last offset + 1, since transaction markers take offsets.
-    ``append_ms`` is the log's own time of each record (Kafka's record timestamp).
+    ``append_ms`` is the log's own time of each record (Kafka's record timestamp). ``headers`` are by offset, of those records
+    alone that have any: few do, and the others cost nothing.
     """
 
     topic: str
@@ -36,6 +42,7 @@ class RecordBatch:
     append_ms: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
+    headers: Mapping[int, Headers] = field(default_factory=dict)
 
     def part(self, first: int, stop: int) -> RecordBatch:
         """Rows ``first`` to ``stop`` (exclusive); what the log passed over after the last record belongs to the last part."""
@@ -47,6 +54,7 @@ class RecordBatch:
             append_ms=self.append_ms[first:stop],
             keys=self.keys[first:stop],
             values=self.values[first:stop],
+            headers={at: self.headers[at] for at in self.offsets[first:stop] if at in self.headers} if self.headers else {},
         )
 
 
@@ -180,8 +188,8 @@ class LogAdmin(Protocol):
         """The existing ones among our topics, by logical name."""
         ...
 
-    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
-        """(beginning, end) offset of every input partition."""
+    def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
+        """(beginning, end) offset of every partition of those of ``topics`` that exist."""
         ...
 
     def committed(self, group: str) -> dict[TopicPartition, Committed]:
@@ -214,7 +222,7 @@ class OutRecord:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
     partition: int | None = None
 
 
@@ -235,6 +243,29 @@ class LogWriter(Protocol):
 
     def close(self) -> None:
         """Flushes and frees what is held."""
+        ...
+
+
+class AtomicWriter(Protocol):
+    """Appends groups of records, each whole or not at all, under a name that one at a time works under. Not thread-safe."""
+
+    def open(self) -> None:
+        """Takes over the name; returns when whatever an earlier one of it had begun is either on the log whole, or never will be.
+
+        From then on an earlier one that still lives can append nothing; or, where it can't be stopped, this raises LogError.
+        """
+        ...
+
+    def append(self, records: Sequence[OutRecord]) -> None:
+        """All of them are on the log when this returns, in their order.
+
+        Raises LogError: where it is retriable it is not known whether they are until the next ``open``, else none is;
+        FencedError where another one took over the name.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the name back and frees what is held."""
         ...
 
 

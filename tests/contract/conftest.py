@@ -12,7 +12,7 @@ from kafka_world import KafkaWorld
 from memory_world import MemoryWorld
 
 from streamer.events.model import INPUT_TOPICS
-from streamer.ports import EventLog, LogAdmin, LogReader, LogWriter, TopicPartition
+from streamer.ports import AtomicWriter, EventLog, LogAdmin, LogReader, LogWriter, TopicPartition
 
 
 class LogWorld(Protocol):
@@ -25,6 +25,8 @@ class LogWorld(Protocol):
     def member(self, group: str, exclusive: bool = True, topics: Sequence[str] = INPUT_TOPICS) -> EventLog: ...
 
     def reader(self) -> LogReader: ...
+
+    def atomic(self, name: str) -> AtomicWriter: ...
 
     def writer(self) -> LogWriter: ...
 

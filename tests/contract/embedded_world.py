@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from streamer.config.tree import Config, Kafka, Log
-from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedReader, EmbeddedWriter
+from streamer.embedded import EmbeddedAdmin, EmbeddedAtomicWriter, EmbeddedLog, EmbeddedReader, EmbeddedWriter
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import TopicPartition
 
-Made = TypeVar("Made", EmbeddedAdmin, EmbeddedLog, EmbeddedReader, EmbeddedWriter)
+Made = TypeVar("Made", EmbeddedAdmin, EmbeddedAtomicWriter, EmbeddedLog, EmbeddedReader, EmbeddedWriter)
 
 
 class EmbeddedWorld:
@@ -23,7 +23,7 @@ class EmbeddedWorld:
         settings: dict[str, object] = {"partitions": 2, "request_timeout_ms": 5_000} | kafka
         self.root = tmp_path / "log"
         self.config = Config(log=Log(kind="embedded", root=str(self.root)), kafka=Kafka(**settings))  # type: ignore[arg-type]
-        self._opened: list[EmbeddedAdmin | EmbeddedLog | EmbeddedReader | EmbeddedWriter] = []
+        self._opened: list[EmbeddedAdmin | EmbeddedAtomicWriter | EmbeddedLog | EmbeddedReader | EmbeddedWriter] = []
 
     def admin(self) -> EmbeddedAdmin:
         return self._keep(EmbeddedAdmin(self.config))
@@ -37,6 +37,9 @@ class EmbeddedWorld:
 
     def reader(self) -> EmbeddedReader:
         return self._keep(EmbeddedReader(self.config))
+
+    def atomic(self, name: str) -> EmbeddedAtomicWriter:
+        return self._keep(EmbeddedAtomicWriter(self.config, name))
 
     def writer(self) -> EmbeddedWriter:
         return self._keep(EmbeddedWriter(self.config))

@@ -10,6 +10,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.admin import MemberToRemove
 
 from consumers.kafka_admin import KafkaAdmin
+from consumers.kafka_atomic import KafkaAtomicWriter
 from consumers.kafka_log import KafkaLog
 from consumers.kafka_reader import KafkaReader
 from producers.sender import KafkaWriter
@@ -17,7 +18,7 @@ from streamer.config.tree import Config
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import TopicPartition
 
-Made = TypeVar("Made", KafkaAdmin, KafkaLog, KafkaReader, KafkaWriter)
+Made = TypeVar("Made", KafkaAdmin, KafkaAtomicWriter, KafkaLog, KafkaReader, KafkaWriter)
 
 
 class KafkaWorld:
@@ -27,7 +28,7 @@ class KafkaWorld:
 
     def __init__(self, make_config: Callable[..., Config], **kafka: object) -> None:
         self.config = make_config(**kafka)
-        self._opened: list[KafkaAdmin | KafkaLog | KafkaReader | KafkaWriter] = []
+        self._opened: list[KafkaAdmin | KafkaAtomicWriter | KafkaLog | KafkaReader | KafkaWriter] = []
 
     def admin(self) -> KafkaAdmin:
         return self._keep(KafkaAdmin(self.config))
@@ -37,6 +38,9 @@ class KafkaWorld:
 
     def reader(self) -> KafkaReader:
         return self._keep(KafkaReader(self.config))
+
+    def atomic(self, name: str) -> KafkaAtomicWriter:
+        return self._keep(KafkaAtomicWriter(self.config, self.group(name)))
 
     def writer(self) -> KafkaWriter:
         return self._keep(KafkaWriter(self.config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
+from memory_log import MemoryAdmin, MemoryAtomicWriter, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 
 from streamer.events.model import INPUT_TOPICS
 from streamer.ports import TopicPartition
@@ -28,6 +28,9 @@ class MemoryWorld:
 
     def reader(self) -> MemoryReader:
         return MemoryReader(self.broker)
+
+    def atomic(self, name: str) -> MemoryAtomicWriter:
+        return MemoryAtomicWriter(self.broker, name)
 
     def writer(self) -> MemoryWriter:
         return MemoryWriter(self.broker)

@@ -110,3 +110,17 @@ def test_records_that_retention_took_are_a_gap_with_its_bounds(world):
 def test_without_topics_it_says_what_is_missing(empty_world):
     with pytest.raises(TopicsMissingError, match=EVENTS):
         empty_world.reader().read(EVENTS_0, 0, 10)
+
+
+def test_headers_come_with_the_records_that_have_any_and_with_no_others(world):
+    writer = world.writer()
+    for n in range(12):
+        headers = (("attempts", b"%d" % n), ("attempts", b"again")) if n % 5 == 1 else ()
+        writer.send(OutRecord(EVENTS, b"user", b"value-%d" % n, headers))
+    writer.flush(10)
+    reader = world.reader()
+    [place] = [at for at, (_, end) in world.admin().bounds([EVENTS]).items() if end]
+    for first, size in ((0, 100), (0, 4), (4, 4), (6, 3)):
+        batch = reader.read(place, first, size)
+        wanted = {n: (("attempts", b"%d" % n), ("attempts", b"again")) for n in (1, 6, 11)}
+        assert batch.headers == {n: one for n, one in wanted.items() if n in batch.offsets}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from kafka_server import KafkaServer
 
 from consumers import kafka_log
 from consumers.kafka_admin import KafkaAdmin
+from consumers.kafka_atomic import KafkaAtomicWriter
 from consumers.kafka_log import KafkaLog
 from consumers.kafka_reader import KafkaReader
 from consumers.merged_log import MergedLog
@@ -136,6 +139,22 @@ def test_members_that_share_have_each_partition_once(config, member):
     (first_generation, first), (second_generation, second) = seen
     assert first_generation == second_generation
     assert sorted([*first, *second]) == [0, 1]
+
+
+def test_a_group_that_the_broker_refuses_leaves_nothing_and_once_opened_again_the_writer_goes_on(config: Config) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers)
+    topic = config.kafka.topic_prefix + EVENTS
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "1000"})])
+    admin.close()
+    with contextlib.closing(KafkaAtomicWriter(config, f"{config.namespace}-redrive")) as writer:
+        writer.open()
+        with pytest.raises(LogError, match=r"MessageSizeTooLarge|OutOfOrderSequence"):
+            writer.append([OutRecord(EVENTS, b"u", b"small"), OutRecord(EVENTS, b"u", random.Random(1).randbytes(50_000))])
+        writer.open()
+        writer.append([OutRecord(EVENTS, b"u", b"small")])
+    with contextlib.closing(KafkaReader(config)) as reader:
+        values = [reader.read(TopicPartition(EVENTS, n), 0, 10).values for n in range(config.kafka.partitions)]
+    assert [value for some in values for value in some] == [b"small"]
 
 
 def send_in_transactions(config):

@@ -21,9 +21,9 @@ from kafka.partitioner.default import murmur2 as kafka_murmur2
 
 from streamer.config.tree import Config, Kafka, Log
 from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter
+from streamer.embedded.appending import RECORD_BYTES_MAX, RUN_BYTES_MAX
 from streamer.embedded.batches import murmur2, pack, pack_headers, partition_of, unpack, unpack_headers
 from streamer.embedded.database import translated
-from streamer.embedded.writer import RECORD_BYTES_MAX, RUN_BYTES_MAX
 from streamer.events.model import EVENTS, FORGET, INPUT_TOPICS
 from streamer.ports import FencedError, LogError, OffsetGapError, OutRecord, RecordBatch, TopicPartition, TopicsMissingError
 

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from streamer.events.dead_letters import encode_dead_letter
+from streamer.events.dead_letters import Place, decode_letter, encode_dead_letter
 from streamer.events.forget import decode_forget
 from streamer.events.items import content_hash, decode_item, decode_vectors, encode_item, encode_vectors, text_of
 from streamer.events.model import (
@@ -169,6 +169,7 @@ def test_a_dead_letter_carries_its_origin_in_headers():
     assert dict(headers) == {
         "reason": b"invalid_json",
         "error": "kaputt: ü".encode(),
+        "topic": b"events",
         "topic_id": b"T1",
         "partition": b"3",
         "offset": b"17",
@@ -183,6 +184,21 @@ def test_a_long_value_is_cut_and_hashed_whole():
     assert value == whole[:65_536]
     assert dict(headers)["sha256"] == hashlib.sha256(whole).hexdigest().encode()
     assert dict(headers)["error"].decode() == "é" * 1024
+
+
+def test_a_dead_letter_is_read_as_it_was_written_and_one_of_a_former_version_by_its_topics_id():
+    value, headers = encode_dead_letter(letter(b"{"))
+    found = decode_letter(Place("events.dead", 1, 5), 7, b"u", value, headers, {})
+    assert found is not None
+    assert (str(found.origin), found.attempts, found.error, found.cut) == ("events[3]:17", 2, "broken", False)
+    former = [one for one in headers if one[0] != "topic"]
+    assert decode_letter(Place("events.dead", 1, 5), 7, b"u", value, former, {"T1": "events"}) == found
+    unknown = decode_letter(Place("events.dead", 1, 5), 7, b"u", value, former, {"T2": "events"})
+    assert unknown is not None
+    assert (unknown.topic, unknown.identity) == ("", found.identity)
+    cut = decode_letter(Place("events.dead", 1, 5), 7, b"u", b"", headers, {})
+    assert cut is not None
+    assert cut.cut
 
 
 def test_a_dead_letter_of_a_null_value_has_none():
