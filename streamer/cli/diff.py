@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from streamer.compare.values import Told
 
 DIFFER, UNREADABLE = 1, 2
-REDRAW_S = 0.5
+WATCHED_S, UNWATCHED_S = 0.5, 10.0
+"""Between two lines of progress, where stderr is a terminal and where it is none."""
 IN_STORE = "#"
 BACKTEST, SNAPSHOT = "backtest", "snapshot"
 
@@ -182,15 +183,19 @@ def _write(out: Path, found: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Told]:
-    """A line of progress on stderr, a new one for each kind of work."""
+    """A line of progress on stderr, a new one for each kind of work, once there is something to show."""
     from tqdm import tqdm
 
+    interval_s = WATCHED_S if sys.stderr.isatty() else UNWATCHED_S
     bars: dict[str, Any] = {}
 
     def told(what: str, done: int, total: int | None) -> None:
         if what not in bars:
-            bars[what] = tqdm(desc=what, unit_scale=True, file=sys.stderr, mininterval=REDRAW_S, leave=False)
-        bars[what].total = total
+            for bar in bars.values():
+                bar.close()
+            bars[what] = tqdm(
+                desc=what, total=total, unit_scale=True, file=sys.stderr, mininterval=interval_s, delay=WATCHED_S, leave=False
+            )
         bars[what].update(done - bars[what].n)
 
     try:
