@@ -34,6 +34,7 @@ COMMANDS = {
     "backtest": Entry(
         "streamer.cli.backtest", "Judge the engine beside other methods on a recorded stream, and write a report."
     ),
+    "diff": Entry("streamer.cli.diff", "Say what differs between two backtests, or between two snapshots, and why lists do."),
     "recommend": Entry("streamer.cli.recommend", "Show a user's list as it is served."),
     "status": Entry("streamer.cli.status", "Ask a running worker how it is."),
     "freeze": Entry("streamer.cli.control", "Stop learning; counts and lists go on."),
@@ -51,6 +52,7 @@ EXIT_STATUS = {
     "streamer.config.load.ConfigError": 2,
     "producers.formats.base.RecordingError": 1,
     "streamer.evaluate.methods.MethodKilled": 1,
+    "streamer.compare.values.RunUnreadable": 2,
     "streamer.ports.LogError": 1,
     "streamer.ports.StoreError": 1,
     "streamer.snapshots.recovery.RecoveryRefused": 1,

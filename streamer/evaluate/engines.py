@@ -18,10 +18,13 @@ from streamer.evaluate.served import NOBODY, Serving
 from streamer.evaluate.stream import Document, Stream, engine_batches
 from streamer.ranking.lists import Lists
 from streamer.ranking.scratch import TERMS
+from streamer.snapshots import table_hashes
 from streamer.tables.ids import bytes_and_hash, find_id
 
 FREEZE_AT = 0.3
 """Of the stream: where the frozen head stops learning."""
+HASHED_BYTES = 1 << 20
+"""Tables are hashed in chunks of this size, whatever ``snapshots.chunk_bytes`` is: the hash of a table depends on it."""
 
 
 class Variant(NamedTuple):
@@ -100,6 +103,7 @@ def run_engine(
     progress(stream.events)
     run.gate_BF = gates.mean_BF()
     run.candidates = asked.candidates(int(stream.time_N[-1]))
+    run.tables = table_hashes(asked.engine.fold_tables(), HASHED_BYTES)
     return run
 
 

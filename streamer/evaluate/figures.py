@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -141,6 +143,9 @@ def figures_of(run: Run, targets: Targets) -> dict[str, Any]:
     if run.gate_BF is not None:
         gates = [[None if np.isnan(weight) else weight for weight in row] for row in run.gate_BF.T.tolist()]
         found["gates"] = dict(zip(run.signals, gates, strict=True))
+    if run.tables:
+        whole = hashlib.sha256(msgspec.json.encode(sorted(run.tables.items()))).hexdigest()
+        found["state"] = {"sha256": whole, "tables": run.tables}
     return found
 
 

@@ -46,6 +46,8 @@ class Run:
     signals: tuple[str, ...] = ()
     candidates: tuple[float, float] | None = None
     """Targets that the method judged itself, and those of them that were among its candidates."""
+    tables: dict[str, str] = field(default_factory=dict)
+    """The hash of each table of the engine's state at the end of the stream."""
     seconds: float = 0.0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streamer.config.keys import all_keys
+from streamer.config.keys import Key, all_keys
 from streamer.config.masking import masked
 from streamer.config.tree import Config
 from streamer.evaluate import figures
@@ -22,6 +22,11 @@ from streamer.events.model import EVENT_TYPE_NAMES
 
 FORMAT = 1
 """Of the report; raised when a field changes its meaning or goes."""
+
+READ_SECTIONS = ("windows", "catalog", "signals", "head", "ranking", "encoder")
+READ_KEYS = ("seed", "redis.ttl_s")
+UNREAD_KEYS = ("ranking.publish_ms", "encoder.batch_items_max", "encoder.cache_root", "encoder.cache_vectors_max")
+"""Of the sections that a backtest reads: keys on which nothing in its report depends."""
 
 ABOUT = {
     "streamer": "the engine as configured, learning online",
@@ -62,6 +67,7 @@ def report_of(
         "format": FORMAT,
         "ran_on": dict(ran_on) | _stream_facts(stream, targets),
         "config": changed(config),
+        "effective": effective(config),
         "seed": config.seed,
         "versions": dict(versions),
         "protocol": _protocol(config, runs),
@@ -114,19 +120,35 @@ def changed(config: Config) -> dict[str, object]:
     >>> changed(Config(seed=7))
     {'seed': 7}
     """
-    found: dict[str, object] = {}
-    for name, key in all_keys().items():
+    return {key.name: masked(key.field, value) for key, value in _values(config) if value != key.default}
+
+
+def effective(config: Config) -> dict[str, object]:
+    """What a backtest reads of the settings, the defaults too, which another release may change; by key.
+
+    >>> effective(Config())["head.kind"], "kafka.partitions" in effective(Config())
+    ('gated', False)
+    """
+    found = {key.name: value for key, value in _values(config) if key.section in READ_SECTIONS or key.name in READ_KEYS}
+    return {name: value for name, value in found.items() if name not in UNREAD_KEYS}
+
+
+def _values(config: Config) -> Iterator[tuple[Key, object]]:
+    for key in all_keys().values():
         section = getattr(config, key.section) if key.section else config
-        value = getattr(section, key.field)
-        if value != key.default:
-            found[name] = masked(key.field, value)
-    return found
+        yield key, getattr(section, key.field)
 
 
 def list_lines(stream: Stream, run: Run) -> Iterator[bytes]:
-    """The lines of ``lists.jsonl``: the list of every event, in the order of the file that was read."""
+    """The lines of ``lists.jsonl``: the list of every event with its user and time, in the order of the file that was read."""
     assert run.item_GK is not None
     group_N = stream.group_N
     for event in np.argsort(stream.line_N, kind="stable").tolist():
         items = [stream.item_ids[item] for item in run.item_GK[group_N[event]].tolist() if item >= 0]
-        yield msgspec.json.encode({"event": int(stream.line_N[event]), "items": items}) + b"\n"
+        line = {
+            "event": int(stream.line_N[event]),
+            "items": items,
+            "user_id": stream.user_ids[stream.user_N[event]],
+            "timestamp": int(stream.time_N[event]),
+        }
+        yield msgspec.json.encode(line) + b"\n"

@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "engine": BELOW_SNAPSHOTS - {"engine"},
     "snapshots": BELOW_SNAPSHOTS | {"ports"},
     "evaluate": BELOW_SNAPSHOTS | {"ports", "snapshots"},
+    "compare": BELOW_SNAPSHOTS | {"ports", "snapshots", "evaluate"},
     "encoders": {"events", "config", "ports"},
     "embedded": {"ports", "events", "config"},
 }
