@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from command import Here, ends
 from kafka_server import free_port
+from line import wait_until
 from test_gateway_process import ids_on, running
 
 from consumers.compose import open_admin
@@ -84,11 +87,13 @@ def opened(url: str, server: Pages, folder: Path) -> dict[str, list[str]]:
     """What the page at ``url`` told, opened in a browser of its own."""
     assert CHROMIUM is not None
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", "--remote-debugging-port=0"]
-    browser = subprocess.Popen([CHROMIUM, *options, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    browser = subprocess.Popen(
+        [CHROMIUM, *options, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         return server.told.get(timeout=60)
     finally:
-        browser.terminate()
+        os.killpg(browser.pid, signal.SIGKILL)  # a script that starts it may stand between
         browser.wait(20)
 
 
@@ -107,6 +112,6 @@ def test_a_page_of_a_named_origin_sends_a_beacon_and_a_fetch_and_a_page_of_anoth
         with running(here, port=gateway_port) as ask:
             assert opened(other, server, tmp_path / "other") == {"beacon": ["true"], "status": ["blocked"]}
             assert opened(own, server, tmp_path / "own") == {"beacon": ["true"], "status": ["202 1"]}
-            while 'route="events",status="403"' not in ask("GET", "/metrics")[1] or ends(here.config)[EVENTS] < 2:
-                pass
+            wait_until(lambda: 'route="events",status="403"' in ask("GET", "/metrics")[1], "the other page refused")
+            wait_until(lambda: ends(here.config)[EVENTS] == 2, "two events")
     assert ids_on(here) == {"127.0.0.1-beacon", "127.0.0.1-fetch"}
