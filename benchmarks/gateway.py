@@ -1,4 +1,4 @@
-"""What the typed sender and the HTTP gateway cost, beside the bare producer of kafka-python in the same run.
+"""What the typed sender, a replay and the HTTP gateway cost, beside the bare producer of kafka-python in the same run.
 
     python -m benchmarks.gateway [--quick]
 
@@ -31,8 +31,12 @@ from benchmarks.machine import machine
 from benchmarks.world import KafkaServer
 from consumers.kafka_admin import KafkaAdmin
 from producers import Sender
+from producers.checks import check
+from producers.landed import placed_by
+from producers.replay import replay
 from producers.sender import BATCH_BYTES, LINGER_MS, KafkaWriter
 from streamer.config.tree import Config, Kafka
+from streamer.embedded.batches import partition_of
 from streamer.events.model import EVENTS
 from streamer.ports import OutRecord
 
@@ -95,6 +99,12 @@ def sender(config: Config, records: int) -> None:
             opened.click(
                 f"user-{number % 5_000}", f"item-{number % 977}", session_id=f"s{number % 9_973}", context={"page": "home"}
             )
+
+
+def replayed(config: Config, recording: Path) -> None:
+    """A file read twice, as ``streamer replay`` does: to its end first, then onto the log."""
+    with contextlib.closing(KafkaWriter(config)) as opened:
+        replay(check([recording]), opened, place=placed_by(partition_of, config.kafka.partitions))
 
 
 def request(body: bytes) -> bytes:
@@ -200,9 +210,11 @@ def _answers(port: int) -> bool:
     return False
 
 
-def measure(config: Config, port: int, rounds: int, share: float) -> tuple[Figures, np.ndarray, float]:
+def measure(config: Config, port: int, folder: Path, rounds: int, share: float) -> tuple[Figures, np.ndarray, float]:
     figures = Figures()
     values = [event(number) for number in range(int(RECORDS * share))]
+    recording = folder / "recording.jsonl"
+    recording.write_bytes(b"".join(value + b"\n" for value in values))
     batches = [request(b"[" + b",".join(values[at : at + BATCH]) + b"]") for at in range(0, len(values), BATCH)]
     singles = [request(value) for value in values[: int(SINGLES * share)]]
     closed_loop(port, singles[:100], CONNECTIONS)
@@ -210,6 +222,7 @@ def measure(config: Config, port: int, rounds: int, share: float) -> tuple[Figur
         figures.add(BASE, UNIT, timed(lambda: bare(config, values), len(values)))
         figures.add("writer", UNIT, timed(lambda: writer(config, values), len(values)))
         figures.add("typed_sender", UNIT, timed(lambda: sender(config, len(values)), len(values)))
+        figures.add("replay", UNIT, timed(lambda: replayed(config, recording), len(values)))
         figures.add(
             f"gateway_batches_of_{BATCH}",
             UNIT,
@@ -236,7 +249,7 @@ def main() -> None:
             with contextlib.closing(KafkaAdmin(config)) as admin:
                 admin.create_topics()
             with gateway(config) as port:
-                figures, took_s, per_s = measure(config, port, 1 if quick else ROUNDS, 0.1 if quick else 1.0)
+                figures, took_s, per_s = measure(config, port, Path(folder), 1 if quick else ROUNDS, 0.1 if quick else 1.0)
         finally:
             server.stop()
     print(figures.table(figures.ratios(BASE, UNIT)).replace(" of bare poll", "bare producer"))
