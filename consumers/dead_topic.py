@@ -69,8 +69,11 @@ class DeadTopic:
 
     def __init__(self, reader: LogReader, admin: LogAdmin) -> None:
         self._reader = reader
-        self.topic_ids = {topic: info.topic_id for topic, info in admin.topics().items()}
+        topics = admin.topics()
+        self.topic_ids = {topic: info.topic_id for topic, info in topics.items()}
         """Of the present topics."""
+        self.partitions = {topic: info.partitions for topic, info in topics.items()}
+        """The same; how many each has."""
         self._names = {topic_id: topic for topic, topic_id in self.topic_ids.items()}
         self._bounds = admin.bounds([DEAD])
         if not self._bounds:

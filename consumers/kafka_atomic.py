@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -21,7 +22,9 @@ OPEN_TIMEOUT_MS = 30_000
 TRANSACTION_TIMEOUT_MS = 10_000
 """After a death in the middle of a transaction, readers of its partitions wait for the next ``open``, or for this time and the
 broker's own look (every 10 s)."""
-APPEND_TIMEOUT_S = 30.0
+APPEND_TIMEOUT_S = 8.0
+"""Of a group, before its transaction is ended: below the broker's own limit, so that a slow broker is told from a second writer."""
+END_TIMEOUT_S = 30.0
 
 
 class KafkaAtomicWriter:
@@ -49,7 +52,7 @@ class KafkaAtomicWriter:
             batch_size=BATCH_BYTES,
             max_request_size=RECORD_BYTES_MAX,
             max_block_ms=max(METADATA_TIMEOUT_MS, OPEN_TIMEOUT_MS),
-            delivery_timeout_ms=int(APPEND_TIMEOUT_S * 1_000),
+            delivery_timeout_ms=int(END_TIMEOUT_S * 1_000),
             allow_auto_create_topics=False,
         )
         try:
@@ -69,11 +72,16 @@ class KafkaAtomicWriter:
         producer = self._producer
         try:
             producer.begin_transaction()
+            deadline_s = time.monotonic() + APPEND_TIMEOUT_S
             sent = [self._sent(producer, record) for record in records]
             for future in sent:
-                future.get(timeout=APPEND_TIMEOUT_S)
+                future.get(timeout=max(0.0, deadline_s - time.monotonic()))
         except (KafkaError, ValueError, AssertionError) as error:
             self._abort(producer, error)
+        except BaseException:  # an interrupt: readers would wait for what is open until the broker ends it
+            with contextlib.suppress(LogError):
+                self._end(producer, producer._transaction_manager.begin_abort)  # noqa: SLF001 - as below
+            raise
         self._end(producer, producer._transaction_manager.begin_commit)  # noqa: SLF001 - the public call waits without end
 
     def close(self) -> None:
@@ -102,7 +110,7 @@ class KafkaAtomicWriter:
         try:
             result = begin()
             producer._sender.wakeup()  # noqa: SLF001
-            done = result.wait(timeout_ms=int(APPEND_TIMEOUT_S * 1_000))
+            done = result.wait(timeout_ms=int(END_TIMEOUT_S * 1_000))
         except KafkaError as error:
             if _of_another(error):
                 self._taken_over(error)
@@ -110,7 +118,7 @@ class KafkaAtomicWriter:
             raise LogError(f"it is not known how a transaction ended, try again: {error}", retriable=True) from error
         if not done:
             self._give_up()
-            raise LogError(f"Kafka did not end a transaction within {APPEND_TIMEOUT_S:.0f} s, try again", retriable=True)
+            raise LogError(f"Kafka did not end a transaction within {END_TIMEOUT_S:.0f} s, try again", retriable=True)
 
     def _taken_over(self, error: Exception) -> NoReturn:
         self._give_up()

@@ -33,6 +33,7 @@ from streamer.config.tree import Config
 from streamer.ports import (
     Committed,
     FencedError,
+    Headers,
     LogError,
     OffsetGapError,
     Polled,
@@ -346,10 +347,13 @@ def batch_of(place: TopicPartition, position: int, found: Sequence[Any]) -> Reco
         append_ms=[record.timestamp for record in found],
         keys=[record.key for record in found],
         values=[record.value for record in found],
-        headers={record.offset: tuple(record.headers) for record in found if record.headers}
-        if any(map(_HEADERS, found))
-        else {},
+        headers=_headers(found) if any(map(_HEADERS, found)) else {},
     )
+
+
+def _headers(found: Sequence[Any]) -> dict[int, Headers]:
+    """Those of the records that have any; Kafka knows header values of null, which count as empty."""
+    return {one.offset: tuple((name, value or b"") for name, value in one.headers) for one in found if one.headers}
 
 
 def gap_of(at: KafkaPartition, place: TopicPartition, position: int, bounds: tuple[int, int]) -> OffsetGapError:

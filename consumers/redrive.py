@@ -153,7 +153,11 @@ class Redrive:
         if not letter.cut:
             return letter
         topic, partition, offset = letter.origin
-        if self._dead.topic_ids.get(topic) != letter.topic_id or offset < 0:
+        if (
+            self._dead.topic_ids.get(topic) != letter.topic_id
+            or offset < 0
+            or not 0 <= partition < self._dead.partitions[topic]
+        ):
             return None
         try:
             found = self._reader.read(TopicPartition(topic, partition), offset, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,20 +71,13 @@ class Checked:
     inside: int
     """Records that would be sent."""
     identity: str
+    left_out: dict[str, int]
+    """Records that are no interactions by their format, by kind; they are not among ``records``."""
 
     @property
     def records(self) -> int:
         """All records, inside the interval or not."""
         return sum(self.lengths)
-
-    @property
-    def left_out(self) -> dict[str, int]:
-        """Records that are no interactions by their format, by kind."""
-        found: dict[str, int] = {}
-        for reading in self.readings:
-            for kind, count in reading.left_out.by_kind.items():
-                found[kind] = found.get(kind, 0) + count
-        return found
 
     def __iter__(self) -> Iterator[Timed]:
         files = [with_times(islice(iter(one), length)) for one, length in zip(self.readings, self.lengths, strict=True)]
@@ -112,7 +106,10 @@ def check(
     if not digest.count:
         names, count = ", ".join(map(str, files)), sum(lengths)
         raise RecordingError(f"{names}: none of its {count} events lies in the interval asked for")
-    return Checked(readings, lengths, digest.interval, digest.count, digest.identity)
+    left_out: Counter[str] = Counter()
+    for reading in readings:
+        left_out.update(reading.left_out.by_kind)
+    return Checked(readings, lengths, digest.interval, digest.count, digest.identity, dict(left_out))
 
 
 def check_items(path: Path, progress: Callable[[Progress], None] = no_progress) -> Reading:

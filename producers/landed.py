@@ -95,6 +95,8 @@ class _Lane:
         """Of the turns from ``reached`` on, in order."""
         self._turns: dict[int, deque[int]] = {}
         """The same, by what they are."""
+        self._passed: dict[int, deque[int]] = {}
+        """Turns that are missing so far, by what they are: one that came late, or was sent by another run, is found behind others."""
 
     @property
     def ended(self) -> bool:
@@ -113,8 +115,10 @@ class _Lane:
 
     def _look(self, *, more_to_come: bool) -> None:
         while self._next is not None:
-            found = self._turns.get(self._next)
-            if found:
+            late, found = self._passed.get(self._next), self._turns.get(self._next)
+            if late:
+                self._find_late(self._next, late)
+            elif found:
                 self._pass_to(found[0])
             elif more_to_come and len(self._ahead) < AHEAD_MAX:
                 return
@@ -123,13 +127,21 @@ class _Lane:
     def _pass_to(self, turn: int) -> None:
         """A turn is found on the log, and those before it will not be."""
         self.missing.update(range(self.reached, turn))
-        for _ in range(self.reached, turn + 1):
+        for one in range(self.reached, turn + 1):
             digest = self._ahead.popleft()
             turns = self._turns[digest]
             turns.popleft()
             if not turns:
                 del self._turns[digest]
+            if one < turn:
+                self._passed.setdefault(digest, deque()).append(one)
         self.reached = turn + 1
+
+    def _find_late(self, digest: int, turns: deque[int]) -> None:
+        """A turn that was passed over lies further on."""
+        self.missing.discard(turns.popleft())
+        if not turns:
+            del self._passed[digest]
 
 
 def _digests(reader: LogReader, where: TopicPartition, first: int, stop: int) -> Iterator[int]:

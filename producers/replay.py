@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from producers.checks import Checked, Timed
-from producers.formats import Recorded, with_times
+from producers.formats import Recorded, RecordingError, with_times
 from producers.landed import Landed, Placed
 from producers.progress import Meter, Progress, no_progress
 from streamer.events.model import EVENTS
@@ -120,7 +120,8 @@ def replay(
         pace: when each record may go.
         progress: told now and then.
 
-    Raises LogError where the log fails, or is away for so long that it does not take a record that it should.
+    Raises LogError where the log fails, or is away for so long that it does not take a record that it should, RecordingError
+    where a file has become shorter since it was checked.
     """
     pace = pace or Pace()
     report = ReplayReport(left_out=recording.left_out)
@@ -129,7 +130,14 @@ def replay(
     if landed is not None and place is not None:
         records = _not_landed(records, place, landed, meter, report)
     sending = _Sending(writer, EVENTS, place, ends_where_away=True)
-    return sending.run(records, pace, meter, report)
+    report = sending.run(records, pace, meter, report)
+    if report.read < recording.records and not pace.stopped():
+        names = ", ".join(str(reading.path) for reading in recording.readings)
+        raise RecordingError(
+            f"{names}: held {recording.records:,} records when it was checked and {report.read:,} when it was sent, so it was changed "
+            "meanwhile: restore it and run the same command again, which goes on where this one ended"
+        )
+    return report
 
 
 def replay_records(

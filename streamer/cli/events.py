@@ -101,7 +101,7 @@ def show(
                 break
     click.echo(f"{len(shown_rows)} shown of {walk.looked_at} looked at{'; ' if walk.rest else ''}{walk.rest}", err=True)
     if as_json:
-        say_json({"records": shown_rows, "looked_at": walk.looked_at})
+        say_json({"records": shown_rows, "looked_at": walk.looked_at, "rest": walk.rest or None})
 
 
 class Walk:
@@ -126,7 +126,8 @@ class Walk:
                     if offset >= end:
                         break
                     if self.looked_at == LOOKED_AT_MAX:
-                        self.rest = f"stopped at {place.topic}[{place.partition}] offset {offset}: go on with --from"
+                        at = f"{place.topic}[{place.partition}]"
+                        self.rest = f"stopped at {at} offset {offset}: go on with `streamer events show '{at}' --from {offset}`"
                         return
                     self.looked_at += 1
                     yield Found(place, offset, batch.append_ms[row], batch.keys[row], batch.values[row])

@@ -15,8 +15,9 @@ from consumers.redrive import NAME, OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.dead_letters import selection_options
 from streamer.cli.mending import mendable, mender
+from streamer.cli.topics import full_name
 from streamer.cli.words import printable
-from streamer.events.model import EVENTS
+from streamer.events.model import DEAD, EVENTS
 
 _ASKED_BY = {OTHER_TOPIC: " (--topic)", OPERATOR: " (--left-out)"}
 
@@ -76,7 +77,7 @@ def redrive(
         reader = stack.enter_context(contextlib.closing(open_reader(config)))
         writer = None
         if not dry_run:
-            writer = stack.enter_context(contextlib.closing(open_atomic_writer(config, f"{config.group}-{NAME}")))
+            writer = stack.enter_context(contextlib.closing(open_atomic_writer(config, f"{NAME}-{full_name(config, DEAD)}")))
             writer.open()  # before the marks are read: from here on nobody else makes any
         newest_ms = newest_event_ms(reader, admin.bounds([EVENTS]), config.windows.clock_ahead_ms_max)
         late_ms = config.windows.lateness_ms_max

@@ -144,7 +144,10 @@ class _Replay:
         with self._playing(run) as playing:
             landed = None if ends is None else self._landed(run, ends)
             played = self._send(playing, pace, items, landed)
-        self._runs.end(run, played.report.sent + played.report.landed, played.report.refused)
+        if played.items.refused:
+            self._runs.stop(run)  # run again, it sends the documents again and finds the events there
+        else:
+            self._runs.end(run, played.report.sent + played.report.landed, played.report.refused)
         return played
 
     def _at_rest(self, run: Run) -> Positions:

@@ -237,11 +237,11 @@ def _empty(
 def _do(plan: Plan, config: Config, store: SnapshotStore, admin: LogAdmin) -> None:
     """1. The snapshot, its manifest last. 2. The offsets that name it; where a worker came meanwhile, neither."""
     name = plan.manifest.name
-    note_reset(store, plan.note)
     if plan.tables is not None:
         write_snapshot(store, plan.manifest, *plan.tables)
     else:
         store.put(manifest_file(name), encode_manifest(plan.manifest))
+    note_reset(store, plan.note)
     try:
         admin.set_offsets(config.group, positions_of(plan.manifest), format_metadata(name))
     except GroupInUseError:  # after any other error the commit may stand, and must find its snapshot

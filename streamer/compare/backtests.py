@@ -58,6 +58,11 @@ def _figures(found: Mapping[str, Any]) -> Found:
     return {field: value for field, value in found.items() if field not in NO_FIGURES}
 
 
+def _figures_beside(found: Mapping[str, Any], other: Mapping[str, Any]) -> Found:
+    """Those to be compared with another's: hashes of the state only where the other has some, which reports of former releases lack."""
+    return {field: value for field, value in _figures(found).items() if field != STATE_NAMED or field in other}
+
+
 def results_hash(report: Mapping[str, Any]) -> str:
     """A hash of all that came out."""
     return hashlib.sha256(msgspec.json.encode(results_of(report), order="deterministic")).hexdigest()
@@ -84,7 +89,7 @@ def compare_backtests(folders: tuple[Path, Path], told: Told) -> Found:
     figures = changes(_shared(a, b), _shared(b, a))
     found["figures_differing"] = [one["key"] for one in figures]
     listed = lists is not None and lists.get("compared") and not lists["equal"]
-    found["same_results"] = not figures and not listed
+    found["same_results"] = bool(found["methods"]) and not figures and not listed
     found["equal"] = found["same_results"] and not any(found[name] for name in ("configuration", "versions", "inputs"))
     return found
 
@@ -92,7 +97,11 @@ def compare_backtests(folders: tuple[Path, Path], told: Told) -> Found:
 def _shared(report: Mapping[str, Any], other: Mapping[str, Any]) -> Found:
     """All figures of what both ran, by their way through the report."""
     mine, theirs = results_of(report), results_of(other)
-    return dict(leaves({kind: {name: mine[kind][name] for name in mine[kind] if name in theirs[kind]} for kind in mine}))
+    both = {
+        kind: {name: _figures_beside(mine[kind][name], theirs[kind][name]) for name in mine[kind] if name in theirs[kind]}
+        for kind in mine
+    }
+    return dict(leaves(both))
 
 
 def _about(folder: Path, report: Mapping[str, Any]) -> Found:
@@ -160,7 +169,7 @@ def _methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> Found:
                 "over_time": {
                     metric: _series(found["over_time"][metric], other["over_time"].get(metric, [])) for metric in metrics
                 },
-                "differing": _figures(found) != _figures(other),
+                "differing": _figures_beside(found, other) != _figures_beside(other, found),
             }
     return both
 
@@ -195,10 +204,11 @@ def _served(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Found]:
 
 def _state(a: Mapping[str, Any], b: Mapping[str, Any]) -> Found | None:
     """Tables of the engine at the end of the stream; None where a report of a former release lacks their hashes."""
-    ours = a["compared_with"]
-    states = [report["methods"].get(ours, {}).get(STATE_NAMED) for report in (a, b)]
-    if None in states:
+    with_state = [{name for name, one in report["methods"].items() if STATE_NAMED in one} for report in (a, b)]
+    ours = next((name for name in a["methods"] if all(name in names for names in with_state)), None)
+    if ours is None:
         return None
+    states = [report["methods"][ours][STATE_NAMED] for report in (a, b)]
     return {
         "method": ours,
         "sha256": {"a": states[0]["sha256"], "b": states[1]["sha256"]},

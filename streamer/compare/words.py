@@ -28,6 +28,8 @@ def _chief(found: Result) -> str:
     what = "figure" if found["kind"] == "backtests" else "table"
     if found["equal"]:
         return f"No difference: {_all_that_is_equal(found)}."
+    if found["kind"] == "backtests" and not found["methods"]:
+        return "No method is in both runs, so nothing that came out can be compared."
     if found["same_results"]:
         return f"The runs differ in what they were run on or with, not in what came out: {_all_that_is_equal(found)}."
     ran = [words for name, words in RAN_WITH.items() if found.get(name)]
@@ -159,7 +161,7 @@ def table_in_words(one: Result) -> str:
             parts.append(f"by {one['largest']:.3g} at most")
     if not parts:
         parts.append("the same by id, in another order or place")
-    examples = f" ({', '.join(one['examples'])}{', …' if one['differing'] + sum(one['only_in'].values()) > len(one['examples']) else ''})"
+    examples = f" ({', '.join(map(shown, one['examples']))}{', …' if one['differing'] + sum(one['only_in'].values()) > len(one['examples']) else ''})"
     return ", ".join(parts) + (examples if one["examples"] else "")
 
 
@@ -170,7 +172,7 @@ def _rows(kind: str, count: int) -> str:
 
 def event_in_words(one: Result) -> str:
     """An event by its number, and by user and time where they are known."""
-    user = f" of user {one['user_id']}" if one["user_id"] is not None else ""
+    user = f" of user {shown(one['user_id'])}" if one["user_id"] is not None else ""
     when = f" at {moment(one['timestamp'])}" if one["timestamp"] is not None else ""
     return f"event {one['event']}{user}{when}"
 

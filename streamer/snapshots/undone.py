@@ -61,10 +61,14 @@ def _read(store: SnapshotStore, file: str) -> ResetNote | None:
 def undone_by(
     chosen: Manifest | None, positions: Positions, resets: Sequence[ResetNote], topics: Mapping[str, TopicInfo]
 ) -> list[str]:
-    """A sentence for each reset that a start from ``chosen`` (None: an empty state) at ``positions`` would undo."""
+    """A sentence for each reset that a start from ``chosen`` (None: an empty state) at ``positions`` would undo.
+
+    One that a later reset went back behind was undone by that already.
+    """
     name = chosen.name if chosen else ""
     own = chosen.left_out if chosen else ()
-    return [said for note in resets if note.name > name for said in _said(note, name, _back(note, positions, own, topics))]
+    stand = [note for note in resets if not any(later.target < note.name < later.name for later in resets)]
+    return [said for note in stand if note.name > name for said in _said(note, name, _back(note, positions, own, topics))]
 
 
 def _said(note: ResetNote, chosen: str, back: list[Range]) -> Iterator[str]:

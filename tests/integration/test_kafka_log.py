@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -155,6 +156,22 @@ def test_a_group_that_the_broker_refuses_leaves_nothing_and_once_opened_again_th
     with contextlib.closing(KafkaReader(config)) as reader:
         values = [reader.read(TopicPartition(EVENTS, n), 0, 10).values for n in range(config.kafka.partitions)]
     assert [value for some in values for value in some] == [b"small"]
+
+
+def test_a_group_that_is_interrupted_holds_up_no_reader(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, waiting = TopicPartition(EVENTS, 0), "kafka.producer.future.FutureRecordMetadata.get"
+    with contextlib.closing(KafkaAtomicWriter(config, config.namespace)) as writer:
+        writer.open()
+        monkeypatch.setattr(waiting, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.append([OutRecord(EVENTS, b"u", b"dropped", partition=0)])
+        monkeypatch.undo()
+    with contextlib.closing(KafkaWriter(config)) as plain:
+        plain.send(OutRecord(EVENTS, b"u", b"kept", partition=0))
+    started = time.monotonic()
+    with contextlib.closing(KafkaReader(config)) as reader:
+        while (values := reader.read(place, 0, 10).values) != [b"kept"]:
+            assert time.monotonic() - started < 5, values
 
 
 def send_in_transactions(config):

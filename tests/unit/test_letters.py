@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from faulty_ports import Clock
 from memory_log import START_MS, MemoryBroker, MemoryWriter
 
 from consumers.apart import Apart, OffsetRange
+from consumers.kafka_log import batch_of
 from consumers.letters import DeadLetters
 from consumers.measurements import Measurements
 from consumers.work import decode
 from streamer.events.model import DEAD, RejectReason
-from streamer.ports import RecordBatch
+from streamer.ports import RecordBatch, TopicPartition
 
 
 def batch(count: int, headers: dict[int, tuple[tuple[str, bytes], ...]]) -> RecordBatch:
@@ -31,6 +33,14 @@ def test_a_record_that_is_rejected_again_has_one_attempt_more_and_a_header_that_
     assert [one.attempts for one in work.dead] == [1, 2, 42, 1, 1, 1]
     (work,) = decode([batch(6, found).part(2, 4)], {})
     assert [one.attempts for one in work.dead] == [42, 1]
+
+
+def test_a_header_whose_value_is_null_counts_as_empty() -> None:
+    record = SimpleNamespace(offset=0, timestamp=START_MS, key=b"u", value=b"{", headers=[("attempts", None)])
+    found = batch_of(TopicPartition("events", 0), 1, [record])
+    assert found.headers == {0: (("attempts", b""),)}
+    (work,) = decode([found], {})
+    assert [one.attempts for one in work.dead] == [1]
 
 
 def test_records_that_an_operator_left_out_are_one_line_of_the_log_and_a_letter_each(caplog: pytest.LogCaptureFixture) -> None:

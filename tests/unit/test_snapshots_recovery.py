@@ -19,7 +19,8 @@ from streamer.snapshots import (
     format_metadata,
     parse_metadata,
 )
-from streamer.snapshots.undone import ResetNote
+from streamer.snapshots.manifest import positions_of
+from streamer.snapshots.undone import ResetNote, undone_by
 
 E0, E1, I0 = TopicPartition("events", 0), TopicPartition("events", 1), TopicPartition("items", 0)
 TOPICS = {"events": TopicInfo("id-events", 2), "items": TopicInfo("id-items", 1)}
@@ -27,7 +28,7 @@ BOUNDS = {E0: (0, 100), E1: (0, 100), I0: (0, 50)}
 NONE = Override()
 LOG = Override(accept_log=True)
 BEGINNING = Override(from_beginning=True)
-S1, S2, S3 = "1795485458001-aaaa", "1795485458002-bbbb", "1795485458003-cccc"
+S1, S2, S3, S4 = "1795485458001-aaaa", "1795485458002-bbbb", "1795485458003-cccc", "1795485458004-dddd"
 
 
 def snapshot(name: str = S1, e0: int = 10, e1: int = 20, i0: int = 5) -> Manifest:
@@ -142,6 +143,13 @@ def test_a_snapshot_from_before_a_reset_is_refused_with_what_it_would_bring_back
     start = choose_start(*args, Override(accept_snapshot=S1, undo_reset=True), [RESET])
     assert (start.kind, start.snapshot, start.new_epoch) == (StartKind.ACCEPTED, S1, True)
     assert start.notes[-1].startswith(f"--undo-reset: the reset that wrote {S2} is undone")
+
+
+def test_a_reset_that_a_later_one_went_back_behind_refuses_nothing_more():
+    former, chosen = ResetNote(name=S3, target="", left_out=(), topic_ids={}), snapshot(S1)
+    later = ResetNote(name=S4, target=S1, left_out=(), topic_ids={})
+    assert undone_by(chosen, positions_of(chosen), [former], TOPICS)
+    assert not undone_by(chosen, positions_of(chosen), [former, later], TOPICS)
 
 
 def test_a_state_that_a_reset_left_behind_is_refused_whoever_chooses_it():
