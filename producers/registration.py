@@ -162,8 +162,10 @@ class Runs:
         self._write(run, msgspec.structs.replace(run.note, beat=beat, at_ms=self._now_ms()))
 
     def stop(self, run: Run) -> None:
-        """Says that nothing of the run is under way."""
-        self._write(run, msgspec.structs.replace(run.note, state="stopped", at_ms=self._now_ms()))
+        """Says that nothing of the run is under way, unless another process has taken it over."""
+        found = self.note(run)
+        if found is not None and found.run == run.note.run:
+            self._write(run, msgspec.structs.replace(run.note, state="stopped", at_ms=self._now_ms()))
 
     def end(self, run: Run, events: int, refused: int) -> None:
         """Registers that a run is over."""

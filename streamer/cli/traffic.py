@@ -81,6 +81,7 @@ def _setting(name: str, text: str) -> Callable[[Any], Any]:
     help="Time of the first event (epoch ms or RFC 3339).  [default: now where --speed is 1, else 2026-01-01T00:00Z]",
 )
 @click.option("--namespace", help="Onto topics with the prefix NAMESPACE and a dot, apart from the configured ones.")
+@click.option("--configured", is_flag=True, help="Onto the topics that the configuration names, among whatever is there.")
 @click.option("--create-topics", is_flag=True, help="Make the topics where they are missing.")
 @click.option("--without-items", is_flag=True, help="Send no item documents.")
 @click.option(
@@ -98,6 +99,7 @@ def traffic(
     out: Path | None,
     items_out: Path | None,
     *,
+    configured: bool,
     create_topics: bool,
     without_items: bool,
     as_json: bool,
@@ -111,6 +113,7 @@ def traffic(
     or SIGTERM end it, with the summary. Where other options are equal, more --events begin with the same bytes.
     """
     _check_output(out, items_out, options, as_json=as_json)
+    _check_target(out, namespace, configured=configured, log_only=create_topics or without_items)
     config = prepare(config_path, apart(namespace))
     speed = _speed(options["speed"] or ("max" if out else "1"))
     live = speed == 1 and out is None and options["start_ms"] is None
@@ -138,6 +141,17 @@ def _check_output(out: Path | None, items_out: Path | None, options: dict[str, A
         raise click.UsageError("--out to a file needs --events or --seconds: the stream has no end of its own")
     if items_out is not None and out.resolve() == items_out.resolve():
         raise click.UsageError(f"--out and --items-out are both {out}: name two files")
+
+
+def _check_target(out: Path | None, namespace: str | None, *, configured: bool, log_only: bool) -> None:
+    if out is not None and (namespace is not None or configured or log_only):
+        message = "--namespace, --configured, --create-topics and --without-items are of the log: with --out there is none"
+        raise click.UsageError(message)
+    if out is None and configured == (namespace is not None):
+        message = (
+            "where to? Give --namespace NAMESPACE, --configured (among whatever is on the configured topics), or --out FILE"
+        )
+        raise click.UsageError(message)
 
 
 def _speed(text: str) -> float:
@@ -192,11 +206,11 @@ def _command(made_from: Traffic, made: Made, config: Config, params: dict[str, A
     words = ["streamer", "traffic"]
     for name in SETTINGS:
         words += [f"--{name.removesuffix('_ms')}", str(getattr(made_from, name))]
-    words += ["--events", str(made.tally.records)]
+    words += ["--events", str(max(made.tally.records, 1))]
     for name in ("speed", "namespace", "out", "items_out", "config_path"):
         if params[name] is not None:
             words += [f"--{name.replace('_', '-').removesuffix('-path')}", str(params[name])]
-    words += [f"--{name.replace('_', '-')}" for name in ("create_topics", "without_items") if params[name]]
+    words += [f"--{name.replace('_', '-')}" for name in ("configured", "create_topics", "without_items") if params[name]]
     if made_from.lateness_ms_max != Windows().lateness_ms_max and params["config_path"] is None:
         words.insert(0, f"STREAMER_WINDOWS__LATENESS_MS_MAX={config.windows.lateness_ms_max}")
     return shlex.join(words)

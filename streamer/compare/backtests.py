@@ -42,6 +42,10 @@ def read_report(folder: Path) -> Found:
     missing = [name for name in NEEDED if name not in report]
     if missing:
         raise RunUnreadable(f"{path}: is no report of a backtest: it lacks {', '.join(missing)}")
+    try:
+        results_hash(report), {name: found["over_time"] for name, found in report["methods"].items()}, report["ran_on"].items()
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RunUnreadable(f"{path}: is no report of a backtest as it stands: {error!r}; run the backtest again") from error
     return report
 
 

@@ -166,6 +166,13 @@ def test_a_recording_goes_into_a_namespace_of_its_own_and_only_once(here: Here, 
     assert here.json("replay", recording, "--from", T0 + 1_000)["namespace"] != own
 
 
+def test_documents_are_sent_alone_where_the_events_were_played_before(here: Here, recording: Path, items: Path) -> None:
+    own = here.json("replay", recording)["namespace"]
+    report = here.json("replay", recording, "--items", items)
+    assert (report["sent"], report["landed"], report["items"]["sent"]) == (0, 41, 7)
+    assert [ends(trial_of(here, own))[topic] for topic in ("events", "items")] == [41, 7]
+
+
 def test_the_summary_says_what_stream_time_was_covered_and_how_fast(here: Here, recording: Path) -> None:
     shown = here.run("replay", recording).stdout
     assert "stream time 2026-11-24T01:57:38.344Z to 2026-11-24T01:58:17.344Z, " in shown

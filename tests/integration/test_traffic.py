@@ -48,7 +48,7 @@ def counted(line: Line) -> dict[str, Any]:
 def test_a_worker_counts_what_the_summaries_say(embedded_line: Callable[..., Line]) -> None:
     settings = WITHOUT_ENCODER | {"STREAMER_WINDOWS__LATENESS_MS_MAX": "60000"}
     line = embedded_line(STREAMER_KAFKA__PARTITIONS="3", **settings).create_topics()
-    options = ("--rate", 2_000, "--users", 300, *DEFECTS, "--without-items")
+    options = ("--configured", "--rate", 2_000, "--users", 300, *DEFECTS, "--without-items")
     past = line.here.json("traffic", *options, "--events", 3_000, "--speed", "max", "--start", "2026-03-29T00:30:00Z")
     live = line.here.json("traffic", *options, "--seconds", 2, "--future", 0.05)
     assert (past["future"], live["future"] > 30, past["refused"], live["refused"]) == (0, True, 0, 0)
@@ -98,7 +98,7 @@ def test_the_command_of_the_summary_makes_the_same_bytes(here: Here, tmp_path: P
 
 def test_a_signal_ends_it_with_its_summary(here: Here) -> None:
     here.json("topics", "create")
-    process = here.start("traffic", "--rate", 2_000, "--items", 50, "--json")
+    process = here.start("traffic", "--configured", "--rate", 2_000, "--items", 50, "--json")
     deadline = time.monotonic() + DEADLINE_S
     while ends(here.config)["events"] < 500:
         assert time.monotonic() < deadline
@@ -119,8 +119,10 @@ def test_a_signal_ends_it_with_its_summary(here: Here) -> None:
     [
         (("--out", "x.jsonl"), "--out to a file needs --events or --seconds"),
         (("--out", "-", "--json", "--events", 5), "both write to stdout"),
-        (("--speed", "fast"), "speed is 'fast', expected max or a number above 0"),
-        (("--late", 2), "late is 2.0, expected 0 to 0.5"),
+        (("--events", 5), "where to? Give --namespace NAMESPACE, --configured"),
+        (("--out", "x.jsonl", "--events", 5, "--create-topics"), "with --out there is none"),
+        (("--configured", "--speed", "fast"), "speed is 'fast', expected max or a number above 0"),
+        (("--configured", "--late", 2), "late is 2.0, expected 0 to 0.5"),
     ],
 )
 def test_what_cannot_be_made_is_refused(here: Here, options: tuple[object, ...], words: str) -> None:

@@ -73,6 +73,12 @@ def test_records_that_were_refused_in_between_are_missing_and_the_rest_is_not() 
     assert found.count == 5
 
 
+def test_what_was_missing_and_was_sent_later_behind_others_is_found() -> None:
+    records = [Recorded(n, b"0", b"v%d" % n, n) for n in range(10)]
+    found = compare(records, logged([[(b"0", b"v%d" % n) for n in (0, 1, 4, 5, 2, 6, 7)], [], []]))
+    assert [turn for turn in range(10) if found.has(0, turn)] == [0, 1, 2, 4, 5, 6, 7]
+
+
 def test_what_a_broken_connection_put_there_twice_is_not_taken_for_something_else() -> None:
     records = [Recorded(n, b"0", b"v%d" % n, n) for n in range(6)]
     found = compare(records, logged([[(b"0", b"v%d" % n) for n in (0, 1, 2, 1, 2, 3)], [], []]))

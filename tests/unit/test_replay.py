@@ -111,6 +111,14 @@ def test_nothing_is_sent_of_any_file_when_one_is_empty(tmp_path: Path, broker: M
     assert sent(broker) == []
 
 
+def test_a_file_that_has_become_shorter_since_it_was_checked_is_told(tmp_path: Path, broker: MemoryBroker) -> None:
+    path = write(tmp_path / "events.jsonl", *(event("u1", n) for n in range(3)))
+    recording = check([path])
+    write(path, event("u1", 0))
+    with pytest.raises(RecordingError, match="held 3 records when it was checked and 1 when it was sent"):
+        replaying.replay(recording, MemoryWriter(broker))
+
+
 def test_malformed_lines_are_sent_as_they_are_and_told(tmp_path: Path, broker: MemoryBroker) -> None:
     lines = [event("u", 0), "{broken", event("u", 1)]
     report = replay([write(tmp_path / "a.jsonl", *lines)], MemoryWriter(broker))
