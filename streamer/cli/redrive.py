@@ -15,6 +15,7 @@ from consumers.redrive import NAME, OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.dead_letters import selection_options
 from streamer.cli.mending import mendable, mender
+from streamer.cli.services import sigterm_interrupts
 from streamer.cli.topics import full_name
 from streamer.cli.words import printable
 from streamer.events.model import DEAD, EVENTS
@@ -73,6 +74,7 @@ def redrive(
         raise click.UsageError(message)
     config, selection = prepare(config_path), Selection(frozenset(reasons), start_ms, end_ms)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(sigterm_interrupts())
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
         reader = stack.enter_context(contextlib.closing(open_reader(config)))
         writer = None

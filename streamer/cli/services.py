@@ -78,6 +78,16 @@ def stop_on_signals() -> threading.Event:
 
 
 @contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends what is under way as Ctrl-C does: what was begun is cleaned up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def until_signalled() -> Iterator[threading.Event]:
     """The same while it lasts; afterwards signals do again what they did before."""
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
