@@ -168,6 +168,8 @@ class Owner:
 
     _waits_for = ""
     _said_at_s = 0.0
+    reached_ends = False
+    """In bounded mode, once ended: whether everything up to the ends taken at the start is in the last snapshot."""
     _joined = False
     _ended = False
 
@@ -291,9 +293,11 @@ class Owner:
         if tenure is not None and checkpoint is not None:
             try:
                 self._apply_rest(tenure)
+                self.reached_ends = self._done()
                 manifest = checkpoint.last(self._stay)
                 self._tenure = None
-                logger.info("ended cleanly at snapshot %s", manifest.name)
+                unpublished = self._measurements.lists_unpublished
+                logger.info("ended cleanly at snapshot %s, %d lists not written to the store", manifest.name, unpublished)
             except (FencedError, PieceFailed) as error:
                 logger.warning("the end comes without a last snapshot: %s", error)
                 self._drop()

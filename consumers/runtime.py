@@ -55,14 +55,15 @@ class WallClock:
         return time.monotonic()
 
 
-def run_worker(config: Config, stop: threading.Event, *, bounded: bool = False, override: Override | None = None) -> None:
-    """Runs a worker until ``stop`` is set, or in bounded mode until the ends taken at the start are reached.
+def run_worker(config: Config, stop: threading.Event, *, bounded: bool = False, override: Override | None = None) -> bool:
+    """Runs a worker until ``stop`` is set, or in bounded mode until the ends taken at the start are reached: whether they were.
 
     Raises:
         LogError, StoreError, RecoveryRefused, OSError: what keeps it from working, in words.
     """
     with worker(config, bounded=bounded, override=override or Override()) as opened:
         opened.owner.run(stop)
+    return opened.owner.reached_ends
 
 
 @dataclass(frozen=True, slots=True)

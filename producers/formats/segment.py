@@ -72,6 +72,10 @@ def _recognise(fields: Fields) -> str | None:
 def _events(row: Row) -> Iterator[Event]:
     call = _CALL.decode(row.raw)
     if call.type != "track":
+        if msgspec.json.encode(call.type) not in _CALLS:
+            raise ValueError(
+                f"type is {call.type!r}, expected a call of Segment's: track, page, identify, screen, group or alias"
+            )
         raise NotOursError(f"call {call.type}")
     if call.event is None:
         raise ValueError("event is missing, expected its name in a track call: send it")

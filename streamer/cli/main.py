@@ -140,3 +140,7 @@ def main() -> None:
     stderr; --json prints one line of JSON as the last line of stdout, {"error": …} where the command failed. Exit status:
     0, 1 (failed), 2 (bad usage or input).
     """
+
+
+if __name__ == "__main__":
+    main()

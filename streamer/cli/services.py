@@ -47,7 +47,10 @@ def worker(
     from streamer.snapshots import Override
 
     override = Override(accept_snapshot, accept_log, from_beginning, undo_reset)
-    run_worker(config, stop, bounded=bounded, override=override)
+    reached = run_worker(config, stop, bounded=bounded, override=override)
+    if bounded and not reached:
+        message = "stopped before the ends that the log had at the start: run it again to go on from the last snapshot"
+        raise click.ClickException(message)
 
 
 @click.command()

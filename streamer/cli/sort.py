@@ -10,7 +10,7 @@ from typing import IO, cast
 
 import click
 
-from producers.formats import AUTO, FORMAT_HELP, open_events
+from producers.formats import AUTO, FORMAT_HELP, Recorded, open_events
 from producers.sorting import Sorter
 
 
@@ -27,11 +27,20 @@ def sort(files: Sequence[Path], format_name: str, out_path: Path | None) -> None
     in temporary files (under SQLITE_TMPDIR or TMPDIR), which take about twice as much room as the events. The file to write
     appears once it is whole.
     """
+    if out_path is not None and not out_path.parent.is_dir():
+        raise click.BadParameter(f"{out_path}: there is no folder {out_path.parent}", param_hint="--out")
     with contextlib.closing(Sorter()) as sorter:
-        count = 0
+        count = broken = 0
+
+        def seen(records: Iterable[Recorded]) -> Iterator[Recorded]:
+            nonlocal broken
+            for record in records:
+                broken += record.error is not None
+                yield record
+
         for path in files:
             reading = open_events(path, format_name)
-            count += sorter.add(reading)
+            count += sorter.add(seen(reading))
             if reading.left_out.count:
                 told = ", ".join(f"{count:,} {kind}" for kind, count in reading.left_out.by_kind.items())
                 click.echo(f"{path}: left out, being no interactions: {told}", err=True)
@@ -39,6 +48,7 @@ def sort(files: Sequence[Path], format_name: str, out_path: Path | None) -> None
             raise click.ClickException(f"{', '.join(map(str, files))}: no events")
         with _opened(out_path) as out:
             out.writelines(_lines(sorter))
+    click.echo(f"{count:,} records in order, {broken:,} of them no events", err=True)
 
 
 def _lines(values: Iterable[bytes]) -> Iterator[bytes]:

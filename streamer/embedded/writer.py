@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from streamer.config.tree import Config
 from streamer.embedded.appending import Appending
@@ -50,6 +51,12 @@ class EmbeddedWriter:
         self._appender: _Appender | None = None
         self._pid = os.getpid()
         self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
         """Buffers one record; blocks while ``kafka.buffer_records_max`` records wait, at most ``timeout_s``.

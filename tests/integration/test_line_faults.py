@@ -100,6 +100,16 @@ def test_a_bounded_worker_reads_to_the_present_ends_takes_a_snapshot_and_exits(k
     assert totals(line) == {"applied": EVENTS_SENT}
 
 
+def test_a_bounded_worker_that_is_stopped_on_its_way_does_not_pass_for_done(kafka_line: Callable[..., Line]) -> None:
+    line = kafka_line().create_topics()
+    line.send(movielens_events()[:EVENTS_SENT])
+    worker = line.start("worker", "--bounded")
+    worker.wait_position(1)
+    worker.signal(signal.SIGTERM)
+    assert worker.end() == (0 if totals(line) == {"applied": EVENTS_SENT} else 1)
+    assert worker.end() == 0 or "stopped before the ends" in worker.text
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_worker_waits_for_its_topics_and_says_what_makes_them(world: str, request: pytest.FixtureRequest) -> None:
     line = made(world, request)

@@ -248,3 +248,13 @@ def test_the_installed_movielens_recording_becomes_events_and_documents_that_are
     assert len(items) == 1_682
     assert all(isinstance(item, ItemDocument) for item in items)
     assert "recbole" not in sys.modules
+
+
+def test_a_record_that_is_no_call_of_segments_is_not_left_out_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.jsonl"
+    path.write_text('{"type": "identify", "userId": "u1"}\n{"type": "click", "user_id": "u1", "item_id": "i1"}\n')
+    reading = open_events(path, "segment")
+    (record,) = reading
+    assert record.error is not None
+    assert "type is 'click', expected a call of Segment's" in record.error
+    assert reading.left_out.by_kind == {"call identify": 1}
