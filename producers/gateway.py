@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -41,6 +42,8 @@ READY_KEPT_S = 1.0
 INLINE_BYTES_MAX = 32_768
 """A body up to this size is judged at once; a larger one in a thread, so that others are answered meanwhile."""
 CORS_MAX_AGE_S = 600
+
+_LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
 
 Page = Callable[[str], tuple[str, bytes]]
 """Makes the metrics page for an ``Accept`` header: its content type, and the page."""
@@ -137,7 +140,7 @@ class Gateway:
             counts.body_bytes += len(body)
             judged = await self._judged(body, content_type_of(request), judge)
             started_s = time.monotonic()
-            done = await self._appender.append(judged.records) if judged.records else Appended()
+            done = await self._appender.append(judged.records, held) if judged.records else Appended()
         if judged.records and not done.failed:
             counts.acknowledged.observe(time.monotonic() - started_s)
         counts.accepted[topic] += done.acknowledged
@@ -220,23 +223,29 @@ class Gateway:
 
     def _require_origin(self, request: Request) -> None:
         """A browser sends some requests without asking first, whatever page they come from: only pages that are named may."""
-        origin = request.headers.get("origin")
-        own = {f"{scheme}://{request.headers.get('host', '')}" for scheme in ("http", "https")}
-        if origin is None or origin in own or origin in self._origins or "*" in self._origins:
+        origin, host = request.headers.get("origin"), request.headers.get("host", "")
+        if origin is None or origin in self._origins or "*" in self._origins or self._bears_key(request):
+            return
+        # of other names anybody may say that they are this machine's: what a page was loaded from proves nothing
+        if _LOOPBACK.fullmatch(host) and origin in {f"http://{host}", f"https://{host}"}:
             return
         message = f"pages of {origin[:200]!r} may not send here: name the origin in gateway.cors_origins"
         raise Problem(403, "foreign_origin", message, "header Origin")
 
     def _require_key(self, request: Request) -> None:
+        if self._settings.api_key is not None and not self._bears_key(request):
+            message = "the key is missing or wrong, expected Authorization: Bearer KEY or X-API-Key: KEY"
+            raise Problem(401, "unauthorized", message, "header Authorization", {"WWW-Authenticate": "Bearer"})
+
+    def _bears_key(self, request: Request) -> bool:
+        """Whether a key is configured and the request bears it; a browser never adds one by itself."""
         expected = self._settings.api_key
         if expected is None:
-            return
+            return False
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
         given = request.headers.get("x-api-key", "") or bearer
-        if not hmac.compare_digest(given.encode(), expected.encode()):
-            message = "the key is missing or wrong, expected Authorization: Bearer KEY or X-API-Key: KEY"
-            raise Problem(401, "unauthorized", message, "header Authorization", {"WWW-Authenticate": "Bearer"})
+        return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def content_type_of(request: Request) -> str:

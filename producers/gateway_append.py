@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
+from producers.gateway_body import Held
 from producers.gateway_records import Refused
 from streamer.ports import BufferFullError, LogError, LogWriter, OutRecord
 
@@ -46,21 +47,29 @@ class Appender:
         self._timeout_s = timeout_s
         self._senders: anyio.CapacityLimiter | None = None
 
-    async def append(self, records: Sequence[tuple[int, OutRecord]]) -> Appended:
-        """Appends all, each with its place in the request; returns after ``timeout_s`` at the latest, and never raises LogError."""
+    async def append(self, records: Sequence[tuple[int, OutRecord]], held: Held | None = None) -> Appended:
+        """Appends all, each with its place in the request; returns after ``timeout_s`` at the latest, and never raises LogError.
+
+        Records that are not settled then keep their bytes of what is ``held`` until they are.
+        """
         if self._senders is None:
             self._senders = anyio.CapacityLimiter(SENDERS)
-        request = _Request(self._writer, records, time.monotonic() + self._timeout_s)
-        with anyio.move_on_after(self._timeout_s):
-            await anyio.to_thread.run_sync(request.send, limiter=self._senders, abandon_on_cancel=True)
-            await request.settled.wait()
-        return request.outcome(self._timeout_s)
+        request = _Request(self._writer, records, time.monotonic() + self._timeout_s, held)
+        try:
+            with anyio.move_on_after(self._timeout_s):
+                await anyio.to_thread.run_sync(request.send, limiter=self._senders, abandon_on_cancel=True)
+                await request.settled.wait()
+            return request.outcome(self._timeout_s)
+        finally:
+            request.leave()
 
 
 class _Request:
     """The records of one request on their way. Everything but ``send`` runs on the event loop."""
 
-    def __init__(self, writer: LogWriter, records: Sequence[tuple[int, OutRecord]], deadline_s: float) -> None:
+    def __init__(
+        self, writer: LogWriter, records: Sequence[tuple[int, OutRecord]], deadline_s: float, held: Held | None
+    ) -> None:
         self._writer = writer
         self._records = records
         self._deadline_s = deadline_s
@@ -70,6 +79,9 @@ class _Request:
         self._over = False
         self._taken = 0
         self._stopped: LogError | None = None
+        self._held = held
+        self._lent: dict[int, int] = {}
+        """Bytes of records that are on their way still, by place."""
         self.settled = asyncio.Event()
 
     def send(self) -> None:
@@ -99,9 +111,20 @@ class _Request:
     def _note(self, place: int | None, error: Exception | None) -> None:
         if place is not None:
             self._done[place] = error
+            if self._held is not None and place in self._lent:
+                self._held.give_back(self._lent.pop(place))
         wanted = len(self._records) if self._stopped is None else self._taken
         if len(self._done) >= wanted:
             self.settled.set()
+
+    def leave(self) -> None:
+        """The request is answered, or given up: nothing more is handed over, and what is on its way holds its bytes."""
+        with self._handing:
+            self._over = True
+        if self._held is not None and not self._lent:
+            on_their_way = [place for place in range(self._taken) if place not in self._done]
+            self._lent = {place: len(self._records[place][1].value or b"") for place in on_their_way}
+            self._held.lend(sum(self._lent.values()))
 
     def outcome(self, timeout_s: float) -> Appended:
         with self._handing:

@@ -29,7 +29,7 @@ class Problem(HTTPException):
 
 
 class Waiting:
-    """Requests with records between the first look at their body and their answer, and the bytes that they hold.
+    """Requests with records between the first look at their body and their answer, and the bytes that they hold, or their records do.
 
     Nobody waits for room here: who finds none is answered 429 at once. Used on the event loop alone.
     """
@@ -51,7 +51,7 @@ class Waiting:
             yield held
         finally:
             self.requests -= 1
-            self.bytes -= held.bytes
+            self.bytes -= held.bytes - held.lent
 
     def take(self, size: int) -> None:
         """Raises Problem (429) where all bodies together would hold more than they may."""
@@ -68,11 +68,20 @@ class Held:
     def __init__(self, waiting: Waiting) -> None:
         self._waiting = waiting
         self.bytes = 0
+        self.lent = 0
 
     def take(self, size: int) -> None:
         """Holds ``size`` bytes more. Raises Problem (429) where there is no room."""
         self._waiting.take(size)
         self.bytes += size
+
+    def lend(self, size: int) -> None:
+        """So much is still held when the request is answered: by records that the log has neither taken nor refused."""
+        self.lent += size
+
+    def give_back(self, size: int) -> None:
+        """One of these records is settled, after the request."""
+        self._waiting.bytes -= size
 
 
 async def read_body(request: Request, held: Held, settings: Gateway) -> bytes:

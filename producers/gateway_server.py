@@ -21,6 +21,7 @@ LOOK_S = 0.2
 GRACE_S = 10
 """For requests that are under way when the gateway is told to stop."""
 BACKLOG = 2_048
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 UNREAD_S = 30.0
 """A client that takes nothing of its answer for so long is left."""
 
@@ -38,19 +39,25 @@ def listen(settings: Gateway) -> socket.socket:
         ) from error
 
 
+class ServerEndedError(Exception):
+    """The server ended though nobody had told it to."""
+
+
 def serve(app: ASGIApp, settings: Gateway, listening: socket.socket, stop: threading.Event) -> None:
-    """Serves until ``stop`` is set, then ends what is under way. In a thread, so that signals stay those of the command."""
+    """Serves until ``stop`` is set, then ends what is under way. In a thread, so that signals stay those of the command.
+
+    Raises ServerEndedError where it ends before.
+    """
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=bounded(settings.read_timeout_ms / 1000),
+            http=bounded(settings.read_timeout_ms / 1000, settings.connections_max),
             ws="none",
             loop="asyncio",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=settings.connections_max + 1,  # uvicorn refuses the one that reaches it
             timeout_graceful_shutdown=GRACE_S,
         )
     )
@@ -60,12 +67,15 @@ def serve(app: ASGIApp, settings: Gateway, listening: socket.socket, stop: threa
     log.info("the gateway listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     while thread.is_alive() and not stop.wait(LOOK_S):
         pass
+    failed = not stop.is_set()
     server.should_exit = True
     thread.join()
+    if failed:
+        raise ServerEndedError("the gateway's server ended by itself; its log says why")
 
 
-def bounded(read_s: float) -> type[H11Protocol]:
-    """The protocol of uvicorn with a bound on how long a request may take to arrive, and an answer to be taken.
+def bounded(read_s: float, connections_max: int) -> type[H11Protocol]:
+    """The protocol of uvicorn with a bound on connections, on how long a request may take to arrive, and an answer to be taken.
 
     Without it, a connection that sends nothing, or a byte now and then, is kept for ever. While the application waits for a body it
     has the word, and a bound of its own.
@@ -77,6 +87,10 @@ def bounded(read_s: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            if len(self.connections) > connections_max:  # the one too many, not whoever was there before
+                transport.write(FULL)
+                transport.close()
+                return
             self._await_request()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -8,16 +8,21 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
 
-from streamer.events.codec import encode_event
-from streamer.events.forget import encode_forget
-from streamer.events.items import encode_item
-from streamer.events.model import EVENTS, FORGET, ITEMS, Event, Forget, ItemDocument
+from streamer.events.codec import InvalidEventError, encode_event
+from streamer.events.forget import decode_forget, encode_forget
+from streamer.events.items import decode_item, encode_item
+from streamer.events.model import EVENTS, FORGET, ITEMS, Event, Forget, ItemDocument, Reject, RejectReason
 from streamer.ports import Acknowledge, LogWriter, OutRecord
 
 FLUSH_TIMEOUT_S = 130.0
+SEND_TIMEOUT_S = 30.0
+"""How long an asynchronous sender waits for room in the buffer unless told otherwise."""
+SEND_THREADS = 4
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -74,18 +79,39 @@ class _Verbs(ABC, Generic[T_co]):
 
     def item(self, item_id: str, **described: Unpack[Described]) -> T_co:
         """What is known of the item, in place of what was known before; with ``available=False`` it is listed no more."""
-        fields: dict[str, Any] = {**described, "categories": tuple(described.get("categories", ()))}
-        value = encode_item(ItemDocument(item_id=item_id, **fields))
-        return self._put(OutRecord(ITEMS, item_id.encode(), value), item_id)
+        categories = described.get("categories", ())
+        if isinstance(categories, str):
+            message = f"categories is the text {categories!r}, expected a sequence of texts"
+            raise InvalidEventError(Reject(RejectReason.WRONG_TYPE, message))
+        fields: dict[str, Any] = {**described, "categories": tuple(categories)}
+        key, value = _encoded(item_id), encode_item(ItemDocument(item_id=item_id, **fields))
+        return self._put(OutRecord(ITEMS, key, _accepted(value, decode_item(key, value))), item_id)
 
     def forget(self, user_id: str) -> T_co:
         """Everything up to now that is known of the user is to be forgotten."""
-        return self._put(OutRecord(FORGET, *encode_forget(Forget(user_id))), user_id)
+        _encoded(user_id)
+        key, value = encode_forget(Forget(user_id))
+        return self._put(OutRecord(FORGET, key, _accepted(value, decode_forget(key, value))), user_id)
 
     def _event(self, kind: str, user_id: str, more: More, **items: Any) -> T_co:
         fields: dict[str, Any] = {"event_id": str(uuid.uuid4()), "timestamp": time.time_ns() // 1_000_000, **more, **items}
         event = Event(type=kind, user_id=user_id, **fields)  # type: ignore[arg-type]
-        return self._put(OutRecord(EVENTS, user_id.encode(), encode_event(event)), fields["event_id"])
+        return self._put(OutRecord(EVENTS, _encoded(user_id), encode_event(event)), fields["event_id"])
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        message = f"the id {text!r} cannot be written in UTF-8 (a lone surrogate), expected plain text"
+        raise InvalidEventError(Reject(RejectReason.BAD_ID, message)) from None
+
+
+def _accepted(value: bytes | None, decoded: object) -> bytes | None:
+    """What was encoded, if a worker would take it."""
+    if isinstance(decoded, Reject):
+        raise InvalidEventError(decoded)
+    return value
 
 
 class Sender(_Verbs[str]):
@@ -128,9 +154,11 @@ class AsyncSender(_Verbs[Awaitable[str]]):
     log in any order: await one before the next where a user's events must stay in theirs.
     """
 
-    def __init__(self, writer: LogWriter, *, timeout_s: float | None = None) -> None:
+    def __init__(self, writer: LogWriter, *, timeout_s: float = SEND_TIMEOUT_S) -> None:
         self._writer = writer
         self._timeout_s = timeout_s
+        # of its own: whoever waits for room must not keep the loop's executor from looking up names and the like
+        self._threads = ThreadPoolExecutor(SEND_THREADS, "async-sender")
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,10 +183,12 @@ class AsyncSender(_Verbs[Awaitable[str]]):
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 loop.call_soon_threadsafe(settle, error)
 
-        await asyncio.to_thread(self._writer.send, record, on_done, timeout_s=self._timeout_s)
+        send = partial(self._writer.send, record, on_done, timeout_s=self._timeout_s)
+        await loop.run_in_executor(self._threads, send)
         await acknowledged
         return name
 
     async def close(self) -> None:
         """Flushes, and closes the writer."""
         await asyncio.to_thread(self._writer.close)
+        self._threads.shutdown(wait=False)

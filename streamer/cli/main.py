@@ -62,6 +62,7 @@ EXIT_STATUS = {
     "streamer.encoders.errors.EncoderUnavailable": 1,
     "streamer.encoders.cache.CacheError": 1,
     "streamer.embedded.valkey.ValkeyError": 1,
+    "producers.gateway_server.ServerEndedError": 1,
     "consumers.health.HttpUnavailable": 1,
     "streamer.engine.engine.CapacityError": 1,
     "builtins.OSError": 1,

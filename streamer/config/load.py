@@ -49,7 +49,7 @@ _HIGHEST: dict[str, float] = {
 }
 _SECRET_BYTES_MAX = 65_536
 _API_KEY = re.compile(r"[!-~]+")
-_ORIGIN = re.compile(r"\*|https?://[^/\s,]+/?")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s,]+/?")
 """Not ``null``: that is what every sandboxed frame and every local file says it is."""
 
 

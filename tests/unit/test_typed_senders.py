@@ -7,6 +7,7 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,25 @@ def test_items_and_requests_to_forget_are_read_back_as_they_were_given(config: C
     assert decode_item(item_key, item) == ItemDocument(item_id="a", title="A", categories=("x",), available=False)
     [forget_key], [forget] = logged(config, FORGET)
     assert decode_forget(forget_key, forget) == Forget("u1")
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda sender: sender.forget(""),
+        lambda sender: sender.forget("x" * 300),
+        lambda sender: sender.item(""),
+        lambda sender: sender.item("i", timestamp_ms=12),
+        lambda sender: sender.item("i", categories=[1]),
+        lambda sender: sender.item("i", categories="abc"),
+        lambda sender: sender.click("u\ud800", "i"),
+        lambda sender: sender.forget("u\ud800"),
+    ],
+)
+def test_nothing_is_sent_that_a_worker_would_refuse(config: Config, send: Callable[[Sender], str]) -> None:
+    with Sender(EmbeddedWriter(config)) as sender, pytest.raises(InvalidEventError):
+        send(sender)
+    assert [logged(config, topic) for topic in (EVENTS, ITEMS, FORGET)] == [([], [])] * 3
 
 
 def test_an_event_that_a_worker_would_refuse_is_not_sent(config: Config) -> None:
