@@ -83,6 +83,7 @@ def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:
     figures = Figures()
     lines: list[Run] = []
     works = stages.decoded(opened, "decoded")
+    fast = opened.with_fast_client()
     for n in range(plan.rounds):
         started_s = perf_counter()
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))
@@ -92,6 +93,9 @@ def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))  # again: everything is divided by it
         lines.append(whole_line(opened, f"line-{n}"))
         figures.add("whole_line", EVENTS_PER_S, lines[-1].events_per_s)
+        if fast is not None:
+            figures.add("log_poll_fast_client", EVENTS_PER_S, stages.log_poll(fast, f"fast-poll-{n}"))
+            figures.add("whole_line_fast_client", EVENTS_PER_S, whole_line(fast, f"fast-line-{n}").events_per_s)
         events_per_s, engine = stages.fold(opened, works, f"fold-{n}")
         figures.add("fold", EVENTS_PER_S, events_per_s)
         parts.lists(opened, engine, f"lists-{n}", figures)

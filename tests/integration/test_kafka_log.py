@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from unittest.mock import Mock
 
 import pytest
@@ -27,6 +28,14 @@ from streamer.ports import FencedError, LogError, OutRecord, Polled, RecordBatch
 
 DEADLINE_S = 30.0
 TOPICS = (EVENTS, CONTROL)
+MISSING_FAST = pytest.mark.skipif(not find_spec("confluent_kafka"), reason="confluent-kafka (extra fast) is not installed")
+with_each_client = pytest.mark.parametrize("client", ["kafka-python", pytest.param("confluent", marks=MISSING_FAST)])
+
+
+@pytest.fixture
+def client() -> str:
+    """What reads the records, where a test does not name it."""
+    return "kafka-python"
 
 
 @pytest.fixture
@@ -39,8 +48,8 @@ def opened() -> Iterator[list[KafkaLog | KafkaReader]]:
 
 
 @pytest.fixture
-def config(kafka_config: Callable[..., Config]) -> Config:
-    config = kafka_config()
+def config(kafka_config: Callable[..., Config], client: str) -> Config:
+    config = kafka_config(client=client)
     KafkaAdmin(config).create_topics()
     return config
 
@@ -107,6 +116,7 @@ def test_an_owner_that_stalls_loses_the_log_and_cannot_commit(kafka_config, open
     assert owner.committed()[TopicPartition(EVENTS, 0)].metadata == "after"
 
 
+@with_each_client
 def test_members_that_share_have_each_partition_once(config, member):
     write(config, 40)
     bounds = {place: first for place, (first, _) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
@@ -215,6 +225,7 @@ def test_a_merged_log_passes_the_markers_at_the_end(config, member):
     log.close()
 
 
+@with_each_client
 def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(config, member):
     send_in_transactions(config)
     owner = member()
@@ -228,8 +239,9 @@ def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(con
         assert [batch.offsets for batch in last.batches] == [[]]
 
 
-def test_one_poll_returns_no_more_records_than_configured(kafka_config, opened):
-    config = kafka_config(max_poll_records=7)
+@with_each_client
+def test_one_poll_returns_no_more_records_than_configured(kafka_config, opened, client):
+    config = kafka_config(max_poll_records=7, client=client)
     KafkaAdmin(config).create_topics()
     write(config, 50)
     owner = KafkaLog(config, group=config.group, topics=TOPICS, exclusive=True)
@@ -260,6 +272,7 @@ def test_a_commit_needs_positions_and_its_metadata_has_a_limit(config, member):
     assert not caught.value.retriable
 
 
+@with_each_client
 def test_a_topic_that_was_deleted_and_made_again_is_not_read_as_if_nothing_had_happened(config, member, monkeypatch):
     monkeypatch.setattr(kafka_log, "METADATA_AGE_MS_MAX", 1_000)
     write(config, 30)
@@ -319,10 +332,12 @@ def test_a_server_that_does_not_answer_is_named_with_its_setting():
         assert caught.value.retriable
 
 
-def test_a_member_outlives_a_broker_that_is_killed_and_comes_back(tmp_path):
+@with_each_client
+def test_a_member_outlives_a_broker_that_is_killed_and_comes_back(tmp_path, client):
     server = KafkaServer(tmp_path / "kafka")
     server.start()
-    kafka = Kafka(bootstrap_servers=server.bootstrap, partitions=2, session_timeout_ms=6_000, request_timeout_ms=4_000)
+    timeouts = {"session_timeout_ms": 6_000, "request_timeout_ms": 4_000}
+    kafka = Kafka(bootstrap_servers=server.bootstrap, client=client, partitions=2, **timeouts)
     config = Config(kafka=kafka)
     KafkaAdmin(config).create_topics()
     write(config, 10)

@@ -46,6 +46,7 @@ ONLY_IMPORTERS = {
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
     "kafka": ("consumers", "producers"),
+    "confluent_kafka": ("consumers.kafka_fast",),
     "recbole": (),
 }
 """Third parties that few may import, and these few; recbole carries a recording and is never imported."""
