@@ -89,7 +89,7 @@ def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))
         figures.add("log_poll", EVENTS_PER_S, stages.log_poll(opened, f"poll-{n}"))
         figures.add("decode", EVENTS_PER_S, stages.poll_and_decode(opened, f"decode-{n}"))
-        figures.add("decode_windows", EVENTS_PER_S, stages.poll_decode_and_windows(opened, f"windows-{n}"))
+        figures.add("state_only", EVENTS_PER_S, stages.state_only(opened, f"state-{n}"))
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))  # again: everything is divided by it
         lines.append(whole_line(opened, f"line-{n}"))
         figures.add("whole_line", EVENTS_PER_S, lines[-1].events_per_s)
