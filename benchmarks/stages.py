@@ -20,7 +20,7 @@ from streamer.events.model import EVENTS
 from streamer.ports import RecordBatch
 
 POLL_MS = 100
-NEVER = 2**62
+NEVER = 2**31
 
 
 def per_second(batches: Iterator[int], wanted: int) -> float:
