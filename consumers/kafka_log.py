@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, NoReturn
 
+import msgspec
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -29,7 +30,7 @@ from consumers.assignor import OneOwnerAssignor
 from consumers.kafka_admin import KafkaAdmin
 from consumers.membership import Assignment, Membership
 from producers.kafka_client import explained, explaining, missing_topics, open_client
-from streamer.config.tree import Config
+from streamer.config.tree import Config, Kafka
 from streamer.ports import (
     Committed,
     FencedError,
@@ -48,6 +49,7 @@ SLICE_MS = 100
 """A poll is cut into slices of this length, so that a change of ownership ends it."""
 METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
+REQUEST_TIMEOUT_MS_MIN = 1_000
 _HEADERS = attrgetter("headers")
 CLOSE_TIMEOUT_MS = 3_000
 AWAY_S = 2.0
@@ -75,7 +77,8 @@ class KafkaLog:
         self._group = group
         self._topics = tuple(topics)
         self._exclusive = exclusive
-        self._admin = KafkaAdmin(config)
+        # the polling thread asks it: a broker that does not answer must not cost the ownership
+        self._admin = KafkaAdmin(msgspec.structs.replace(config, kafka=_impatient(config.kafka)))
         self._consumer: Any = None
         self._networks: list[Any] = []
         self._membership = Membership(exclusive=exclusive)
@@ -118,7 +121,7 @@ class KafkaLog:
                 return Polled([], self._generation)
 
     def seek(self, positions: Positions) -> None:
-        """Sets the next offset of partitions owned by this member; a sharing member leaves out those that others own.
+        """Sets the next offset of partitions owned by this member; leaves out those that others own, or that it does not know of yet.
 
         Raises:
             FencedError: this member owns nothing.
@@ -130,9 +133,12 @@ class KafkaLog:
             )
         owned = self._membership.owned
         wanted = {self._physical(at): offset for at, offset in positions.items()}
-        unknown = [at for at in wanted if at not in owned and (self._exclusive or self._logical(at).topic not in self._topics)]
+        unknown = [at for at in wanted if self._logical(at).topic not in self._topics]
         if unknown:
             raise LogError(f"positions for {_names(unknown)}, which group {self._group} does not read", retriable=False)
+        if self._exclusive and wanted.keys() - owned:
+            # partitions that were added a moment ago: once the client knows of them, a rebalance makes them this member's too
+            self._networks[0].cluster.request_update()
         without = owned - wanted.keys() - self._membership.positions.keys()
         if without:
             raise LogError(
@@ -331,6 +337,12 @@ class KafkaLog:
 
     def _logical(self, at: KafkaPartition) -> TopicPartition:
         return TopicPartition(at.topic[len(self._kafka.topic_prefix) :], at.partition)
+
+
+def _impatient(kafka: Kafka) -> Kafka:
+    """Settings under which two requests, one after the other, take no more than half of the poll interval."""
+    timeout_ms = max(REQUEST_TIMEOUT_MS_MIN, kafka.max_poll_interval_ms // 4)
+    return msgspec.structs.replace(kafka, request_timeout_ms=min(kafka.request_timeout_ms, timeout_ms))
 
 
 def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:
