@@ -13,8 +13,8 @@ from unittest import mock
 from world import FragileEngine, World
 
 
-def simulate(seed: int) -> Counter[str]:
-    """One run and the check of all that must be so after it; what happened. An error names the seed."""
+def simulate(seed: int) -> World:
+    """One run and the check of all that must be so after it; the world as it is then. An error names the seed."""
     with _prepared():
         world = World(seed)
         try:
@@ -23,7 +23,7 @@ def simulate(seed: int) -> Counter[str]:
         except BaseException as error:
             error.add_note(f"simulation {seed}: run it again with STREAMER_SIMULATION_SEED={seed}")
             raise
-    return world.happened
+    return world
 
 
 def simulate_for(seconds: float, first_seed: int) -> tuple[int, Counter[str]]:
@@ -32,7 +32,7 @@ def simulate_for(seconds: float, first_seed: int) -> tuple[int, Counter[str]]:
     logging.disable(logging.CRITICAL)
     try:
         while not runs or time.monotonic() - started_s < seconds:
-            happened += simulate(first_seed + runs)
+            happened += simulate(first_seed + runs).happened
             runs += 1
     finally:
         logging.disable(logging.NOTSET)

@@ -32,3 +32,10 @@ def test_whatever_dies_or_fails_the_state_is_that_of_the_log_and_every_user_has_
     runs, happened = simulate_for(budget_s, random_seed())
     logger.info("%d runs: %s", runs, dict(happened))
     assert {kind for kind in SEEN if not happened[kind]} == set()
+
+
+def test_a_run_can_be_had_again_from_its_seed():
+    first, second = (simulate(7) for _ in range(2))
+    assert first.happened == second.happened
+    assert first.snapshots.archive == second.snapshots.archive
+    assert first.store.payloads == second.store.payloads
