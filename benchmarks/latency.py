@@ -105,7 +105,9 @@ def _records(before: int, count: int) -> Iterator[tuple[str | None, OutRecord]]:
             yield user, OutRecord(EVENTS, user.encode(), value.replace(key, user.encode()))
 
 
-def _phase(config: Config, world: World, writer: LogWriter, records: list[tuple[str | None, OutRecord]], rate: float) -> Latency:
+def _phase(
+    config: Config, world: World, writer: LogWriter, records: list[tuple[str | None, OutRecord]], rate: float
+) -> Latency:
     waiting: deque[tuple[float, str]] = deque()
     sent = threading.Event()
     took_s: list[float] = []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import msgspec
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -43,6 +44,7 @@ SLICE_MS = 100
 """A poll is cut into slices of this length, so that a change of ownership ends it."""
 METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
+REQUEST_TIMEOUT_MS_MIN = 1_000
 CLOSE_TIMEOUT_MS = 3_000
 AWAY_S = 2.0
 """Without a connection for longer than this, the broker counts as away: less may be one reconnect."""
@@ -69,7 +71,8 @@ class KafkaLog:
         self._group = group
         self._topics = tuple(topics)
         self._exclusive = exclusive
-        self._admin = KafkaAdmin(config)
+        # the polling thread asks it: a broker that does not answer must not cost the ownership
+        self._admin = KafkaAdmin(msgspec.structs.replace(config, kafka=_impatient(config.kafka)))
         self._consumer: Any = None
         self._fetch: Fetch
         self._networks: list[Any] = []
@@ -114,7 +117,7 @@ class KafkaLog:
                 return Polled([], self._generation)
 
     def seek(self, positions: Positions) -> None:
-        """Sets the next offset of partitions owned by this member; a sharing member leaves out those that others own.
+        """Sets the next offset of partitions owned by this member; leaves out those that others own, or that it does not know of yet.
 
         Raises:
             FencedError: this member owns nothing.
@@ -126,11 +129,12 @@ class KafkaLog:
             )
         owned = self._membership.owned
         wanted = {physical(self._kafka, at): offset for at, offset in positions.items()}
-        unknown = [
-            at for at in wanted if at not in owned and (self._exclusive or logical(self._kafka, at).topic not in self._topics)
-        ]
+        unknown = [at for at in wanted if logical(self._kafka, at).topic not in self._topics]
         if unknown:
             raise LogError(f"positions for {_names(unknown)}, which group {self._group} does not read", retriable=False)
+        if self._exclusive and wanted.keys() - owned:
+            # partitions that were added a moment ago: once the client knows of them, a rebalance makes them this member's too
+            self._networks[0].cluster.request_update()
         without = owned - wanted.keys() - self._membership.positions.keys()
         if without:
             raise LogError(
@@ -297,6 +301,12 @@ class KafkaLog:
             f"commit of group {self._group} under generation {self._generation} refused: {why}; "
             "discard the state and poll until a generation is given"
         )
+
+
+def _impatient(kafka: Kafka) -> Kafka:
+    """Settings under which two requests, one after the other, take no more than half of the poll interval."""
+    timeout_ms = max(REQUEST_TIMEOUT_MS_MIN, kafka.max_poll_interval_ms // 4)
+    return msgspec.structs.replace(kafka, request_timeout_ms=min(kafka.request_timeout_ms, timeout_ms))
 
 
 def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:

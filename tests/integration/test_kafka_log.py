@@ -367,3 +367,66 @@ def until_error(member: KafkaLog) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         member.poll(200)
+
+
+def test_positions_of_a_partition_that_the_member_does_not_know_of_yet_make_it_look_at_once(config, member):
+    owner, place = member(), TopicPartition(EVENTS, config.kafka.partitions)
+    generation = start(config, owner)
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers)) as client:
+        client.create_partitions({config.kafka.topic_prefix + EVENTS: config.kafka.partitions + 1})
+    with KafkaWriter(config) as writer:
+        writer.send(OutRecord(EVENTS, b"u", b"there", partition=place.partition))
+    began_s = time.monotonic()
+    bounds = {at: first for at, (first, _) in KafkaAdmin(config).bounds().items() if at.topic in TOPICS}
+    assert place in bounds
+    owner.seek(bounds)
+    polled = until(owner, lambda polled: polled.generation not in (None, generation))
+    assert time.monotonic() - began_s < kafka_log.METADATA_AGE_MS_MAX / 1_000 / 2
+    assert polled.batches == []  # another generation: positions first
+    owner.seek(bounds)
+    assert [batch.values for batch in take(owner, 1)] == [[b"there"]]
+
+
+def test_a_commit_to_a_broker_that_does_not_answer_ends_before_the_poll_interval(own_server, opened):
+    kafka = Kafka(bootstrap_servers=own_server.bootstrap, partitions=1)
+    config = Config(kafka=kafka)
+    KafkaAdmin(config).create_topics()
+    owner = KafkaLog(config, group="g", topics=TOPICS, exclusive=True)
+    opened.append(owner)
+    start(config, owner)
+    positions = {place: first for place, (first, _) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
+    owner.commit(positions, "heard")
+    own_server.suspend()
+    began_s = time.monotonic()
+    with pytest.raises(LogError) as caught:
+        owner.commit(positions, "into the void")
+    took_s = time.monotonic() - began_s
+    own_server.resume()
+    assert caught.value.retriable
+    assert took_s < kafka.max_poll_interval_ms / 1_000, took_s
+
+
+class Hurried:
+    """A client whose calls end all at once where two are made side by side."""
+
+    def __init__(self) -> None:
+        self.within, self.side_by_side = 0, False
+
+    def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
+        del names
+        self.within += 1
+        self.side_by_side |= self.within > 1
+        time.sleep(0.02)
+        self.within -= 1
+        return []
+
+
+def test_threads_that_share_what_asks_the_broker_ask_one_after_the_other():
+    admin, client = KafkaAdmin(Config()), Hurried()
+    admin._client = client
+    threads = [threading.Thread(target=admin.ids, args=([],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not client.side_by_side
