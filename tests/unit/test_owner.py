@@ -27,6 +27,7 @@ from streamer.ports import (
     LogError,
     OutRecord,
     TopicInfo,
+    TopicPartition,
     TopicsMissingError,
 )
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
@@ -227,6 +228,23 @@ def test_a_dead_letter_that_the_log_does_not_take_costs_no_event_polled_with_it(
     assert running.committed().counters["applied"]["click"] == 100
     assert running.committed().counters["rejected"] == 1
     assert [record.value for record in broker.records(DEAD)] == [b"{"]
+
+
+def test_what_retention_removes_before_a_running_owner_has_read_it_is_counted_and_nothing_else_is_missed(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    send(broker, 0, 100)
+    running = start()
+    running.wait(lambda: running.committed() is not None and running.read() == 100)
+    place = TopicPartition(EVENTS, 1)
+    with broker.changed:  # the owner reads nothing meanwhile
+        end = MemoryAdmin(broker).bounds()[place][1]
+        send(broker, 100, 100)
+        broker.trim(place, end + 7)
+    running.wait(lambda: running.read() == 200)
+    running.end()
+    counters = running.committed().counters
+    assert (counters["applied"]["click"], counters["lost"], counters["duplicate"]) == (193, 7, 0)
 
 
 class Small(MemoryWriter):
