@@ -105,6 +105,8 @@ class Owner:
         self._apart: Apart | None = None
         self._suspects: set[OffsetRange] = set()
         self._went_back = 0
+        self._made_safe = 0
+        """How many times it had gone back when a snapshot of what came after was last wanted."""
         self._polled_at_s: float | None = None
         self._pool = self._loops.pool("owner", 2)
         self._lag = LagWatch(ports.admin, ports.clock, measurements, self._pool)
@@ -189,7 +191,8 @@ class Owner:
             self._go_back(self._tenure.failure)
         elif self._tenure is not None:
             self._take_in(polled)
-            self._hand_over(self._tenure)
+            if self._may_go_on(self._tenure):
+                self._hand_over(self._tenure)
             self._letters.send_if_due()
             self._keep_checkpoints()
             self._lag.look(self._positions)
@@ -360,6 +363,17 @@ class Owner:
         self._suspects.update(failure.ranges)
         self._drop()
 
+    def _may_go_on(self, tenure: Tenure) -> bool:
+        """Whether more may be applied: what a failed fold has passed at last is made safe first, since the next record may fail too.
+
+        So however many records fail, each time that the fold goes back it has come further. A snapshot that fails holds nothing up.
+        """
+        assert self._checkpoint is not None
+        if self._went_back > self._made_safe and all(tenure.positions.get(one.place, 0) >= one.stop for one in self._suspects):
+            self._made_safe = self._went_back
+            self._checkpoint.want_now()
+        return not self._checkpoint.holds
+
     def _hand_over(self, tenure: Tenure) -> None:
         while self._waiting and not tenure.full:
             tenure.put(self._waiting.popleft())
@@ -368,5 +382,5 @@ class Owner:
         assert self._checkpoint is not None
         committed = self._checkpoint.keep()
         if committed is not None:
-            self._went_back = 0
+            self._went_back = self._made_safe = 0
             self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}
