@@ -159,7 +159,9 @@ def test_a_pipe_is_refused_as_one_and_nobody_waits_for_it(tmp_path: Path) -> Non
     path = tmp_path / "pipe"
     os.mkfifo(path)
     for given in (path, Path("/dev/zero")):
-        with pytest.raises(RecordingError, match=r"is a pipe or a device, expected a file, .* write it into one first") as raised:
+        with pytest.raises(
+            RecordingError, match=r"is a pipe or a device, expected a file, .* write it into one first"
+        ) as raised:
             open_events(given)
         assert raised.value.unreadable
 
