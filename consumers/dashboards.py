@@ -111,8 +111,8 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, object
         }
         defaults["color"] = {"mode": "thresholds"}
     if panel.words:
-        options = {str(value): {"text": text, "index": index} for index, (value, text) in enumerate(panel.words.items())}
-        defaults["mappings"] = [{"type": "value", "options": options}]
+        words = {str(value): {"text": text, "index": index} for index, (value, text) in enumerate(panel.words.items())}
+        defaults["mappings"] = [{"type": "value", "options": words}]
     if panel.kind == "timeseries":
         defaults |= {"min": 0} if panel.from_zero else {}
         defaults["custom"] = {
@@ -121,7 +121,10 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, object
             "showPoints": "never",
             "stacking": {"mode": "normal" if panel.stacked else "none"},
         }
-        options = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
+        options: dict[str, object] = {
+            "legend": {"displayMode": "list", "placement": "bottom"},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        }
     else:
         options = {
             "reduceOptions": {"calcs": ["lastNotNull"]},

@@ -12,7 +12,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,16 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """Scrapes ``ports`` of this machine every second."""
+    """Scrapes ports of this machine, by namespace, every second."""
 
-    def __init__(self, folder: Path, ports: Mapping[str, int], namespace: str, *, rules: str | None = None) -> None:
+    def __init__(self, folder: Path, targets: Mapping[str, Collection[int]], *, rules: str | None = None) -> None:
         folder.mkdir()
         (folder / "rules.yml").write_text(rules or RULES.read_text())
-        targets = [{"targets": [f"127.0.0.1:{port}" for port in ports.values()], "labels": {"namespace": namespace}}]
-        (folder / "targets.json").write_text(json.dumps(targets))
+        groups = [
+            {"targets": [f"127.0.0.1:{port}" for port in ports], "labels": {"namespace": name}}
+            for name, ports in targets.items()
+        ]
+        (folder / "targets.json").write_text(json.dumps(groups))
         config = folder / "prometheus.yml"
         config.write_text(CONFIG.format(rules=folder / "rules.yml", targets=folder / "targets.json"))
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -80,9 +83,10 @@ class Prometheus:
     def values(self, expression: str) -> list[float]:
         return [float(sample["value"][1]) for sample in self.query(expression)]
 
-    def alerts(self) -> dict[str, str]:
-        """State (pending, firing) by name."""
-        return {alert["labels"]["alertname"]: alert["state"] for alert in self._get("alerts")["alerts"]}
+    def alerts(self, namespace: str | None = None) -> dict[str, str]:
+        """State (pending, firing) by name, of one namespace or of all."""
+        found = [alert for alert in self._get("alerts")["alerts"] if namespace in {None, alert["labels"].get("namespace")}]
+        return {alert["labels"]["alertname"]: alert["state"] for alert in found}
 
     def annotations(self) -> list[dict[str, str]]:
         return [alert["annotations"] for alert in self._get("alerts")["alerts"]]
@@ -105,11 +109,7 @@ class Prometheus:
         return False
 
 
-def durations_cut(rules: str, most_s: int) -> str:
-    """The rules with every ``for`` and every range of at most so many seconds; what lasts shorter stays."""
-    seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-    def cut(found: re.Match[str]) -> str:
-        return f"{found[1]}{min(most_s, int(found[2]) * seconds[found[3]])}s{found[4]}"
-
-    return re.sub(r"(for: |\[)(\d+)([smhd])(\]|\n)", cut, rules)
+def durations_cut(rules: str, for_s: int, range_s: int) -> str:
+    """The rules with every ``for`` and every range but those of days cut to so many seconds."""
+    rules = re.sub(r"for: \d+[smh]\n", f"for: {for_s}s\n", rules)
+    return re.sub(r"\[\d+[smh]\]", f"[{range_s}s]", rules)

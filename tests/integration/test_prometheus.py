@@ -89,7 +89,9 @@ def test_every_panel_and_every_alert_has_data_under_load_and_series_are_bounded(
         worker = line.start("worker", STREAMER_HTTP__PORT=str(ports["worker"]))
         worker.wait_role("owner")
         gateway = line.start("gateway", STREAMER_GATEWAY__PORT=str(ports["gateway"]))
-        prometheus = stack.enter_context(contextlib.closing(Prometheus(tmp_path / "prometheus", ports, line.config.namespace)))
+        prometheus = stack.enter_context(
+            contextlib.closing(Prometheus(tmp_path / "prometheus", {line.config.namespace: ports.values()}))
+        )
         gateway.wait(lambda: answers(ports["gateway"]), "the gateway answers")
         stack.enter_context(contextlib.closing(Load(line, ports["gateway"])))
         missing: list[str] = []
