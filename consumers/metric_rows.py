@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from consumers.measurements import STAGES, Durations, Measurements
 from consumers.vector_source import EncoderCounters
 from streamer import __version__
+from streamer.engine.learn import RECENT_DECAY
 from streamer.events.model import RejectReason
 from streamer.ports import OwnerStatus
 
@@ -109,6 +110,14 @@ def _quality(name: str) -> Callable[[Sample], Values]:
         return [((method,), sums[name] / sums["judged"]) for method, sums in found.items() if sums.get("judged")]
 
     return read
+
+
+def _recent(sample: Sample) -> Values:
+    """The decayed mean over what was judged alone: the sum begins at nothing, and would take a thousand to come up to it."""
+    found = dict(sample.measured.quality)
+    return [
+        ((m,), sums["recent_ndcg"] / (1.0 - RECENT_DECAY ** sums["judged"])) for m, sums in found.items() if sums.get("judged")
+    ]
 
 
 def _quality_as_is(name: str) -> Callable[[Sample], Values]:
@@ -354,9 +363,9 @@ WORKER: tuple[Row, ...] = (
     Row(
         "streamer_quality_recent_ndcg_ratio",
         "gauge",
-        "The same, decayed, so that it shows the last 1,000 or so judged: compare live with fixed.",
+        "The same over the last 1,000 or so judged, older ones less: compare live with fixed.",
         ("method",),
-        owned(_quality_as_is("recent_ndcg")),
+        owned(_recent),
     ),
     Row(
         "streamer_served_judged_ratio",

@@ -284,13 +284,14 @@ def test_ages_are_measured_from_now_and_absent_before_the_first(server: HealthSe
 def test_quality_is_a_share_of_what_was_judged_and_absent_where_nothing_was(server: HealthServer, worker: Worker) -> None:
     assert value(server, "streamer_served_hit_ratio") is None
     worker.measured.quality = {
-        "live": {"judged": 8.0, "hits": 4.0, "ndcg": 2.0, "mrr": 1.0, "recent_ndcg": 0.3},
+        "live": {"judged": 8.0, "hits": 4.0, "ndcg": 2.0, "mrr": 1.0, "recent_ndcg": 0.3 * (1 - 0.999**8)},
         "fixed": {"judged": 0.0, "hits": 0.0, "ndcg": 0.0, "mrr": 0.0, "recent_ndcg": 0.0},
     }
     worker.measured.served = {"arrived": 10.0, "judged": 8.0, "hits": 2.0, "ndcg": 1.0}
     assert value(server, "streamer_quality_hit_ratio", method="live") == 0.5
     assert value(server, "streamer_quality_ndcg_ratio", method="live") == 0.25
-    assert value(server, "streamer_quality_recent_ndcg_ratio", method="live") == 0.3
+    assert value(server, "streamer_quality_recent_ndcg_ratio", method="live") == pytest.approx(0.3)
+    assert value(server, "streamer_quality_recent_ndcg_ratio", method="fixed") is None
     assert value(server, "streamer_quality_hit_ratio", method="fixed") is None
     assert value(server, "streamer_served_judged_ratio") == 0.8
     assert value(server, "streamer_served_hit_ratio") == 0.25
