@@ -99,7 +99,7 @@ def per_second(counter: str, by: str = "") -> str:
 def folded(counter: str, by: str = "") -> str:
     """Growth a second of a counter of the state, which falls where the state goes back."""
     name = counter if "{" in counter else f"{counter}{{$N}}"
-    return f"max by (namespace{by and ', ' + by}) (clamp_min(delta({name}[$__rate_interval]), 0) / $__rate_interval_ms * 1000)"
+    return f"max by (namespace{by and ', ' + by}) (clamp_min(deriv({name}[$__rate_interval]), 0))"
 
 
 def quantile(share: float, histogram: str) -> str:

@@ -102,8 +102,8 @@ Of an owner `/status` says `learning.frozen` (null, or who froze it), and under 
 and what the store said if it fails.
 
 Counters of the state (`streamer_events_applied_total` and the others of events but `…_read_total`, those of the head and of quality) are
-in the snapshot. After a crash they go back with it, which `rate()` would take for a counter that began anew: use `delta()`, as the
-dashboards do. All other counters are of the process.
+in the snapshot. After a crash they go back with it, which `rate()` would take for a counter that began anew: use `deriv()` or
+`delta()`, as the dashboards do. All other counters are of the process.
 No label has unbounded values: a worker's page has some 400 samples and four more a partition, whatever comes.
 
 **Drift.** ADWIN, of River, watches shares of the events applied (each type, those that brought a new item, a new user) and the mean quality (fresh,

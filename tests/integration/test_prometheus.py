@@ -28,9 +28,7 @@ def panel_queries() -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
         for panel in dashboard.panels:
             for _, query in panel.queries:
-                filled = (
-                    query.replace("$namespace", ".*").replace("$__rate_interval_ms", "5000").replace("$__rate_interval", "5s")
-                )
+                filled = query.replace("$namespace", ".*").replace("$__rate_interval", "5s")
                 yield f"{dashboard.name}: {panel.title}: {filled}", filled
 
 
