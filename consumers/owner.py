@@ -90,6 +90,7 @@ class Owner:
         self._config = config
         self._measurements = measurements
         measurements.poll_gap_bound_s = config.kafka.max_poll_interval_ms / 1_000
+        measurements.users_max, measurements.items_max = config.windows.users_max, config.catalog.items_max
         self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
@@ -109,7 +110,7 @@ class Owner:
         """How many times it had gone back when a snapshot of what came after was last wanted."""
         self._polled_at_s: float | None = None
         self._pool = self._loops.pool("owner", 2)
-        self._lag = LagWatch(ports.admin, ports.clock, measurements, self._pool)
+        self._lag = LagWatch(ports.admin, ports.clock.now_ms, measurements, self._pool)
 
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop`` is set; then applies what was polled, snapshots, commits and leaves the group.
@@ -219,6 +220,8 @@ class Owner:
         lost = gap.beginning - gap.position
         logger.error("%d records of %s were removed before they were read: %s", lost, gap.partition, gap)
         self._positions[gap.partition] = gap.beginning
+        if gap.partition.topic == EVENTS:
+            self._measurements.lost_ms = self._ports.clock.now_ms()
         self._ports.log.seek(self._positions)
         self._waiting.append(Work(lost=lost if gap.partition.topic == EVENTS else 0, runs=[(gap.partition, 0, gap.beginning)]))
 

@@ -98,12 +98,12 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         require_snapshots(config, snapshots)
         ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
-        collector = WorkerCollector(
-            lambda: (measurements, owner.status()), encoder=lambda: encoders[0].counters if encoders else EncoderCounters()
-        )
+        encodes = config.log.kind == "embedded" and not bounded
+        counters = (lambda: encoders[0].counters if encoders else EncoderCounters()) if encodes else None
+        collector = WorkerCollector(lambda: (measurements, owner.status()), encoder=counters)
         page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector)
         stack.callback(page.close)
-        if config.log.kind == "embedded" and not bounded:
+        if encodes:
             stack.enter_context(_encoder_thread(config, encoders))
         yield Worker(owner, measurements, store, masked(url), page, encoders)
 

@@ -45,6 +45,7 @@ ONLY_IMPORTERS = {
     "transformers": ("streamer.encoders",),
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
+    "river": ("streamer.evaluate", "consumers.drift"),
     "kafka": ("consumers", "producers"),
     "confluent_kafka": ("consumers.kafka_fast",),
     "recbole": (),
