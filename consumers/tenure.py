@@ -19,6 +19,7 @@ from consumers.fold import Fold
 from consumers.lists import IDLE_POLL_S, Lists
 from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
+from consumers.questions import Questions
 from consumers.snapshotter import Gathered, merged_runs
 from consumers.work import Work
 from streamer.config.tree import Config
@@ -103,6 +104,8 @@ class Tenure:
         )
         self._lists.snapshot = birth.parent.name if birth.parent else None
         self._count_lost()
+        self.questions = Questions(self._wake)
+        """About the state, from any thread."""
         self._loop = loops.start("fold", self._turn, idle_s=IDLE_POLL_S)
 
     @property
@@ -199,6 +202,7 @@ class Tenure:
             self.failure = error
             turn = Turn.ENDED
         if turn is Turn.ENDED:
+            self.questions.close()
             self._lists.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
         return turn
@@ -208,6 +212,7 @@ class Tenure:
             return Turn.ENDED
         ending = self._ending.is_set()  # looked at first: nothing is handed over after it
         applied = self._apply_next()
+        self.questions.answer_one(self._fold.engine)
         self._fold.epoch = max(self._fold.epoch, self._lists.epoch_wanted())
         if self._fold.epoch != self._lists.epoch:
             self._lists.begin_epoch(self._fold.epoch)
@@ -221,6 +226,9 @@ class Tenure:
         if not ending:
             return Turn.IDLE
         return Turn.ENDED if self._lists.publish_last() else Turn.IDLE
+
+    def _wake(self) -> None:
+        self._loop.wake()
 
     def _has_room(self) -> bool:
         """Whether the copies have room; else it is made beside the fold, which goes on meanwhile."""
@@ -266,6 +274,7 @@ class Tenure:
         measured.event_time_ms = engine.event_ms
         measured.head_steps, measured.head_skipped = engine.head_step, engine.head_skipped
         measured.learning_frozen, measured.frozen = engine.frozen, _frozen(engine.frozen_by, self._fold.freeze)
+        measured.falls_back = engine.falls_back
         measured.lists_unpublished = engine.published.unpublished
         measured.queue_batches = self.backlog
         sizes = engine.sizes()
