@@ -73,7 +73,7 @@ class HealthServer:
     @property
     def url(self) -> str:
         """Where it listens, for a person to open."""
-        return f"http://{self._host}:{self.port}"
+        return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def close(self) -> None:
         """Stops listening; answers in progress are given up with the process."""

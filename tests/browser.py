@@ -105,15 +105,14 @@ class Page:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
-    def wait(self, expression: str, *, deadline_s: float = DEADLINE_S) -> Any:
-        """Until an expression is true; its value."""
+    def wait(self, expression: str, *, deadline_s: float = DEADLINE_S) -> None:
+        """Until an expression is true."""
         until = time.monotonic() + deadline_s
-        while not (found := self.js(f"(() => {{try {{return {expression}}} catch {{return null}}}})()")):
+        while not self.js(f"(() => {{try {{return Boolean({expression})}} catch {{return false}}}})()"):
             assert time.monotonic() < until, (
                 f"not within {deadline_s} s: {expression}\n{self.text('body')[:3000]}\n{self.complaints}"
             )
             time.sleep(0.05)
-        return found
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """A screenshot, of the whole page or of the window."""

@@ -26,6 +26,8 @@ READ_RECORDS = 500
 PAUSE_S = 0.02
 """After each read: the interpreter is the fold's."""
 AGAIN_S = 3.0
+END_S = 5.0
+"""A read of a log that is away is not waited for longer than that."""
 RESTS_AFTER_S = 600.0
 """Without a look."""
 
@@ -104,7 +106,7 @@ class Documents:
             thread = self._thread
         self._wanted.set()
         if thread is not None:
-            thread.join()
+            thread.join(END_S)
 
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:

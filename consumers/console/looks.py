@@ -23,7 +23,7 @@ from streamer.windows.users import GONE, WINDOW
 
 NEIGHBOURS = 10
 LISTED = 20
-RECENT_ENTRIES = 200
+RECENT_ENTRIES = 2_000
 """Of the journal, looked through for the users and items of just now."""
 SIMILAR_ROWS_MAX = 50_000
 """A larger catalogue is not searched for similar items: the fold would wait for longer than a few milliseconds."""
@@ -174,16 +174,12 @@ def recent(engine: Engine) -> dict[str, list[str]]:
     """Users and items of the newest interactions, newest first: something to look up."""
     journal = engine.state.journal
     appended, size_max = int(journal.extent[APPENDED]), int(journal.extent[SIZE_MAX])
-    users: dict[int, None] = {}
-    items: dict[int, None] = {}
-    group = engine.state.group.state
-    if int(group[USER]) != NOBODY:
-        users[int(group[USER])] = None
-    for position in range(appended, max(0, appended - min(RECENT_ENTRIES, size_max)), -1):
-        what = int(journal.entry_JL[(position - 1) % size_max, WHAT])
-        if what >= 0:
-            users[what >> USER_SHIFT] = None
-            items[what & ITEM_MASK] = None
+    newest_T = np.arange(appended - 1, max(0, appended - min(RECENT_ENTRIES, size_max)) - 1, -1) % size_max
+    what_T = journal.entry_JL[newest_T, WHAT]
+    what_T = what_T[what_T >= 0]
+    open_user = int(engine.state.group.state[USER])
+    users = dict.fromkeys([open_user] * (open_user != NOBODY) + (what_T >> USER_SHIFT).tolist())
+    items = dict.fromkeys((what_T & ITEM_MASK).tolist())
     user_ids, item_ids = engine.state.users.ids, engine.state.items.ids
     return {
         "users": [text_of_row(user_ids, one) for one in list(users)[:NEIGHBOURS]],

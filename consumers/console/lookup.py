@@ -57,8 +57,9 @@ class Lookup:
     def close(self) -> None:
         """Frees what is held."""
         self._documents.close()
-        with self._log_lock:
+        if self._log_lock.acquire(timeout=LOG_S):
             self._close_log()
+            self._log_lock.release()
 
     def user(self, user_id: str) -> dict[str, Any]:
         """A user's window, his list as it is served with its reasons in words, and what it would be now. Raises CannotAnswer."""

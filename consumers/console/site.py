@@ -37,6 +37,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Connection": "close",  # a browser keeps six open, and each would hold a thread that probes may need
 }
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),

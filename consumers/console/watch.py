@@ -209,6 +209,7 @@ class Watch:
         match name:
             case "role":
                 words = {
+                    "starting": "this process started",
                     "owner": f"became the owner (it took {measured.restore_s:.1f} s to restore)",
                     "standby": "stands by: another worker owns the stream",
                     "restoring": "owns the stream and restores its state",

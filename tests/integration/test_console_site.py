@@ -15,6 +15,7 @@ import pytest
 from consoles import TOKEN, Site, site
 from line import wait_until
 
+from consumers import http_server
 from consumers.console.site import FILES, is_loopback
 from consumers.console.watch import LISTENERS_MAX
 from streamer.config import ConfigError, load, public_dict
@@ -176,6 +177,22 @@ def test_one_that_takes_nothing_holds_nobody_up(shop: Site) -> None:
         with contextlib.closing(stream(shop)) as other:
             first = next_state(other)["now_ms"]
             assert next_state(other)["now_ms"] > first
+
+
+def test_one_that_never_takes_anything_is_left(shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server._Handler, "timeout", 0.5)
+    shop.worker.measured.rejected = {f"reason {n}": n for n in range(500)}  # large frames
+    with contextlib.closing(socket.socket()) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.connect(("127.0.0.1", shop.server.port))
+        deaf.sendall(b"GET /console/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: shop.console._watch._listeners == 1, "it listens", deadline_s=10)
+
+        def told() -> bool:
+            shop.console._watch._look()
+            return shop.console._watch._listeners == 0
+
+        wait_until(told, "it is left", deadline_s=20)
 
 
 def test_streams_end_with_the_worker(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from memory_store import MemoryStore
 from streams import copies, differing, fold, random_choices, records_of, tiny_config
@@ -84,7 +83,7 @@ def test_whoever_asks_a_tenure_that_is_over_is_told_so():
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """Of 600 choices, some of them of items with documents and vectors."""
-    return fold(Engine(tiny_config()), records_of(random_choices(np.random.default_rng(7), 600)))
+    return fold(Engine(tiny_config()), records_of(random_choices(7, 600)))
 
 
 def test_looking_writes_nothing(engine: Engine):

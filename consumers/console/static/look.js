@@ -35,7 +35,7 @@ function userAnswer(found) {
   else if (!state) about.push(el("p", {}, `No user ${found.user_id} is known to the state: no event came, or its row was given to a later one.`));
   if (found.store_error) about.push(el("p", { class: "card warn" }, `The store does not answer, so the list as served is not known: ${found.store_error}`));
   const left = el("div", { class: "card" }, el("h3", {}, "The list, as readers get it"), served ? listSaid(found) : el("p", {}, found.store_error ? "Not known." : "There is none, not even a popular one."));
-  if (served) left.append(list(served));
+  if (served) left.append(...list(served).filter(Boolean));
   const right = state ? el("div", { class: "card" }, el("h3", {}, `What is known of user ${found.user_id}`), facts(state), windowTable(state)) : null;
   return [...about, el("div", { class: "two" }, left, right)];
 }
@@ -55,16 +55,20 @@ function listSaid({ served, state, user_id }) {
   return el("p", { class: "dim" }, lines.join(" "));
 }
 
+const SHOWN = 10;
+
 function list(served) {
   const largest = Math.max(0.01, ...served.items.flatMap((one) => one.parts.map((part) => Math.abs(part.value))));
-  return el("ol", { class: "list" }, served.items.map((one, n) =>
+  const entries = served.items.map((one, n) =>
     el("li", {},
       el("span", { class: "rank" }, `${n + 1}.`),
       el("span", {}, itemWord(one.item_id)),
       el("span", { class: "score", title: "score: the larger, the likelier" }, one.score.toFixed(2)),
       el("span", { class: "why" }, words(one.parts)),
       el("details", {}, el("summary", {}, "how the score adds up"), el("div", { class: "parts" }, one.parts.flatMap((part) => [track(part.value, largest), el("span", { class: "value" }, part.value.toFixed(2)), el("span", {}, part.words)]))),
-    )));
+    ));
+  const rest = entries.slice(SHOWN);
+  return [el("ol", { class: "list" }, entries.slice(0, SHOWN)), rest.length ? el("details", {}, el("summary", {}, `${rest.length} more`), el("ol", { class: "list", start: String(SHOWN + 1) }, rest)) : null];
 }
 
 function words(parts) {

@@ -39,7 +39,8 @@ export function seconds(value) {
   if (value < 10) return `${value.toFixed(value < 1 ? 2 : 1)} s`;
   if (value < 120) return `${Math.round(value)} s`;
   if (value < 7200) return `${Math.round(value / 60)} min`;
-  return value < 172800 ? `${Math.round(value / 3600)} h` : `${Math.round(value / 86400)} days`;
+  if (value < 172800) return `${Math.round(value / 3600)} h`;
+  return value < 63072000 ? `${Math.round(value / 86400)} days` : `${Math.round(value / 31557600)} years`;
 }
 
 export const ratio = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
