@@ -247,7 +247,7 @@ class Lists:
         """Notes what these lists are made of: of each entry its largest terms."""
         term_N, value_N = lists.term_UKR[used_TK].ravel(), np.abs(lists.value_UKR[used_TK]).ravel()
         named_N = term_N != NOBODY
-        given_T = np.bincount(term_N[named_N], value_N[named_N], minlength=len(REASON_NAMES))
+        given_T = np.asarray(np.bincount(term_N[named_N], value_N[named_N], len(REASON_NAMES)), np.float64)
         measured = self._measurements
         measured.term_T = given_T + measured.term_T if len(measured.term_T) else given_T
 
