@@ -50,6 +50,8 @@ class Sight:
     """The history's last minute."""
     now_ms: int
     role_since_ms: int
+    fresh_s: tuple[float, float] | None = None
+    """From an event to its list, of those written within the last minute: half of them, 99 %."""
 
 
 class Verdict(NamedTuple):
@@ -144,11 +146,11 @@ def _of_learning(sight: Sight) -> Iterator[Finding]:
 
 
 def _of_freshness(sight: Sight) -> Iterator[Finding]:
-    most_s = _most(sight.rows, "fresh_most_s")
-    if most_s is not None and most_s > FRESH_S and _behind_s(sight) is None:
+    most_s = sight.fresh_s[1] if sight.fresh_s is not None and sight.measured.store_fault is None else 0.0
+    if most_s > FRESH_S and _behind_s(sight) is None:
         yield Finding(
             "bad" if most_s > STALE_S else "warn",
-            f"Within the last minute lists came up to {seconds(most_s)} after their event.",
+            f"Within the last minute lists came {about(most_s)} after their event.",
             "See lists waiting and the stages in /metrics (streamer_stage_seconds_total): which of them is busy.",
         )
     behind_s = _behind_s(sight)
@@ -201,17 +203,19 @@ def _of_snapshots(sight: Sight) -> Iterator[Finding]:
 
 
 def _freshness_words(sight: Sight) -> str:
-    events_per_s = _sum(sight.rows, "events_per_s") / max(len(sight.rows), 1)
-    if not events_per_s:
-        last_ms = sight.measured.lists_written_ms
-        idle = "No events within the last minute"
-        return f"{idle}; lists were last written {seconds((sight.now_ms - last_ms) / 1_000)} ago." if last_ms else f"{idle}."
-    halves = [row["fresh_half_s"] for row in sight.rows if isinstance(row["fresh_half_s"], float)]
-    if not halves:
-        return f"{events_per_s:,.0f} events/s, no list written within the last minute."
-    most_s = _most(sight.rows, "fresh_most_s") or 0.0
-    half_s = sorted(halves)[len(halves) // 2]
-    return f"Lists follow an event in {seconds(half_s)}, in {seconds(most_s)} at most but for 1 %."
+    """How stale a list is."""
+    last_ms = sight.measured.lists_written_ms
+    last = (
+        f"lists were last written {seconds((sight.now_ms - last_ms) / 1_000)} ago"
+        if last_ms
+        else "none was written since the start"
+    )
+    if sight.measured.store_fault is not None:
+        return f"{last[0].upper()}{last[1:]}: readers get those."
+    if sight.fresh_s is not None:
+        half_s, most_s = sight.fresh_s
+        return f"Lists follow an event in {seconds(half_s)}, 99 % of them in {about(most_s, most='')}, within the last minute."
+    return f"{'No list' if _sum(sight.rows, 'events_per_s') else 'No events'} within the last minute; {last}."
 
 
 def quality_words(measured: Measurements) -> str:
@@ -244,6 +248,17 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 600.0 else f"{value / 60:.0f} min" if value < 5_400.0 else f"{value / 3_600:.1f} h"
 
 
+def about(value: float, most: str = "up to ") -> str:
+    """A duration out of the histogram, whose buckets are wide beyond 10 s.
+
+    >>> about(0.2), about(44.0), about(44.0, most=""), about(900.0)
+    ('up to 0.200 s', '10 to 60 s', '10 to 60 s', 'more than 10 min')
+    """
+    if value <= 10.0:
+        return f"{most}{seconds(value)}"
+    return "10 to 60 s" if value <= 60.0 else "1 to 10 min" if value < 600.0 else "more than 10 min"
+
+
 def _lag(sight: Sight) -> int:
     return sum(sum(parts.values()) for parts in dict(sight.status.lag).values())
 
@@ -254,11 +269,6 @@ def _behind_s(sight: Sight) -> float | None:
     lag = _lag(sight)
     behind_s = lag / rate if rate else float(lag)
     return behind_s if lag > BEHIND_RECORDS and behind_s > BEHIND_S else None
-
-
-def _most(rows: Sequence[Row], name: str) -> float | None:
-    found = [value for row in rows if isinstance(value := row[name], float)]
-    return max(found, default=None)
 
 
 def _sum(rows: Sequence[Row], name: str) -> float:

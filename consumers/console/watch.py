@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.console.families import FAMILIES, summed
 from consumers.console.history import SPANS, History, Reading, recent_ndcg
 from consumers.console.looks import Weights, weights
 from consumers.console.verdict import LOOKED_BACK_S, Finding, Sight, verdict
-from consumers.measurements import Measurements
+from consumers.measurements import Durations, Measurements
 from consumers.owner import Owner
 from consumers.questions import NoAnswer
 from streamer import __version__
@@ -79,6 +80,8 @@ class Watch:
         self._more = more
         self._journal: deque[Happened] = deque(maxlen=JOURNAL_MAX)
         self._before: dict[str, Any] = {}
+        self._lately: deque[NDArray[np.int64]] = deque(maxlen=LOOKED_BACK_S)
+        """The histogram of freshness, of each look within the last minute."""
         self._since_ms = self._started_ms = clock.now_ms()
         self._weights: list[Weights] = []
         self._frame = b""
@@ -254,12 +257,19 @@ class Watch:
                 return ("warn", "a snapshot could not be written or committed")
         return None
 
+    def _fresh_lately(self, count_B: NDArray[np.int64]) -> tuple[float, float] | None:
+        """From an event to its list, half and 99 %, of lists written within the last minute; None where none was."""
+        self._lately.append(count_B)
+        lately = Durations()
+        lately.count_B = count_B - self._lately[0]
+        return (lately.quantile(0.5), lately.quantile(0.99)) if lately.count_B.sum() else None
+
     def _said(self, now_ms: int, reading: Reading) -> dict[str, Any]:
         """A frame."""
         status, measured = self._owner.status(), self._measured
         rows = self.history.rows(SPANS[0].name)[-LOOKED_BACK_S:]
-        found = verdict(Sight(status, measured, self._config, rows, now_ms, self._since_ms))
-        freshness = [measured.freshness.quantile(share) for share in (0.5, 0.99)] if int(reading.freshness_B.sum()) else None
+        fresh_s = self._fresh_lately(reading.freshness_B)
+        found = verdict(Sight(status, measured, self._config, rows, now_ms, self._since_ms, fresh_s))
         return {
             "now_ms": now_ms,
             "started_ms": self._started_ms,
@@ -275,7 +285,7 @@ class Watch:
                 "findings": list(map(_finding, found.findings)),
             },
             "row": self.history.newest(),
-            "fresh_s": freshness,
+            "fresh_s": fresh_s,
             "counters": status.counters,
             "lag": status.lag,
             "lists": status.lists,

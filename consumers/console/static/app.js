@@ -66,7 +66,7 @@ function tiles() {
   const [yes, how] = helps();
   const applied = Object.values(state.counters?.applied ?? {}).reduce((sum, one) => sum + one, 0);
   fill("tiles",
-    tile("Event to list", state.fresh_s ? seconds(state.fresh_s[0]) : "–", state.fresh_s ? `99 %: ${seconds(state.fresh_s[1])}; all others are rendered again every ${seconds(state.refresh_ms_max / 1000)} while anything changes` : "no event since the start"),
+    tile("Event to list", state.fresh_s ? seconds(state.fresh_s[0]) : "–", `${state.fresh_s ? `99 %: ${seconds(state.fresh_s[1])}, within the last minute` : "none within the last minute"}; others are rendered again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`),
     tile("Learning helps", yes, how),
     tile("Events", `${count(row.events_per_s ?? 0)}/s`, `${count(applied)} applied`),
     tile("Behind the log", count(lag), "records of events"),
