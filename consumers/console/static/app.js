@@ -3,7 +3,7 @@
 import { showActions } from "./act.js";
 import { Chart } from "./charts.js";
 import { setClock, showItem, showLetters, showRecent, showSnapshots, showUser } from "./look.js";
-import { ago, ask, bytes, clock, count, el, fill, marked, percent, ratio, say, seconds, table, when } from "./words.js";
+import { ago, announce, ask, bytes, clock, count, el, fill, marked, percent, ratio, say, seconds, table, when } from "./words.js";
 
 const SILENT_MS = 5000;
 let state = null;
@@ -101,6 +101,8 @@ function journal() {
   fill("journal", made.length ? made : el("li", {}, "nothing yet"));
 }
 
+let findingsShown = "";
+let announced = "";
 let journalShown = "";
 let slowAt = 0;
 
@@ -114,11 +116,16 @@ function show() {
   card.className = `card verdict ${state.verdict.level}`;
   say("verdict-title", state.verdict.title);
   say("verdict-text", state.verdict.text);
-  const findings = JSON.stringify(state.verdict.findings.map((one) => [one.level, one.what.replace(/\d+/g, "")]));
-  const list = document.getElementById("findings");
-  if (list.dataset.shown !== findings || state.verdict.findings.length) {
-    list.dataset.shown = findings;
-    fill(list, state.verdict.findings.map((one) => el("li", { class: one.level }, el("b", {}, marked(one.what)), el("span", {}, marked(one.todo)))));
+  const { findings } = state.verdict;
+  const told = JSON.stringify(findings);
+  if (told !== findingsShown) {
+    findingsShown = told;
+    fill("findings", findings.map((one) => el("li", { class: one.level }, el("b", {}, marked(one.what)), el("span", {}, marked(one.todo)))));
+  }
+  const news = `${state.verdict.title}. ${findings.map((one) => one.what).join(" ")}`;
+  if (news.replace(/\d/g, "") !== announced) {
+    announced = news.replace(/\d/g, "");
+    announce(news);
   }
   tiles();
   if (Date.now() - slowAt > 4000) {
@@ -126,9 +133,9 @@ function show() {
     quality();
     weights();
   }
-  const told = JSON.stringify(state.journal);
-  if (told !== journalShown) {
-    journalShown = told;
+  const happened = JSON.stringify(state.journal);
+  if (happened !== journalShown) {
+    journalShown = happened;
     journal();
   }
   const reasons = Object.entries(state.rejected).map(([name, number]) => `${name} ${count(number)}`).join(", ");

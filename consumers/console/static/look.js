@@ -1,6 +1,6 @@
 // Looking up: a user and why he got what he got, an item, dead letters, snapshots.
 
-import { ago, ask, bytes, count, el, fill, marked, percent, problem, ratio, table, when } from "./words.js";
+import { ago, announce, ask, bytes, count, el, fill, marked, percent, problem, ratio, table, when } from "./words.js";
 
 const titles = {};
 let nowMs = () => Date.now();
@@ -23,6 +23,7 @@ export async function showUser(id) {
     const found = await ask(`/console/user?id=${encodeURIComponent(id)}`);
     learn(found.titles);
     fill("user-answer", userAnswer(found));
+    announce(`What is known of user ${id} is shown.`);
   } catch (error) {
     fill("user-answer", problem(error));
   }
@@ -104,6 +105,7 @@ export async function showItem(id) {
     const found = await ask(`/console/item?id=${encodeURIComponent(id)}`);
     learn(found.titles);
     fill("item-answer", itemAnswer(found));
+    announce(`What is known of item ${id} is shown.`);
   } catch (error) {
     fill("item-answer", problem(error));
   }
@@ -170,6 +172,7 @@ export async function showLetters(reason) {
   try {
     const found = await ask(`/console/letters${reason ? `?reason=${encodeURIComponent(reason)}` : ""}`);
     fill("letters-answer", lettersAnswer(found, reason));
+    announce(`${found.letters.length} dead letters are shown.`);
   } catch (error) {
     fill("letters-answer", problem(error));
   }

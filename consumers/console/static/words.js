@@ -26,6 +26,9 @@ export function say(id, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
+// For screen readers: what has just come, in one sentence.
+export const announce = (text) => say("announce", text);
+
 const whole = new Intl.NumberFormat("en");
 
 export function count(value) {
