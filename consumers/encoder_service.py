@@ -11,7 +11,8 @@ from pathlib import Path
 
 from consumers.compose import open_admin, open_log, open_writer
 from consumers.encoder import EncoderWorker
-from consumers.health import HealthServer, HttpUnavailable
+from consumers.health import HealthServer
+from consumers.http_server import HttpUnavailable
 from consumers.metrics import EncoderCollector
 from streamer.config.tree import Config
 from streamer.encoders import VectorCache, load_text_encoder

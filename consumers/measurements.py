@@ -100,6 +100,8 @@ class Measurements(Backlog):
     log_errors: int = 0
     events_read: int = 0
     """Events folded in this process, whatever became of them."""
+    log_fault: str | None = None
+    """What the log said, while the worker waits for it."""
     poll_gap: Durations = field(default_factory=Durations)
     """From the end of one poll to the end of the next: what the log's bound on it is compared with."""
     poll_gap_bound_s: float = 0.0
@@ -115,16 +117,18 @@ class Measurements(Backlog):
     restore_s: float = 0.0
     takeovers: int = 0
     swept: int = 0
+    term_T: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """What lists were made of: the sum of what each term gave to entries, whichever way; of one portion a second at most."""
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     """Prequential sums of the fold by method (live, fixed, popularity): judged, hits, ndcg, mrr, recent_ndcg."""
     drift: dict[str, Drift] = field(default_factory=dict)
     """What ADWIN knows of each stream that it watches; each value is replaced whole."""
-    falls_back: bool = False
-    """Whether lists come from the fixed weights, since the learned ones have been worse."""
     served: dict[str, float] = field(default_factory=lambda: {"arrived": 0.0, "judged": 0.0, "hits": 0.0, "ndcg": 0.0})
     """As served: interactions that arrived, those judged against a confirmed list, and how good the list was."""
     head_steps: int = 0
     head_skipped: int = 0
+    falls_back: bool = False
+    """Whether lists come from the fixed weights, since the learned ones were lately worse."""
     learning_frozen: bool = False
     frozen: dict[str, object] | None = None
     """Who froze learning, and where his word was read since the start why and when; None where it is not frozen."""

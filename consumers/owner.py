@@ -20,6 +20,7 @@ from consumers.lag import LagWatch
 from consumers.letters import DeadLetters
 from consumers.loops import Loops, Threads
 from consumers.measurements import Measurements
+from consumers.questions import Questions
 from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
 from consumers.tenure import Tenure
@@ -124,11 +125,12 @@ class Owner:
             while not stop.is_set() and not self._done():
                 try:
                     self._step()
-                    backoff_s, self._waits_for = BACKOFF_S_MIN, ""
+                    backoff_s, self._waits_for, self._measurements.log_fault = BACKOFF_S_MIN, "", None
                 except LogError as error:
                     if not error.retriable:
                         raise
                     self._measurements.log_errors += 1
+                    self._measurements.log_fault = str(error)
                     self._say_waiting(error, backoff_s)
                     self._loops.pause(backoff_s, stop)
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
@@ -155,6 +157,12 @@ class Owner:
             learning={"frozen": self._measurements.frozen} if tenure else None,
             lists=self._measurements.lists() if tenure else None,
         )
+
+    @property
+    def questions(self) -> Questions | None:
+        """Where the state is asked, None where this process has none; to be had from any thread."""
+        tenure = self._tenure
+        return tenure.questions if tenure else None
 
     @property
     def ended(self) -> bool:

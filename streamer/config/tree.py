@@ -92,11 +92,16 @@ class Snapshots(Section, frozen=True):
 
 
 class Http(Section, frozen=True):
-    """The worker's HTTP server: /metrics, /livez, /readyz, /status."""
+    """The worker's HTTP server: the console page at /, and /metrics, /livez, /readyz, /status."""
 
     host: str = "127.0.0.1"
     port: int = 8321
     """0: any free port, logged at start."""
+    token: str | None = None
+    """Lets who knows it freeze, unfreeze, roll back and redrive from the console, and look up users where the server does not listen on loopback
+    alone; at least 16 characters. None: the console is read-only."""
+    token_file: str | None = None
+    """A file that holds the token; read once, at start."""
 
 
 class Gateway(Section, frozen=True):

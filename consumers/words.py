@@ -46,6 +46,9 @@ JUST_NOW, LATELY = 10.0, 100.0
 
 NO_NAMES: Mapping[str, str] = {}
 
+LEAST = 0.005
+"""A part that would be written as 0.00 is not shown."""
+
 
 class Told(NamedTuple):
     """What one or several terms say, and what they add to the score."""
@@ -82,6 +85,21 @@ def told(entry: Recommended, names: Mapping[str, str] = NO_NAMES) -> list[Told]:
     ]
     reasons.sort(key=lambda one: (one[0] != "explores", one[1].value < 0, -abs(one[1].value)))
     return [reason for _, reason in reasons]
+
+
+def parts_of(entry: Recommended, names: Mapping[str, str] = NO_NAMES) -> list[Told]:
+    """What the entry's score is made of: its reasons in words, and the rest, so that all together are the score.
+
+    An entry that explores bears the score of its place: no part of that is its own.
+    """
+    reasons = told(entry, names)
+    if any(reason.term in EXPLORES for reason in entry.why):
+        return [Told(f"because {reason.words}", 0.0) for reason in reasons]
+    rest = entry.score - sum(reason.value for reason in reasons)
+    parts = [Told(f"{'because' if reason.value >= 0 else 'although'} {reason.words}", reason.value) for reason in reasons]
+    if not parts or abs(rest) >= LEAST:
+        parts.append(Told("by all other terms together" if parts else "no reason given", rest))
+    return parts
 
 
 def reason_in_words(reason: Reason, names: Mapping[str, str] = NO_NAMES) -> str:
