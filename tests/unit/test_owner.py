@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config, Snapshots
 from streamer.events.codec import encode_event
 from streamer.events.model import DEAD, EVENTS, Event
-from streamer.ports import Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo, TopicsMissingError
+from streamer.ports import ALL_TOPICS, Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo, TopicsMissingError
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
 from streamer.snapshots.folder import FolderStore
 
@@ -120,11 +120,11 @@ class Absent(MemoryAdmin):
 
     asked = 0
 
-    def topics(self) -> dict[str, TopicInfo]:
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
         self.asked += 1
         if self.asked == 1:
             raise away()
-        return super().topics()
+        return super().topics(topics)
 
 
 def test_an_owner_that_could_not_ask_for_the_committed_offsets_asks_again(

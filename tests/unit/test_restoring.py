@@ -19,10 +19,10 @@ EVENTS_0 = TopicPartition("events", 0)
 class Admin:
     """A log of one partition."""
 
-    def topics(self):
+    def topics(self, topics):
         return {"events": TopicInfo("id", 1)}
 
-    def bounds(self):
+    def bounds(self, topics):
         return {EVENTS_0: (0, 100)}
 
 
