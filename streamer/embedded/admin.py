@@ -10,7 +10,16 @@ from streamer.config.tree import Config
 from streamer.embedded.database import Database, PartitionRow
 from streamer.embedded.log import EmbeddedLog
 from streamer.events.model import CONTROL, INPUT_TOPICS
-from streamer.ports import ALL_TOPICS, Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition, TopicsMissingError
+from streamer.ports import (
+    ALL_TOPICS,
+    Committed,
+    GroupInUseError,
+    LogError,
+    Positions,
+    TopicInfo,
+    TopicPartition,
+    TopicsMissingError,
+)
 
 _COMMITS_OF_GROUPS = """SELECT group_name, partition_id, next_offset, metadata FROM commits
                         WHERE substr(group_name, 1, ?) = ? ORDER BY group_name, partition_id"""

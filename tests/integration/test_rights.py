@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from kafka_server import KafkaServer
-from line import Line, Process, line_settings, wait_until
+from line import Line, Process, line_settings
 from rights import PASSWORD, grant, kafka_rights, redis_rules
 
 from consumers.compose import open_admin, open_store, open_writer
@@ -141,7 +141,14 @@ def asked(place: re.Match[str], method: str, path: str, body: bytes | None = Non
 
 @pytest.mark.parametrize(
     ("user", "topic"),
-    [("gateway", CONTROL), ("gateway", FORGET), ("sender", ITEMS), ("encoder", EVENTS), ("worker", EVENTS), ("worker", CONTROL)],
+    [
+        ("gateway", CONTROL),
+        ("gateway", FORGET),
+        ("sender", ITEMS),
+        ("encoder", EVENTS),
+        ("worker", EVENTS),
+        ("worker", CONTROL),
+    ],
 )
 def test_a_user_without_the_right_is_refused_and_told_whose_it_is(line: Line, user: str, topic: str) -> None:
     line.here.json("topics", "create")
