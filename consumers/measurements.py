@@ -6,9 +6,13 @@ Counters only grow within a process; what must survive a restart is a counter of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from consumers.tracing import Traces
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 """Upper bounds of duration histograms, seconds; one more is infinite."""
@@ -103,6 +107,8 @@ class Measurements:
     lag: dict[str, dict[str, int]] = field(default_factory=dict)
     """Records behind the end by topic and partition, from the position."""
     queue_batches: int = 0
+    traces: Traces | None = None
+    """Where the way of single records is noted; None: tracing is off."""
 
     def lists(self) -> dict[str, object]:
         """What ``/status`` says of lists on their way to the store."""

@@ -29,6 +29,7 @@ from consumers.merged_log import MergedLog
 from consumers.metrics import WorkerCollector
 from consumers.owner import Owner, Ports
 from consumers.redis_store import RedisStore, masked
+from consumers.tracing import traces
 from consumers.vector_source import EncoderCounters
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
@@ -86,6 +87,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
     measurements = Measurements()
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:
+        measurements.traces = stack.enter_context(traces(config))
         url = _store_url(config, stack)
         store = stack.enter_context(contextlib.closing(open_store(config, url)))
         admin = stack.enter_context(contextlib.closing(open_admin(config)))

@@ -118,7 +118,7 @@ def may_import(importer: str, imported: str) -> bool:
             return True
         return imported_top == "streamer" and (imported_room not in {*ROOMS, "cli"} or imported_room in ROOMS.get(room, set()))
     if top == "consumers":
-        senders = ("producers.sender", "producers.kafka_client")
+        senders = ("producers.sender", "producers.kafka_client", "producers.tracing")
         return (imported_top == "streamer" and imported_room != "cli") or any(within(imported, name) for name in senders)
     return imported_top == "streamer" and imported_room in {"events", "config", "ports"}
 
