@@ -30,6 +30,7 @@ from consumers.metrics import WorkerCollector
 from consumers.owner import Owner, Ports
 from consumers.redis_store import RedisStore, masked
 from consumers.tracing import traces
+from consumers.tracking import tracked
 from consumers.vector_source import EncoderCounters
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
@@ -105,6 +106,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         )
         page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector)
         stack.callback(page.close)
+        stack.enter_context(tracked(config, lambda: (measurements, owner.status()), ports.clock))
         if config.log.kind == "embedded" and not bounded:
             stack.enter_context(_encoder_thread(config, encoders))
         yield Worker(owner, measurements, store, masked(url), page, encoders)

@@ -235,6 +235,16 @@ class Tracing(Section, frozen=True):
     """Events of one poll that are followed; only those whose producer recorded the trace are."""
 
 
+class Tracking(Section, frozen=True):
+    """Where a worker's learning is followed beside its metrics (extras `tensorboard`, `mlflow`): a run each time it becomes the owner."""
+
+    tensorboard: str | None = None
+    """Folder of TensorBoard's event files."""
+    mlflow: str | None = None
+    """URI of an MLflow tracking server."""
+    interval_ms: int = 60_000
+
+
 class Config(Section, frozen=True):
     """The whole tree."""
 
@@ -256,6 +266,7 @@ class Config(Section, frozen=True):
     encoder: Encoder = Encoder()
     logging: Logging = Logging()
     tracing: Tracing = Tracing()
+    tracking: Tracking = Tracking()
 
     @property
     def group(self) -> str:

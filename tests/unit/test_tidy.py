@@ -32,7 +32,8 @@ ROOMS: dict[str, set[str]] = {
     "ranking": BELOW_RANKING,
     "engine": BELOW_SNAPSHOTS - {"engine"},
     "snapshots": BELOW_SNAPSHOTS | {"ports"},
-    "evaluate": BELOW_SNAPSHOTS | {"ports", "snapshots"},
+    "tracking": {"config"},
+    "evaluate": BELOW_SNAPSHOTS | {"ports", "snapshots", "tracking"},
     "compare": BELOW_SNAPSHOTS | {"ports", "snapshots", "evaluate"},
     "encoders": {"events", "config", "ports"},
     "embedded": {"ports", "events", "config"},
@@ -46,6 +47,9 @@ ONLY_IMPORTERS = {
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
     "kafka": ("consumers", "producers"),
+    "mlflow": ("streamer.tracking",),
+    "tensorboard": ("streamer.tracking",),
+    "opentelemetry": ("consumers.tracing", "producers.tracing"),
     "recbole": (),
 }
 """Third parties that few may import, and these few; recbole carries a recording and is never imported."""
