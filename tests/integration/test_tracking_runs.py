@@ -65,7 +65,9 @@ def test_a_worker_tells_its_run(embedded_line: Callable[..., Line], tmp_path: Pa
     settings = {"STREAMER_TRACKING__TENSORBOARD": str(runs), "STREAMER_TRACKING__INTERVAL_MS": "100"}
     line = embedded_line(**WITHOUT_ENCODER, **settings).create_topics()
     events = [event(number) for number in range(200)]
-    line.send([Recorded(n, one["user_id"].encode(), json.dumps(one).encode(), one["timestamp"]) for n, one in enumerate(events, 1)])
+    line.send(
+        [Recorded(n, one["user_id"].encode(), json.dumps(one).encode(), one["timestamp"]) for n, one in enumerate(events, 1)]
+    )
     worker = line.start("worker")
     worker.wait_applied(200)
     wait_until(lambda: list(runs.glob("*/*/events*")), "event files")

@@ -117,7 +117,9 @@ def reading(role: str = "owner", generation: int = 3, clicks: int = 40) -> tuple
     sums = {"judged": 8.0, "hits": 4.0, "ndcg": 2.0, "mrr": 1.0, "recent_ndcg": 0.3}
     measured = Measurements(quality={"live": sums}, head_steps=5)
     applied = {"click": clicks, "view": 2}
-    counters = {"applied": applied} | dict.fromkeys(("duplicate", "late", "rejected", "lost", "clamped", "capped", "forgotten"), 0)
+    counters = {"applied": applied} | dict.fromkeys(
+        ("duplicate", "late", "rejected", "lost", "clamped", "capped", "forgotten"), 0
+    )
     return measured, OwnerStatus(role, "shop", 1, generation, counters, {}, "a-snapshot")
 
 
