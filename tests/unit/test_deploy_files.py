@@ -100,6 +100,14 @@ def test_compose_keeps_what_must_outlive_a_container_in_volumes() -> None:
     assert snapshots == {"snapshots:/var/lib/streamer/snapshots"}, "a standby must read what the owner wrote"
 
 
+def test_prometheus_asks_the_services_of_compose() -> None:
+    services = compose()["services"]
+    [group] = yaml.safe_load((DEPLOY / "compose-targets.yml").read_text())
+    asked = {target.partition(":")[0]: int(target.partition(":")[2]) for target in group["targets"]}
+    assert asked == {name: Gateway().port if name == "gateway" else Http().port for name in OURS if name != "topics"}
+    assert group["labels"]["namespace"] == services["worker-a"]["environment"]["STREAMER_NAMESPACE"]
+
+
 @pytest.mark.skipif(not (DEPLOY / "prometheus").is_dir(), reason="no rules and dashboards in this checkout")
 def test_what_compose_mounts_is_there() -> None:
     mounted = {volume.partition(":")[0] for one in compose()["services"].values() for volume in one.get("volumes", [])}
