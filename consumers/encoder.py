@@ -179,7 +179,7 @@ class EncoderWorker:
 
     def _take_up(self, generation: int) -> None:
         """Seeks to where the group has committed, or to the beginning."""
-        topic = self._admin.topics().get(ITEMS)
+        topic = self._admin.topics([ITEMS]).get(ITEMS)
         if topic is None:
             message = f"the topic {ITEMS!r} was removed: run `streamer topics create`"
             raise TopicsMissingError(message)
@@ -187,8 +187,7 @@ class EncoderWorker:
         committed = self._log.committed()
         positions = {
             where: self._first_offset(where, committed.get(where), bounds)
-            for where, bounds in self._admin.bounds().items()
-            if where.topic == ITEMS
+            for where, bounds in self._admin.bounds([ITEMS]).items()
         }
         self._log.seek(positions)
         self._astray = False

@@ -28,11 +28,10 @@ from kafka.structs import OffsetAndMetadata
 
 from producers.kafka_client import explaining, open_client
 from streamer.config.tree import Config, Kafka
-from streamer.events.model import CONTROL, DEAD, EVENTS, FORGET, INPUT_TOPICS, ITEMS, VECTORS
-from streamer.ports import Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition
+from streamer.events.model import CONTROL, EVENTS, FORGET, INPUT_TOPICS, ITEMS, VECTORS
+from streamer.ports import ALL_TOPICS, Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition
 
 COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
-ALL_TOPICS = (*INPUT_TOPICS, DEAD)
 COORDINATOR_WAIT_S = 5.0
 COORDINATOR_LOOK_S = 0.1
 COORDINATOR_COMES = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
@@ -65,11 +64,11 @@ class KafkaAdmin:
             self._admin().wait_for_topics(list(wanted), timeout_ms=self._kafka.request_timeout_ms)
         return created
 
-    def topics(self) -> dict[str, TopicInfo]:
-        """The existing ones among our topics, by logical name, with their ids and what is wrong with their settings."""
-        logical = {self._full(topic): topic for topic in ALL_TOPICS}
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, by logical name, with their ids and what is wrong with their settings."""
+        logical = {self._full(topic): topic for topic in topics}
         with self._asking():
-            found = {logical[str(topic["name"])]: topic for topic in self._describe(ALL_TOPICS)}
+            found = {logical[str(topic["name"])]: topic for topic in self._describe(topics)}
             settings = self._topic_settings(found)
         return {
             topic: TopicInfo(
@@ -234,7 +233,11 @@ class KafkaAdmin:
         if not resources:
             return {}
         described = self._admin().describe_configs(resources, config_filter="all")["topic"]
-        return {topic: {key: described[self._full(topic)][key]["value"] for key in CHECKED} for topic in topics}
+        # a worker has no use for the right DescribeConfigs and may lack it: the client then finds a topic without settings
+        return {
+            topic: {key: found[key]["value"] for key in CHECKED if key in found}
+            for topic, found in ((topic, described[self._full(topic)]) for topic in topics)
+        }
 
     def _offsets(self, partitions: Sequence[KafkaPartition], spec: OffsetSpec) -> dict[KafkaPartition, int]:
         found = self._admin().list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level="read_committed")
@@ -273,6 +276,9 @@ def _settings(topic: str, kafka: Kafka) -> dict[str, Any]:
 
 
 def _warnings(name: str, topic: str, partitions: int, settings: dict[str, str]) -> Iterable[str]:
+    if not settings:
+        yield f"the settings of topic {name} cannot be seen: this user lacks the right DescribeConfigs on it"
+        return
     if settings["message.timestamp.type"] != "LogAppendTime":
         yield (
             f"topic {name} has message.timestamp.type={settings['message.timestamp.type']}, expected LogAppendTime: "

@@ -171,6 +171,8 @@ class Lists:
             there_T = self._fold.user_ids_still(rendered.user_T, rendered.user_ids)
             if written_ms is None:
                 published.touch(rendered.user_T[there_T])
+                if self._measurements.traces is not None:
+                    self._measurements.traces.again(rendered.traced)
                 continue
             accepted_T, refused_T = there_T & outcome.accepted_T, np.flatnonzero(~outcome.accepted_T)
             published.confirm(rendered.user_T[accepted_T], rendered.item_TL[accepted_T], written_ms)
@@ -241,7 +243,9 @@ class Lists:
         fresh_T = append_ms_T > published.written_ms_U[user_T]
         unseen_s_T = np.where(fresh_T | (append_ms_T == 0), 0, np.maximum(self._clock.now_ms() - append_ms_T, 0) // 1_000)
         self._measurements.stage_s["rank"] += self._clock.monotonic_s() - started_s
-        return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist())
+        user_ids, traces = engine.user_ids(user_T), self._measurements.traces
+        traced = traces.rendered(user_ids) if traces is not None else ()
+        return Rendered(user_T, user_ids, payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist(), traced)
 
     def _weigh(self, lists: RankedLists, used_TK: NDArray[np.bool_]) -> None:
         """Notes what these lists are made of: of each entry its largest terms."""

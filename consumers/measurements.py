@@ -6,11 +6,15 @@ Counters only grow within a process; what must survive a restart is a counter of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.drift import Drift
+
+if TYPE_CHECKING:
+    from consumers.tracing import Traces
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 """Upper bounds of duration histograms, seconds; one more is infinite."""
@@ -141,6 +145,8 @@ class Measurements(Backlog):
     table_bound_bytes: dict[str, int] = field(default_factory=dict)
     """Bytes that each may hold."""
     queue_batches: int = 0
+    traces: Traces | None = None
+    """Where the way of single records is noted; None: tracing is off."""
 
     def lists(self) -> dict[str, object]:
         """What ``/status`` says of lists on their way to the store."""

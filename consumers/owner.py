@@ -357,7 +357,12 @@ class Owner:
         if not polled.batches:
             return
         started_s = self._ports.clock.monotonic_s()
-        for work in decode(polled.batches, self._topic_ids, self._apart):
+        traces = self._measurements.traces
+        polled_ns = traces.now_ns() if traces is not None else 0
+        works = decode(polled.batches, self._topic_ids, self._apart)
+        if traces is not None:
+            traces.begin(polled.batches, works, polled_ns)
+        for work in works:
             self._letters.add(work.dead)
             self._waiting.append(work)
         for batch in polled.batches:

@@ -68,8 +68,7 @@ class Restorer:
 
     def _restore(self, generation: int, committed: dict[TopicPartition, Committed]) -> Restored:
         started_s = self._clock.monotonic_s()
-        topics = {name: info for name, info in self._admin.topics().items() if name in OWNER_TOPICS}
-        bounds = {place: ends for place, ends in self._admin.bounds().items() if place.topic in OWNER_TOPICS}
+        topics, bounds = self._admin.topics(OWNER_TOPICS), self._admin.bounds(OWNER_TOPICS)
         manifests, resets = list_snapshots(self._snapshots), noted_resets(self._snapshots)
         while True:
             try:

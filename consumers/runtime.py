@@ -30,6 +30,8 @@ from consumers.merged_log import MergedLog
 from consumers.metrics import WorkerCollector
 from consumers.owner import Owner, Ports
 from consumers.redis_store import RedisStore, masked
+from consumers.tracing import traces
+from consumers.tracking import tracked
 from consumers.vector_source import EncoderCounters
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
@@ -87,6 +89,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
     measurements = Measurements()
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:
+        measurements.traces = stack.enter_context(traces(config))
         url = _store_url(config, stack)
         store = stack.enter_context(contextlib.closing(open_store(config, url)))
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
@@ -107,6 +110,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         stack.callback(page.close)
         stack.callback(console.close)
         console.start()
+        stack.enter_context(tracked(config, lambda: (measurements, owner.status()), ports.clock))
         if encodes:
             stack.enter_context(_encoder_thread(config, encoders))
         yield Worker(owner, measurements, store, masked(url), page, encoders)

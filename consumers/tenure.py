@@ -257,7 +257,11 @@ class Tenure:
             return False
         work = self._queue.popleft()
         started_s, learned_s = self._clock.monotonic_s(), self._fold.engine.learn_s
+        traces = self._measurements.traces
+        folding_ns = traces.now_ns() if traces is not None else 0
         self._fold.apply(work)
+        if traces is not None and work.traced:
+            traces.folded(work.traced, folding_ns)
         append_ms = int(work.columns.append_N[-1]) if work.columns is not None and len(work.columns.append_N) else None
         self._lists.changed(append_ms)
         measured = self._measurements

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.apart import Apart, Fate, singles
+from consumers.traced import Traced
 from streamer.engine.columns import Columns, columns_of
 from streamer.engine.engine import Engine
 from streamer.engine.state import LOST, REJECTED
@@ -71,6 +72,8 @@ class Work:
     """Events that retention removed before these."""
     suspect: DeadLetter | None = None
     ordered: Ordered | None = None
+    traced: tuple[Traced, ...] = ()
+    """Events among these whose way is traced."""
 
     @property
     def records(self) -> int:

@@ -109,9 +109,12 @@ def explained(kafka: Kafka, error: Exception) -> LogError:
         )
     if isinstance(error, BrokerResponseError):
         return LogError(f"{where} refused: {error}", retriable=isinstance(error, RetriableError))
+    login = ""
+    if kafka.security_protocol.startswith("SASL"):  # the client says nothing else of a login that was refused
+        login = f", and that mechanism and password of user {kafka.sasl_username!r} are those of the broker"
     return LogError(
         f"{where} does not answer: {error}; check that the broker runs, that the address and port are right, "
-        f"and that kafka.security_protocol (now {kafka.security_protocol}) is what its listener speaks",
+        f"and that kafka.security_protocol (now {kafka.security_protocol}) is what its listener speaks{login}",
         retriable=isinstance(error, RetriableError | OSError),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import logging
 import os
 import threading
@@ -26,6 +27,7 @@ from kafka.errors import (
 from producers.callbacks import Callbacks
 from producers.kafka_client import explained, missing_topics, open_client
 from producers.resend import GIVE_UP_S, Pending, Resend, close_producer, closed_before
+from producers.tracing import injector
 from streamer.config.tree import Config
 from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
 
@@ -62,6 +64,7 @@ class KafkaWriter:
 
     def __init__(self, config: Config, *, close_timeout_s: float | None = None) -> None:
         self._close_timeout_s = close_timeout_s
+        self._trace_headers = injector(config.tracing)
         self._kafka = config.kafka
         self._producer: Any = None
         self._reset()
@@ -83,6 +86,8 @@ class KafkaWriter:
         """
         if record.key is None and record.value is None:
             raise LogError(f"a record for {record.topic} has neither key nor value; expected at least one", retriable=False)
+        if self._trace_headers is not None:
+            record = dataclasses.replace(record, headers=(*record.headers, *self._trace_headers()))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if len(self._pending) >= self._kafka.buffer_records_max and not self._callbacks.here:
             self._wait_for_room(timeout_s)

@@ -20,10 +20,10 @@ from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.cli.snapshots import committed_names, fault_of
 from streamer.cli.status import ask, worker_url
-from streamer.cli.topics import ALL_TOPICS, full_name, missing_topics
+from streamer.cli.topics import full_name, missing_topics
 from streamer.config import Config
 from streamer.embedded.valkey import ValkeyError, find_binary, running_url
-from streamer.ports import LogError, StoreError
+from streamer.ports import ALL_TOPICS, LogError, StoreError
 from streamer.snapshots.chunks import told_apart
 
 # What takes long to import is imported by its own check.

@@ -61,6 +61,7 @@ EXIT_STATUS = {
     "streamer.snapshots.lineage.AuditImpossible": 1,
     "streamer.encoders.errors.EncoderUnavailable": 1,
     "streamer.encoders.cache.CacheError": 1,
+    "streamer.tracking.TrackingUnavailable": 1,
     "streamer.embedded.valkey.ValkeyError": 1,
     "producers.gateway_server.ServerEndedError": 1,
     "consumers.http_server.HttpUnavailable": 1,

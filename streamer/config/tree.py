@@ -231,6 +231,27 @@ class Logging(Section, frozen=True):
     format: Literal["json", "text"] = "json"
 
 
+class Tracing(Section, frozen=True):
+    """Traces by OpenTelemetry (extra `otel`), from a producer's context in a record's headers to the list in the store."""
+
+    enabled: bool = False
+    """Senders put the context of the trace under way in headers, the gateway passes on its clients', the worker makes spans."""
+    endpoint: str | None = None
+    """Where a collector takes traces by OTLP over HTTP; None: what the variables OTEL_EXPORTER_OTLP_… say, else http://localhost:4318/v1/traces."""
+    records_max: int = 4
+    """Events of one poll that are followed; only those whose producer recorded the trace are."""
+
+
+class Tracking(Section, frozen=True):
+    """Where a worker's learning is followed beside its metrics (extras `tensorboard`, `mlflow`): a run each time it becomes the owner."""
+
+    tensorboard: str | None = None
+    """Folder of TensorBoard's event files."""
+    mlflow: str | None = None
+    """URI of an MLflow tracking server."""
+    interval_ms: int = 60_000
+
+
 class Config(Section, frozen=True):
     """The whole tree."""
 
@@ -251,6 +272,8 @@ class Config(Section, frozen=True):
     ranking: Ranking = Ranking()
     encoder: Encoder = Encoder()
     logging: Logging = Logging()
+    tracing: Tracing = Tracing()
+    tracking: Tracking = Tracking()
 
     @property
     def group(self) -> str:

@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from streamer.events.model import INPUT_TOPICS
+from streamer.events.model import DEAD, INPUT_TOPICS
+
+ALL_TOPICS = (*INPUT_TOPICS, DEAD)
+"""Logical names."""
 
 
 class TopicPartition(NamedTuple):
@@ -184,8 +187,8 @@ class LogAdmin(Protocol):
         """Makes the topics that are missing; returns their names. Idempotent."""
         ...
 
-    def topics(self) -> dict[str, TopicInfo]:
-        """The existing ones among our topics, by logical name."""
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, by logical name. A process asks for those that it works on, and has rights to no others."""
         ...
 
     def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:

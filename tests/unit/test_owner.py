@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from streamer.engine.engine import Engine
 from streamer.events.codec import encode_event
 from streamer.events.model import DEAD, EVENTS, Event
 from streamer.ports import (
+    ALL_TOPICS,
     Acknowledge,
     BufferFullError,
     Committed,
@@ -134,11 +135,11 @@ class Absent(MemoryAdmin):
 
     asked = 0
 
-    def topics(self) -> dict[str, TopicInfo]:
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
         self.asked += 1
         if self.asked == 1:
             raise away()
-        return super().topics()
+        return super().topics(topics)
 
 
 def test_an_owner_that_could_not_ask_for_the_committed_offsets_asks_again(
