@@ -6,14 +6,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from consumers.compose import open_admin, open_log, open_writer
+from consumers.document_vectors import opened_vectors, roots_of
 from consumers.encoder import EncoderWorker
 from consumers.health import HealthServer, HttpUnavailable
 from consumers.metrics import EncoderCollector
 from streamer.config.tree import Config
-from streamer.encoders import VectorCache, load_text_encoder
 from streamer.events.model import ITEMS
 from streamer.ports import OwnerStatus
 from streamer.snapshots.manifest import offsets_of
@@ -27,16 +26,13 @@ def opened_encoder(config: Config) -> Iterator[EncoderWorker]:
 
     Raises EncoderUnavailable, CacheError.
     """
-    encoder = load_text_encoder(config.encoder)
     with contextlib.ExitStack() as stack:
-        cache = stack.enter_context(
-            contextlib.closing(VectorCache(Path(config.encoder.cache_root), vectors_max=config.encoder.cache_vectors_max))
-        )
+        vectors = stack.enter_context(opened_vectors(config.encoder, roots_of(config.encoder)))
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
         writer = stack.enter_context(contextlib.closing(open_writer(config)))
         log = open_log(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)
         stack.enter_context(contextlib.closing(log))
-        yield EncoderWorker(log, writer, encoder, cache, config, admin=admin)
+        yield EncoderWorker(log, writer, vectors, admin=admin)
 
 
 def run_encoder(config: Config, stop: threading.Event) -> None:
