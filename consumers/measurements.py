@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.ranking.lists import PARTS
+
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 """Upper bounds of duration histograms, seconds; one more is infinite."""
 
@@ -61,6 +63,8 @@ class Measurements:
     """Dead letters by reason, in this process."""
     event_time_ms: int = 0
     """Largest event time applied."""
+    list_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    """What counting signals, text, image and the items' own vectors gave to the scores of entries listed, without sign."""
     lists_written: int = 0
     lists_refused: int = 0
     lists_unpublished: int = 0

@@ -247,6 +247,13 @@ WORKER: tuple[Row, ...] = (
         ("reason",),
         _dead_letters,
     ),
+    Row(
+        "streamer_list_score_parts_total",
+        "counter",
+        "What each part gave to the scores of entries listed, without sign: signals (counting), text, image, item (its own vector).",
+        ("part",),
+        _by(lambda m: m.list_parts),
+    ),
     Row("streamer_lists_written_total", "counter", "Lists written to the store.", (), _one(lambda m: m.lists_written)),
     Row(
         "streamer_lists_refused_total",

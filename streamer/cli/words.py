@@ -31,6 +31,7 @@ WORDS = {
     "repeat_recent": "you had it lately",
     "repeat": "you come back to it",
     "last": "it is what you had last",
+    "young": "few have had it yet",
 }
 
 EXPLORES = ("new", "explore")
