@@ -86,7 +86,9 @@ class EncoderWorker:
         vectors: DocumentVectors,
         *,
         admin: LogAdmin,
+        reencode: bool = False,
     ) -> None:
+        """``reencode``: every partition is read from its beginning once, whatever is committed."""
         self.counters = vectors.counters
         self.positions: dict[TopicPartition, int] = {}
         """Next offsets under the present generation, as far as committed; compare with the end offsets for the lag."""
@@ -99,6 +101,8 @@ class EncoderWorker:
         self._generation: int | None = None
         self._astray = True
         """Whether the log stands elsewhere than at the committed offsets, and must be sought back to them."""
+        self._reencode = reencode
+        self._done_anew: set[TopicPartition] = set()
         self._topic_id = ""
         self._failures: list[Exception] = []
 
@@ -179,7 +183,7 @@ class EncoderWorker:
 
     def _first_offset(self, where: TopicPartition, committed: Committed | None, bounds: tuple[int, int]) -> int:
         beginning, end = bounds
-        if committed is None:
+        if committed is None or (self._reencode and where not in self._done_anew):
             return beginning
         if committed.metadata != self._metadata():
             logger.warning(
@@ -203,6 +207,7 @@ class EncoderWorker:
         positions = {TopicPartition(batch.topic, batch.partition): batch.next_offset for batch in batches}
         self._log.commit(positions, self._metadata())
         self._astray = False
+        self._done_anew.update(positions)
         self.positions.update(positions)
 
     def _latest(self, batches: Sequence[RecordBatch]) -> dict[str, _Entry]:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def opened_encoder(config: Config) -> Iterator[EncoderWorker]:
+def opened_encoder(config: Config, *, reencode: bool = False) -> Iterator[EncoderWorker]:
     """An encoder worker with all that it needs, closed afterwards; loading the model takes seconds.
 
     Raises EncoderUnavailable, CacheError.
@@ -32,15 +32,15 @@ def opened_encoder(config: Config) -> Iterator[EncoderWorker]:
         writer = stack.enter_context(contextlib.closing(open_writer(config)))
         log = open_log(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)
         stack.enter_context(contextlib.closing(log))
-        yield EncoderWorker(log, writer, vectors, admin=admin)
+        yield EncoderWorker(log, writer, vectors, admin=admin, reencode=reencode)
 
 
-def run_encoder(config: Config, stop: threading.Event) -> None:
+def run_encoder(config: Config, stop: threading.Event, *, reencode: bool = False) -> None:
     """Works until ``stop`` is set, with its page on ``http.port`` where that is free.
 
     Raises EncoderUnavailable, CacheError, LogError where the log refuses for good.
     """
-    with opened_encoder(config) as worker, _page(config, worker):
+    with opened_encoder(config, reencode=reencode) as worker, _page(config, worker):
         worker.run(stop)
         logger.info("encoder worker stopped: %s", worker.counters)
 

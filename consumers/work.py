@@ -134,7 +134,7 @@ def _apply_vectors(engine: Engine, vectors: ItemVectors) -> None:
     if text_E is None and image_E is None:
         return
     try:
-        engine.apply_vectors(vectors.item_id, text_E, image_E)
+        engine.apply_vectors(vectors.item_id, text_E, image_E, vectors.fingerprint)
     except ValueError as error:  # another encoder's: the same at every restart, so it must not end the fold
         logger.warning("item %r is recommended without its content: %s", vectors.item_id, error)
 

@@ -32,6 +32,7 @@ WORDS = {
     "repeat": "you come back to it",
     "last": "it is what you had last",
     "young": "few have had it yet",
+    "young_content": "few have had it yet, and it is like what you had",
 }
 
 EXPLORES = ("new", "explore")

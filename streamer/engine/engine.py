@@ -31,10 +31,11 @@ from streamer.engine.state import (
     state_out,
 )
 from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, block_is_due, pools_have_room, step
+from streamer.engine.switch import Aside
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
 from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_content, with_learned
 from streamer.head.gate import PHI, Gate
-from streamer.head.learner import Gradient, Learner, refresh
+from streamer.head.learner import Gradient, Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
@@ -55,8 +56,6 @@ logger = logging.getLogger(__name__)
 BY_OPERATOR, BY_SKIPS, SKIPPED_IN_A_ROW = range(3)
 SKIPPED_IN_A_ROW_MAX = 10
 """Blocks skipped one after the other, each for a loss or gradient that was not finite, after which learning is frozen."""
-FUSED_AT_ONCE = 4_096
-"""Rows of the catalog whose fused vectors are computed in one product after a rollback."""
 FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
@@ -77,6 +76,7 @@ class Engine:
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(config.seed, fold)
+        self.aside = Aside(config.seed, fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
@@ -150,7 +150,7 @@ class Engine:
         taught = with_learned(self.state.head, head, from_T, to_T, rows=self.item_rows, seed=self.rules.seed)
         self.state = self.state._replace(head=taught, gate=Gate(*(table.copy() for table in gate)))
         self._control[SKIPPED_IN_A_ROW] = 0
-        self._fuse_all()
+        refresh_all(self.state.head, self.state.items, self.content, self.item_rows)
 
     def apply_item(self, document: ItemDocument) -> None:
         """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
@@ -163,9 +163,16 @@ class Engine:
         row = self._item_row(item_id)  # may put larger arrays in the place of the present ones
         self.state.items.flags_I[row] = WITHDRAWN | (self.state.items.flags_I[row] & IN_POOL)
 
-    def apply_vectors(self, item_id: str, text_E: Array | None, image_E: Array | None = None) -> None:
-        """Keeps an item's content vectors; raises ValueError where a width is not that of the others."""
+    def apply_vectors(self, item_id: str, text_E: Array | None, image_E: Array | None = None, name: str = "") -> None:
+        """Keeps an item's content vectors, made by the encoders of that name; those of others wait until nearly all items have some.
+
+        Raises:
+            ValueError: a width is not that of the others of the name.
+        """
         row = self._item_row(item_id)
+        if self.aside.takes(name, used=len(self.content.live_VE) > 0):
+            self.aside.put(row, text_E, image_E)
+            return
         moved = self.content.set(self.state.items, row, text_E, image_E)
         note_young(self.state.young, self.state.items, row)
         self.state = self.state._replace(head=with_content(self.state.head, self.content.widths, self.rules.seed))
@@ -286,7 +293,7 @@ class Engine:
 
     def fold_tables(self) -> dict[str, Array]:
         """All fold tables: views, to be copied before the next micro-batch."""
-        return state_out(self.state) | self.content.tables() | {"control": self._control}
+        return state_out(self.state) | self.content.tables() | self.aside.tables(self.item_rows) | {"control": self._control}
 
     def publisher_tables(self) -> dict[str, Array]:
         """What is known of lists in the store: views, to be copied before the next micro-batch."""
@@ -305,7 +312,15 @@ class Engine:
         else:
             self._learn_block()
         tend_young(self.state.young, self.state.items, self.state.trends.value_IH[:, FOR_EVER], self.item_rows)
+        if self.aside.is_complete(self.state.items, self.item_rows):
+            self._switch_encoders()
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
+
+    def _switch_encoders(self) -> None:
+        before, waiting = self.aside.name, self.aside.waiting
+        head, self.content = self.aside.switch(self.state.head, self.state.items, self.content, self.item_rows, self.rules.seed)
+        self.state = self.state._replace(head=head)
+        logger.info("vectors of %d items by the encoder %s take the place of those by %s", waiting, self.aside.name, before)
 
     def require_same_width(self, head: Head) -> None:
         """Returns if ``restore_head`` can take that head. Raises ValueError where its text matrix is of another encoder."""
@@ -337,11 +352,6 @@ class Engine:
         """Makes the gate learn or not, as the control table says; the towers ask it block by block."""
         learns_gate = int(self._config.head.kind == "gated" and not self.frozen)
         self.rules = self.rules._replace(learns_gate=learns_gate)
-
-    def _fuse_all(self) -> None:
-        for first in range(0, self.item_rows, FUSED_AT_ONCE):
-            rows = np.arange(first, min(first + FUSED_AT_ONCE, self.item_rows))
-            refresh(self.state.head, self.state.items, self.content, rows)
 
     def _item_row(self, item_id: str) -> int:
         row = row_of_text(self.state.items.ids, item_id)
@@ -375,6 +385,7 @@ class Engine:
     def _evict_items(self) -> None:
         self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
         _require_room(item_T, "catalog.items_max", self.rules.items_max)
+        self.aside.drop(item_T)
         self.published.drop_items(item_T)
 
 

@@ -34,6 +34,8 @@ from streamer.head.bilinear import (
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
 
+FUSED_AT_ONCE = 4_096
+"""Rows of the catalog whose fused vectors are computed in one product."""
 GRADIENT_MAX = 5.0
 """Largest norm of a row's gradient."""
 
@@ -181,6 +183,12 @@ def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> 
         head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
         fused_TD += head.text_ID[row_T] + head.image_ID[row_T]
     head.fused_ID[row_T] = fused_TD
+
+
+def refresh_all(head: Head, items: Items, content: ContentVectors, rows: int) -> None:
+    """The same of the whole catalog."""
+    for first in range(0, rows, FUSED_AT_ONCE):
+        refresh(head, items, content, np.arange(first, min(first + FUSED_AT_ONCE, rows)))
 
 
 def trust_of(head: Head, items: Items, content: ContentVectors, row_T: Array) -> Array:
