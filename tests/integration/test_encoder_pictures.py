@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from consumers.document_vectors import document_vectors, joint_fingerprint
 from consumers.encoder import EncoderWorker
 from consumers.picture_files import PictureFiles
 from consumers.picture_urls import PictureUrls
+from streamer.cli.backtest_input import read_stream
 from streamer.config.tree import Config, Encoder
 from streamer.encoders import ImageEncoder, Picture, TextEncoder, VectorCache, load_image_encoder, load_text_encoder
 from streamer.events.items import decode_vectors, encode_item
@@ -274,3 +276,40 @@ def test_hostile_items_are_dead_letters_with_a_reason_and_the_good_ones_are_enco
     assert all(found[one.item_id].image is not None for one in good)
     assert all(np.isfinite(np.frombuffer(found[one.item_id].text or b"", "<f2")).all() for one in wordy)
     assert (worker.counters.images_unusable, worker.counters.failed) == (len(hostile) - 1, 1)
+
+
+def test_a_worker_that_is_told_to_reads_all_documents_again_once(
+    broker: MemoryBroker, worker: EncoderWorker, images: Counted
+) -> None:
+    put(broker, *(ItemDocument(item_id=f"i{n}", title=f"film {n}", image=uri(png((n, 9, 9)))) for n in range(6)))
+    drain(worker)
+    log = MemoryLog(broker, group=CONFIG.encoder_group, topics=[ITEMS], exclusive=False)
+    worker._log.close()
+    again = EncoderWorker(log, MemoryWriter(broker), worker._vectors, admin=MemoryAdmin(broker), reencode=True)
+    drain(again)
+    assert len(broker.records(VECTORS)) == 12
+    assert images.pictures == 6
+    put(broker, ItemDocument(item_id="more", title="a film"))
+    drain(again)
+    assert len(broker.records(VECTORS)) == 13
+
+
+def test_a_backtest_reads_images_beside_its_items_and_tells_those_it_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(png("red"))
+    events = [{"type": "click", "user_id": "u", "item_id": name, "timestamp": 1_700_000_000_000} for name in "ab"]
+    items = [
+        {"item_id": "a", "title": "Boots", "image": "pictures/a.png"},
+        {"item_id": "b", "title": "Hat", "image": "../b.png"},
+    ]
+    for name, rows in (("events", events), ("items", items)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = Config(encoder=Encoder(cache_root=str(tmp_path / "cache")))
+    told: list[int] = []
+    found = read_stream(
+        tmp_path / "events.jsonl", tmp_path / "items.jsonl", "auto", config, reading=lambda _: None, encoding=told.append
+    )
+    has = [(one.document.item_id, one.text is not None, one.image is not None) for one in found.stream.documents]
+    assert has == [("a", True, True), ("b", True, False)]
+    assert (found.problems.count, found.problems.contents_count, sum(told)) == (0, 1, 2)
+    assert "item b: bad_image" in found.problems.contents[0]
