@@ -22,7 +22,7 @@ from streamer.config.tree import Config
 from streamer.engine.published import CLEAN, JUDGED_ENTRIES
 from streamer.events.model import FORGET
 from streamer.ports import Clock, RecommendationStore, TopicPartition
-from streamer.ranking.lists import NOBODY
+from streamer.ranking.lists import NOBODY, PARTS
 from streamer.ranking.lists import Lists as RankedLists
 from streamer.ranking.scratch import REASON_NAMES
 
@@ -231,6 +231,8 @@ class Lists:
         published = engine.published
         lists = engine.rank(user_T, entries=self._config.ranking.list_items)
         payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
+        for part, amount in zip(PARTS, lists.part_UP.sum(axis=0).tolist(), strict=True):
+            self._measurements.list_parts[part] += amount
         used_TK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
         if started_s - self._weighed_at_s >= WEIGHED_EVERY_S:
             self._weighed_at_s = started_s

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.drift import Drift
+from streamer.ranking.lists import PARTS
 
 if TYPE_CHECKING:
     from consumers.tracing import Traces
@@ -91,6 +92,8 @@ class Measurements(Backlog):
     """Largest event time applied."""
     lost_ms: int = 0
     """When events were last found to have been removed before they were read, 0 where none were."""
+    list_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    """What counting signals, text, image and the items' own vectors gave to the scores of entries listed, without sign."""
     lists_written: int = 0
     lists_refused: int = 0
     lists_unpublished: int = 0

