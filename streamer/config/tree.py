@@ -44,7 +44,7 @@ class Kafka(Section, frozen=True):
     max_poll_interval_ms: int = 8_000
     """A worker that does not poll for so long loses ownership."""
     request_timeout_ms: int = 15_000
-    """For one request to a broker."""
+    """For one request to a broker. Where a worker's ownership depends on it, it waits for a quarter of ``max_poll_interval_ms`` at most."""
     max_poll_records: int = 500
     """Records that one poll returns at most, from either log."""
     buffer_records_max: int = 10_000
