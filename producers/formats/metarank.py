@@ -109,7 +109,8 @@ def _item(row: Row) -> ItemDocument:
 
 
 def _named(fields: msgspec.Raw) -> Iterator[tuple[str, object]]:
-    for place, one in enumerate(member("fields", _FIELDS, fields)):
+    found = member("fields", _FIELDS, fields)
+    for place, one in enumerate(found):
         field = member(f"fields[{place}]", _FIELD, one)
         if "name" in field and "value" in field:
             yield str(_ANYTHING.decode(field["name"])), _ANYTHING.decode(field["value"])
