@@ -209,7 +209,7 @@ def head_that_learns_worse_than_counting(scene: Scene) -> None:
     worker = other.start("worker", STREAMER_HEAD__KIND="bilinear")
     scene.fires("StreamerQualityBelowCounting", namespace=namespace)
     worker.stop()
-    other.start("worker", "--from-beginning")
+    other.start("worker", STREAMER_NAMESPACE=f"{namespace}-anew")  # the head of choice, on the same topics
     scene.clears("StreamerQualityBelowCounting", namespace=namespace)
     judged = f'streamer_quality_judged_total{{namespace="{namespace}",method="live"}} > 1000'
     scene.wait(lambda: scene.prometheus.values(judged), "judged again")
