@@ -15,12 +15,17 @@ let stepMs = 1000;
 setClock(() => Date.now() + skew);
 
 const COLOURS = ["c1", "c2", "c3", "c5", "c4", "c6", "c0", "c7"];
+const colours = new Map(); // a kind of signal has one colour on every chart
 const column = (rows, name) => rows.map((row) => row[name]);
 
+function colourOf(name) {
+  if (!colours.has(name)) colours.set(name, COLOURS[colours.size % COLOURS.length]);
+  return colours.get(name);
+}
+
 function families(rows, name) {
-  const found = new Map();
-  for (const row of rows) for (const one of Object.keys(row[name])) if (!found.has(one)) found.set(one, COLOURS[found.size % COLOURS.length]);
-  return [...found].map(([one, colour]) => ({ name: one, colour, values: rows.map((row) => (Object.keys(row[name]).length ? (row[name][one] ?? 0) : null)) }));
+  const found = new Set(rows.flatMap((row) => Object.keys(row[name])));
+  return [...found].map((one) => ({ name: one, colour: colourOf(one), values: rows.map((row) => (Object.keys(row[name]).length ? (row[name][one] ?? 0) : null)) }));
 }
 
 // Shares of about the last 15 rows that have any: one second's lists are few.
@@ -80,8 +85,8 @@ function quality() {
   const names = { live: "learned", fixed: "counting (fixed weights)", popularity: "popularity" };
   const rows = Object.entries(state.quality).map(([name, one]) => ({ class: name === "live" ? "mine" : null, cells: [names[name] ?? name, ratio(one.recent), ratio(one.ndcg), ratio(one.hr), count(one.judged)] }));
   const { arrived, judged, hits, ndcg } = state.served;
-  if (judged) rows.push({ cells: ["as served", ratio(state.row?.served), ratio(ndcg / judged), ratio(hits / judged), `${count(judged)} (${percent(judged / arrived)} of all)`] });
-  fill("quality", rows.length ? table(["lists by", "NDCG@10 lately", "NDCG@10 since the beginning", "HR@10", "judged"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Nothing was judged yet." : "The owner knows."));
+  if (judged) rows.push({ cells: [`as served (${percent(judged / arrived)} of all)`, ratio(state.row?.served), ratio(ndcg / judged), ratio(hits / judged), count(judged)] });
+  fill("quality", rows.length ? table(["lists by", "NDCG@10 lately", "NDCG@10 in all", "HR@10 in all", "judged"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Nothing was judged yet." : "The owner knows."));
 }
 
 function weights() {

@@ -187,7 +187,7 @@ function lettersAnswer(found, reason) {
     el("p", {}, one.error),
     el("dl", { class: "facts" }, el("dt", {}, "Key"), el("dd", {}, one.key === null ? "(null)" : one.key), el("dt", {}, "Attempts"), el("dd", {}, String(one.attempts)), el("dt", {}, "Letter"), el("dd", {}, el("code", {}, one.letter)), el("dt", {}, "Value"), el("dd", {}, `${count(one.bytes)} bytes${one.cut ? ", cut here" : ""}`)),
     el("pre", { tabindex: "0" }, one.value === null ? "(null)" : pretty(one.value)))));
-  return [note(`Of the newest ${count(found.looked_at)} letters; the topic holds ${count(found.records)} records. \`streamer dead-letters\` shows all, \`streamer redrive\` sends them again.`), choice, el("ul", { class: "letters" }, letters)];
+  return [note(`Of the newest ${count(found.looked_at)} letters; the topic holds ${count(found.records)} records. \`streamer dead-letters\` shows all, \`streamer redrive\` sends them again.`), choice, el("ul", { class: "letters" }, letters.slice(0, SHOWN)), letters.length > SHOWN ? el("details", {}, el("summary", {}, `${letters.length - SHOWN} more`), el("ul", { class: "letters" }, letters.slice(SHOWN))) : null];
 }
 
 function pretty(value) {
