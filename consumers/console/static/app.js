@@ -201,7 +201,10 @@ setInterval(link, 1000);
 let polling = null;
 
 function poll() {
-  polling ??= setInterval(() => ask("/console/state").then(take, () => {}), 3000);
+  if (polling) return;
+  const once = () => ask("/console/state").then(take, () => {});
+  polling = setInterval(once, 3000);
+  once();
 }
 
 let source = null;

@@ -130,7 +130,7 @@ function itemAnswer(found) {
 function documentCard(found, doc) {
   const state = found.state;
   const flags = state ? [state.withdrawn ? "withdrawn: never listed" : "may be listed", state.document ? "its document came" : "no document came", state.vector ? "its text has a vector" : "without a vector of its text"].join("; ") : "";
-  if (!doc) return el("div", { class: "card" }, el("h3", {}, found.item_id), note(flags), note(found.log_error ?? (found.documents_read ? "No document is on the log (or it is not among the newest 50,000)." : "Documents are being read from the log: look again in a moment.")));
+  if (!doc) return el("div", { class: "card" }, el("h3", {}, found.item_id), note(flags), note(found.log_error ?? (found.documents_read ? "No document is on the log (or it is beyond the 50,000 that this page keeps)." : "Documents are being read from the log: look again in a moment.")));
   return el("div", { class: "card" }, el("h3", {}, doc.title ?? found.item_id), note(flags), el("p", {}, doc.text || "", doc.text_cut ? "…" : ""), el("dl", { class: "facts" },
     el("dt", {}, "Id"), el("dd", {}, found.item_id),
     doc.categories.length ? [el("dt", {}, "Categories"), el("dd", {}, doc.categories.join(", "))] : [],
