@@ -10,8 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import NamedTuple
 
+from consumers.lag import LagWatch
 from consumers.vector_source import EncoderCounters, VectorSource
 from streamer.config.tree import Config
 from streamer.encoders import TextEncoder, VectorCache
@@ -49,6 +51,10 @@ FLUSH_TIMEOUT_S = 30.0
 BACKOFF_S_MIN = 0.2
 BACKOFF_S_MAX = 5.0
 """Below the group's poll interval: waiting must not cost the membership."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _Source(NamedTuple):
@@ -91,15 +97,20 @@ class EncoderWorker:
         *,
         admin: LogAdmin,
         clock: Callable[[], float] = time.monotonic,
+        pool: Executor | None = None,
     ) -> None:
         self.counters = EncoderCounters()
         self.positions: dict[TopicPartition, int] = {}
         """Next offsets under the present generation, as far as committed; compare with the end offsets for the lag."""
+        self._began_at: dict[TopicPartition, int] = {}
+        """Next offsets at the beginning of this generation."""
         self._log = log
         self._writer = writer
         self._fingerprint = encoder.fingerprint
         self._source = VectorSource(encoder, cache, self.counters, config.encoder, clock)
         self._admin = admin
+        self._lag = LagWatch(admin, _now_ms, self.counters.backlog, pool) if pool else None
+        """``pool`` is where the log is asked for its ends; without one the backlog is not known."""
         self._stop = threading.Event()
         self._generation: int | None = None
         self._astray = True
@@ -146,6 +157,7 @@ class EncoderWorker:
                 return 0  # whatever this poll brought is read again
             if polled.batches:
                 self._apply(polled.batches)
+            self._look_at_lag()
             return sum(len(batch.offsets) for batch in polled.batches)
         except OffsetGapError as gap:
             self._astray = True
@@ -159,7 +171,7 @@ class EncoderWorker:
 
     def _change_generation(self, generation: int | None) -> None:
         self._generation, self._astray = generation, True
-        self.positions = {}
+        self.positions, self._began_at, self.counters.backlog.lag = {}, {}, {}
         if generation is None:
             logger.info("encoder worker has no partitions and stands by")
         else:
@@ -180,6 +192,9 @@ class EncoderWorker:
         }
         self._log.seek(positions)
         self._astray = False
+        self._began_at = dict(positions)
+        if not self.counters.backlog.append_ms:
+            self.counters.backlog.append_ms = _now_ms()
         logger.info("encoder worker reads under generation %d from %s", generation, positions)
 
     def _first_offset(self, where: TopicPartition, committed: Committed | None, bounds: tuple[int, int]) -> int:
@@ -209,6 +224,7 @@ class EncoderWorker:
         self._log.commit(positions, self._metadata())
         self._astray = False
         self.positions.update(positions)
+        self.counters.backlog.append_ms = max(batch.append_ms[-1] for batch in batches)
 
     def _latest(self, batches: Sequence[RecordBatch]) -> dict[str, _Entry]:
         """The last document or deletion of each item; what is neither is counted: the owner, who reads it too, buries it."""
@@ -247,8 +263,13 @@ class EncoderWorker:
                     assert entry.document is not None  # only documents wait
                     self._send_vector(entry.document, content, vector)
 
+    def _look_at_lag(self) -> None:
+        if self._lag is not None and self._began_at:
+            self._lag.look(self._began_at | self.positions)
+
     def _between_slices(self) -> None:
         """Keeps the membership, and ends work that nobody waits for any more."""
+        self._look_at_lag()
         if self._stop.is_set():
             raise _Stopped
         if self._log.poll(0, paused=True).generation != self._generation:

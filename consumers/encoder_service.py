@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from consumers.compose import open_admin, open_log, open_writer
@@ -37,7 +38,8 @@ def opened_encoder(config: Config) -> Iterator[EncoderWorker]:
         writer = stack.enter_context(contextlib.closing(open_writer(config)))
         log = open_log(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)
         stack.enter_context(contextlib.closing(log))
-        yield EncoderWorker(log, writer, encoder, cache, config, admin=admin)
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="encoder-lag"))
+        yield EncoderWorker(log, writer, encoder, cache, config, admin=admin, pool=pool)
 
 
 def run_encoder(config: Config, stop: threading.Event) -> None:
@@ -65,7 +67,7 @@ def _page(config: Config, worker: EncoderWorker) -> Iterator[None]:
             snapshot=None,
         )
 
-    collector = EncoderCollector(lambda: worker.counters)
+    collector = EncoderCollector(lambda: worker.counters, namespace=config.namespace)
     try:
         server = HealthServer(
             config.http.host, config.http.port, status=status, collector=collector, ready=lambda: worker.generation is not None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from consumers.measurements import Backlog
 from streamer.config.tree import Encoder
 from streamer.encoders import CacheError, TextEncoder, VectorCache
 
@@ -32,7 +33,7 @@ PROBE = "probe"
 
 @dataclass(slots=True)
 class EncoderCounters:
-    """What an encoder worker did since it was made; each grows only. Read by metrics from other threads."""
+    """What an encoder worker did since it was made; each number grows only. Read by metrics from other threads."""
 
     encoded: int = 0
     """Texts that went through the encoder."""
@@ -48,6 +49,8 @@ class EncoderCounters:
     """Records that the log will never take."""
     cache_errors: int = 0
     encode_seconds: float = 0.0
+    backlog: Backlog = field(default_factory=Backlog)
+    """Of ``items``, where it reads a log."""
 
 
 class _Text(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -73,6 +74,9 @@ class Engine:
         """Starts empty, or from the fold tables and the publisher tables of a snapshot."""
         threadpool_limits(1, user_api="blas")  # more threads would regroup sums, and the bits of the head with them
         self._config = config
+        self.clock_s: Callable[[], float] = float
+        self.learn_s = 0.0
+        """Seconds spent in the head's blocks, by the caller's ``clock_s``, which nothing else reads."""
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(None if fold is None else fold["items.vectors"])
@@ -244,8 +248,9 @@ class Engine:
         return bool(enough and quality[LIVE, RECENT_NDCG] < FALL_BACK_BELOW * quality[FIXED, RECENT_NDCG])
 
     def sizes(self) -> dict[str, int]:
-        """Live rows: users, items."""
-        return {"users": live_rows(self.state.users.ids), "items": live_rows(self.state.items.ids)}
+        """Live rows: users, items; and how many items were ever admitted."""
+        items = self.state.items
+        return {"users": live_rows(self.state.users.ids), "items": live_rows(items.ids), "admitted": int(items.admitted[0])}
 
     @property
     def item_rows(self) -> int:
@@ -314,7 +319,9 @@ class Engine:
 
     def _learn_block(self) -> None:
         taught, skipped = self.state.block.state[BLOCK_EXAMPLES] > 0, self.head_skipped
+        started_s = self.clock_s()
         self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
+        self.learn_s += self.clock_s() - started_s
         if self.head_skipped > skipped:
             self._control[SKIPPED_IN_A_ROW] += 1
         elif taught:

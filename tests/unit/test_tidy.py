@@ -45,7 +45,9 @@ ONLY_IMPORTERS = {
     "transformers": ("streamer.encoders",),
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
+    "river": ("streamer.evaluate", "consumers.drift"),
     "kafka": ("consumers", "producers"),
+    "confluent_kafka": ("consumers.kafka_fast",),
     "recbole": (),
 }
 """Third parties that few may import, and these few; recbole carries a recording and is never imported."""
