@@ -74,7 +74,7 @@ function tiles() {
     tile("Event to list", state.fresh_s ? seconds(state.fresh_s[0]) : "–", `${state.fresh_s ? `99 %: ${seconds(state.fresh_s[1])}, within the last minute` : "none within the last minute"}; others are rendered again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`),
     tile("Learning helps", yes, how),
     tile("Events", `${count(row.events_per_s ?? 0)}/s`, `${count(applied)} applied`),
-    tile("Behind the log", count(lag), "records of events"),
+    tile("Behind the log", count(lag), lag && state.lag_s !== null ? `records of events, the oldest for about ${seconds(state.lag_s)}` : "records of events"),
     tile("Lists waiting", count(state.lists?.unpublished), `${count(state.lists_written)} written since the start`),
     tile("Last snapshot", state.snapshot.written_ms ? ago(state.snapshot.written_ms, state.now_ms) : "none yet", state.snapshot.written_ms ? `${bytes(state.snapshot.bytes)}, what a crash would do again` : "the first comes soon"),
     tile("Users, items", `${count(state.users)}, ${count(state.items)}`, "in the state"),
@@ -99,6 +99,11 @@ function weights() {
   const moved = rows.map((row, n) => ({ row, by: Math.abs(full.weight[n] - start.weight[n]) })).sort((a, b) => b.by - a.by).slice(0, 5);
   fill("weights", table(head, rows));
   fill("weights-short", table(head, moved.map((one) => one.row), "The five that moved most"));
+}
+
+function drift() {
+  const rows = state.drift.map((one) => ({ class: one.alarm_ms ? "mine" : null, cells: [one.what, one.mean.toFixed(3), one.before === null ? "–" : one.before.toFixed(3), one.alarm_ms ? ago(one.alarm_ms, state.now_ms) : "never"] }));
+  fill("drift", rows.length ? table(["of events, or NDCG@10", "now", "before", "alarm"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Too little has come yet." : "The owner knows."));
 }
 
 function journal() {
@@ -137,6 +142,7 @@ function show() {
     slowAt = Date.now();
     quality();
     weights();
+    drift();
   }
   const happened = JSON.stringify(state.journal);
   if (happened !== journalShown) {
