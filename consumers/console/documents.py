@@ -19,7 +19,7 @@ from streamer.ports import LogAdmin, LogError, LogReader, OffsetGapError, Record
 logger = logging.getLogger(__name__)
 
 TITLES_MAX = 50_000
-"""The newest documents; of others the console knows the id alone."""
+"""Those read last; of other items the console knows the id alone."""
 TITLE_CHARS_MAX = 200
 TEXT_CHARS_MAX = 2_000
 READ_RECORDS = 500

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.measurements import Durations
+from streamer.engine.learn import RECENT_DECAY
 
 METHODS = ("live", "fixed", "popularity")
 RECENT_JUDGED = 1_000
 """Judged interactions that a figure of the lists as served speaks of."""
-RECENT_DECAY = 0.999
-"""Of the engine's recent NDCG, which begins at 0: divided by what of its weight is spent, it is a mean from the first one on."""
 SERVED_POINTS = 400
 
 
@@ -59,7 +58,7 @@ Row = dict[str, float | int | dict[str, float] | None]
 
 
 def recent_ndcg(sums: Mapping[str, float]) -> float | None:
-    """NDCG at 10 of about the last 1,000 judged; None before the first."""
+    """NDCG at 10 of about the last 1,000 judged, a mean from the first one on; None before it."""
     judged = sums.get("judged", 0.0)
     return sums["recent_ndcg"] / (1.0 - RECENT_DECAY**judged) if judged else None
 

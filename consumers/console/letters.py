@@ -31,7 +31,7 @@ def newest(reader: LogReader, admin: LogAdmin, reason: str | None) -> dict[str, 
                 letter = decode_letter(Place(*place, at), append_ms, key, value, headers, names)
                 if letter is not None:
                     found.append(letter)
-    found.sort(key=lambda letter: -letter.append_ms)
+    found.sort(key=lambda letter: (letter.append_ms, letter.at.offset), reverse=True)
     reasons: dict[str, int] = {}
     for letter in found:
         reasons[letter.reason] = reasons.get(letter.reason, 0) + 1

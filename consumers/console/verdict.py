@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from consumers.console.history import Row, recent_ndcg
+from consumers.drift import Drift
 from consumers.measurements import Measurements
 from streamer.config.tree import Config
 from streamer.ports import OwnerStatus
@@ -29,6 +30,14 @@ DEAD_SHARE = 0.01
 SNAPSHOT_LATE = 6
 """Intervals after which the last snapshot is old."""
 SNAPSHOT_LATE_S_MIN = 60.0
+DRIFT_TOLD_MS = 3_600_000
+"""How long an alarm of drift stands among the findings."""
+DRIFTS = {
+    "new_items": "the share of events that brought a new item",
+    "new_users": "the share of events that brought a new user",
+    "quality_fresh": "the quality of what is learned (NDCG@10)",
+    "quality_served": "the quality of lists as served (NDCG@10)",
+}
 
 
 class Finding(NamedTuple):
@@ -115,6 +124,7 @@ def _findings(sight: Sight) -> Iterator[Finding]:
     yield from _of_freshness(sight)
     yield from _of_records(sight)
     yield from _of_snapshots(sight)
+    yield from _of_drift(sight)
 
 
 def _of_learning(sight: Sight) -> Iterator[Finding]:
@@ -200,6 +210,24 @@ def _of_snapshots(sight: Sight) -> Iterator[Finding]:
             f"The last snapshot is {seconds(age_s)} old, {measured.snapshot_failures} failed since the start.",
             "A restart would do that much again. See the worker's log; look whether there is room and right to write (snapshots.root).",
         )
+
+
+def _of_drift(sight: Sight) -> Iterator[Finding]:
+    for name, drift in dict(sight.measured.drift).items():
+        if drift.alarm_ms is not None and sight.now_ms - drift.alarm_ms < DRIFT_TOLD_MS:
+            since = seconds((sight.now_ms - drift.alarm_ms) / 1_000)
+            todo = "Nothing was changed by itself. Is it a release, a new feed, a campaign?"
+            yield Finding("note", f"{since} ago {drift_words(name, drift)}.", todo)
+
+
+def drift_words(name: str, drift: Drift) -> str:
+    """What an alarm says.
+
+    >>> drift_words("purchase", Drift(mean=0.2, samples=40, before=0.05))
+    'the share of purchases among events went from 0.050 to 0.200'
+    """
+    what = DRIFTS.get(name, f"the share of {name.replace('_', ' ')}s among events")
+    return f"{what} went from {drift.before or 0.0:.3f} to {drift.mean:.3f}"
 
 
 def _freshness_words(sight: Sight) -> str:

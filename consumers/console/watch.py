@@ -5,6 +5,7 @@ A thread of its own, off the hot path. Pages get the newest frame and no others:
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from consumers.console.families import FAMILIES, summed
 from consumers.console.history import SPANS, History, Reading, recent_ndcg
 from consumers.console.looks import Weights, weights
-from consumers.console.verdict import LOOKED_BACK_S, Finding, Sight, verdict
+from consumers.console.verdict import DRIFTS, LOOKED_BACK_S, Finding, Sight, drift_words, verdict
 from consumers.measurements import Durations, Measurements
 from consumers.owner import Owner
 from consumers.questions import NoAnswer
@@ -197,14 +198,15 @@ class Watch:
             "falls_back": measured.falls_back,
             "went_back": measured.went_back,
             "snapshot_failures": measured.snapshot_failures,
+            **{f"drift of {name}": drift.alarms for name, drift in dict(measured.drift).items()},
         }
         before, self._before = self._before or dict.fromkeys(now), now
         for name, value in now.items():
-            if value != before[name]:
-                said = self._in_words(name, value, before[name])
+            if value != before.get(name):
+                said = self._in_words(name, value, before.get(name))
                 if said is not None:
                     self._journal.appendleft(Happened(now_ms, *said))
-        if now["role"] != before["role"]:
+        if now["role"] != before.get("role"):
             self._since_ms = now_ms
 
     def _in_words(self, name: str, now: Any, before: Any) -> tuple[str, str] | None:
@@ -255,6 +257,9 @@ class Watch:
                 return ("warn", "the fold failed at a record and went back to the last snapshot to leave it out")
             case "snapshot_failures" if now:
                 return ("warn", "a snapshot could not be written or committed")
+            case _ if now and name.startswith("drift of "):
+                stream = name.removeprefix("drift of ")
+                return ("note", f"drift: {drift_words(stream, measured.drift[stream])}")
         return None
 
     def _fresh_lately(self, count_B: NDArray[np.int64]) -> tuple[float, float] | None:
@@ -288,6 +293,11 @@ class Watch:
             "fresh_s": fresh_s,
             "counters": status.counters,
             "lag": status.lag,
+            "lag_s": measured.lag_s(now_ms) if status.role == "owner" else None,
+            "drift": [
+                {"stream": name, "what": DRIFTS.get(name, name), **dataclasses.asdict(drift)}
+                for name, drift in dict(measured.drift).items()
+            ],
             "lists": status.lists,
             "lists_written": measured.lists_written,
             "refresh_ms_max": self._config.ranking.refresh_ms_max,

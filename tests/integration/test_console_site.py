@@ -18,6 +18,7 @@ from line import wait_until
 from consumers import http_server
 from consumers.console.site import FILES, is_loopback
 from consumers.console.watch import LISTENERS_MAX
+from consumers.drift import Drift
 from streamer.config import ConfigError, load, public_dict
 
 EVERYWHERE = {"STREAMER_HTTP__HOST": "0.0.0.0"}
@@ -158,6 +159,22 @@ def test_a_page_that_listens_hears_of_a_change_within_seconds(shop: Site) -> Non
         while (found := next_state(answer))["role"] != "standby":
             assert time.monotonic() - started < 5
         assert found["journal"][0]["text"].startswith("stands by")
+
+
+def test_what_happens_is_noted_newest_first(shop: Site) -> None:
+    watch, measured = shop.console._watch, shop.worker.measured
+    measured.store_fault = "Connection refused."
+    watch._look()
+    measured.store_fault, measured.frozen = None, {"by": "operator"}
+    measured.drift["purchase"] = Drift(mean=0.2, samples=40, alarms=1, before=0.05, alarm_ms=1)
+    watch._look()
+    said = [one["text"] for one in shop.json("/console/state")["journal"]]
+    assert said[:4] == [
+        "drift: the share of purchases among events went from 0.050 to 0.200",
+        "learning was frozen, by operator",
+        "the store takes lists again",
+        "the store fails: Connection refused.",
+    ]
 
 
 def test_no_more_listen_than_may_and_a_place_is_free_again(shop: Site) -> None:

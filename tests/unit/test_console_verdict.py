@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consumers.console.verdict import Sight, quality_words, verdict
+from consumers.drift import Drift
 from consumers.measurements import Measurements
 from streamer.config.tree import Config
 from streamer.ports import OwnerStatus
@@ -140,3 +141,11 @@ def test_a_worker_without_state_says_what_it_does(role: str, fault: str | None, 
 def test_a_start_that_lasts_is_noticed():
     found = seen(Measurements(), replace(OWNER, role="starting"), since_ms=NOW_MS - 90_000)
     assert "starting for 90 s" in found.findings[0].what
+
+
+def test_drift_is_told_for_an_hour_and_is_no_fault_of_the_line():
+    drift = Drift(mean=0.2, samples=40, alarms=1, before=0.05, alarm_ms=NOW_MS - 120_000)
+    found = seen(replace(healthy(), drift={"purchase": drift, "click": replace(drift, alarm_ms=None)}))
+    assert (found.level, found.title) == ("good", "All is well")
+    assert [one.what for one in found.findings] == ["120 s ago the share of purchases among events went from 0.050 to 0.200."]
+    assert seen(replace(healthy(), drift={"purchase": replace(drift, alarm_ms=NOW_MS - 7_200_000)})).findings == []

@@ -15,12 +15,17 @@ let stepMs = 1000;
 setClock(() => Date.now() + skew);
 
 const COLOURS = ["c1", "c2", "c3", "c5", "c4", "c6", "c0", "c7"];
+const colours = new Map(); // a kind of signal has one colour on every chart
 const column = (rows, name) => rows.map((row) => row[name]);
 
+function colourOf(name) {
+  if (!colours.has(name)) colours.set(name, COLOURS[colours.size % COLOURS.length]);
+  return colours.get(name);
+}
+
 function families(rows, name) {
-  const found = new Map();
-  for (const row of rows) for (const one of Object.keys(row[name])) if (!found.has(one)) found.set(one, COLOURS[found.size % COLOURS.length]);
-  return [...found].map(([one, colour]) => ({ name: one, colour, values: rows.map((row) => (Object.keys(row[name]).length ? (row[name][one] ?? 0) : null)) }));
+  const found = new Set(rows.flatMap((row) => Object.keys(row[name])));
+  return [...found].map((one) => ({ name: one, colour: colourOf(one), values: rows.map((row) => (Object.keys(row[name]).length ? (row[name][one] ?? 0) : null)) }));
 }
 
 // Shares of about the last 15 rows that have any: one second's lists are few.
@@ -69,7 +74,7 @@ function tiles() {
     tile("Event to list", state.fresh_s ? seconds(state.fresh_s[0]) : "–", `${state.fresh_s ? `99 %: ${seconds(state.fresh_s[1])}, within the last minute` : "none within the last minute"}; others are rendered again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`),
     tile("Learning helps", yes, how),
     tile("Events", `${count(row.events_per_s ?? 0)}/s`, `${count(applied)} applied`),
-    tile("Behind the log", count(lag), "records of events"),
+    tile("Behind the log", count(lag), lag && state.lag_s !== null ? `records of events, the oldest for about ${seconds(state.lag_s)}` : "records of events"),
     tile("Lists waiting", count(state.lists?.unpublished), `${count(state.lists_written)} written since the start`),
     tile("Last snapshot", state.snapshot.written_ms ? ago(state.snapshot.written_ms, state.now_ms) : "none yet", state.snapshot.written_ms ? `${bytes(state.snapshot.bytes)}, what a crash would do again` : "the first comes soon"),
     tile("Users, items", `${count(state.users)}, ${count(state.items)}`, "in the state"),
@@ -80,8 +85,8 @@ function quality() {
   const names = { live: "learned", fixed: "counting (fixed weights)", popularity: "popularity" };
   const rows = Object.entries(state.quality).map(([name, one]) => ({ class: name === "live" ? "mine" : null, cells: [names[name] ?? name, ratio(one.recent), ratio(one.ndcg), ratio(one.hr), count(one.judged)] }));
   const { arrived, judged, hits, ndcg } = state.served;
-  if (judged) rows.push({ cells: ["as served", ratio(state.row?.served), ratio(ndcg / judged), ratio(hits / judged), `${count(judged)} (${percent(judged / arrived)} of all)`] });
-  fill("quality", rows.length ? table(["lists by", "NDCG@10 lately", "NDCG@10 since the beginning", "HR@10", "judged"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Nothing was judged yet." : "The owner knows."));
+  if (judged) rows.push({ cells: [`as served (${percent(judged / arrived)} of all)`, ratio(state.row?.served), ratio(ndcg / judged), ratio(hits / judged), count(judged)] });
+  fill("quality", rows.length ? table(["lists by", "NDCG@10 lately", "NDCG@10 in all", "HR@10 in all", "judged"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Nothing was judged yet." : "The owner knows."));
 }
 
 function weights() {
@@ -94,6 +99,11 @@ function weights() {
   const moved = rows.map((row, n) => ({ row, by: Math.abs(full.weight[n] - start.weight[n]) })).sort((a, b) => b.by - a.by).slice(0, 5);
   fill("weights", table(head, rows));
   fill("weights-short", table(head, moved.map((one) => one.row), "The five that moved most"));
+}
+
+function drift() {
+  const rows = state.drift.map((one) => ({ class: one.alarm_ms ? "mine" : null, cells: [one.what, one.mean.toFixed(3), one.before === null ? "–" : one.before.toFixed(3), one.alarm_ms ? ago(one.alarm_ms, state.now_ms) : "never"] }));
+  fill("drift", rows.length ? table(["of events, or NDCG@10", "now", "before", "alarm"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Too little has come yet." : "The owner knows."));
 }
 
 function journal() {
@@ -132,6 +142,7 @@ function show() {
     slowAt = Date.now();
     quality();
     weights();
+    drift();
   }
   const happened = JSON.stringify(state.journal);
   if (happened !== journalShown) {
@@ -196,7 +207,10 @@ setInterval(link, 1000);
 let polling = null;
 
 function poll() {
-  polling ??= setInterval(() => ask("/console/state").then(take, () => {}), 3000);
+  if (polling) return;
+  const once = () => ask("/console/state").then(take, () => {});
+  polling = setInterval(once, 3000);
+  once();
 }
 
 let source = null;

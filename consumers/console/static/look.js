@@ -130,7 +130,7 @@ function itemAnswer(found) {
 function documentCard(found, doc) {
   const state = found.state;
   const flags = state ? [state.withdrawn ? "withdrawn: never listed" : "may be listed", state.document ? "its document came" : "no document came", state.vector ? "its text has a vector" : "without a vector of its text"].join("; ") : "";
-  if (!doc) return el("div", { class: "card" }, el("h3", {}, found.item_id), note(flags), note(found.log_error ?? (found.documents_read ? "No document is on the log (or it is not among the newest 50,000)." : "Documents are being read from the log: look again in a moment.")));
+  if (!doc) return el("div", { class: "card" }, el("h3", {}, found.item_id), note(flags), note(found.log_error ?? (found.documents_read ? "No document is on the log (or it is beyond the 50,000 that this page keeps)." : "Documents are being read from the log: look again in a moment.")));
   return el("div", { class: "card" }, el("h3", {}, doc.title ?? found.item_id), note(flags), el("p", {}, doc.text || "", doc.text_cut ? "…" : ""), el("dl", { class: "facts" },
     el("dt", {}, "Id"), el("dd", {}, found.item_id),
     doc.categories.length ? [el("dt", {}, "Categories"), el("dd", {}, doc.categories.join(", "))] : [],
@@ -187,7 +187,7 @@ function lettersAnswer(found, reason) {
     el("p", {}, one.error),
     el("dl", { class: "facts" }, el("dt", {}, "Key"), el("dd", {}, one.key === null ? "(null)" : one.key), el("dt", {}, "Attempts"), el("dd", {}, String(one.attempts)), el("dt", {}, "Letter"), el("dd", {}, el("code", {}, one.letter)), el("dt", {}, "Value"), el("dd", {}, `${count(one.bytes)} bytes${one.cut ? ", cut here" : ""}`)),
     el("pre", { tabindex: "0" }, one.value === null ? "(null)" : pretty(one.value)))));
-  return [note(`Of the newest ${count(found.looked_at)} letters; the topic holds ${count(found.records)} records. \`streamer dead-letters\` shows all, \`streamer redrive\` sends them again.`), choice, el("ul", { class: "letters" }, letters)];
+  return [note(`Of the newest ${count(found.looked_at)} letters; the topic holds ${count(found.records)} records. \`streamer dead-letters\` shows all, \`streamer redrive\` sends them again.`), choice, el("ul", { class: "letters" }, letters.slice(0, SHOWN)), letters.length > SHOWN ? el("details", {}, el("summary", {}, `${letters.length - SHOWN} more`), el("ul", { class: "letters" }, letters.slice(SHOWN))) : null];
 }
 
 function pretty(value) {
