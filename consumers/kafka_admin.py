@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -38,11 +39,13 @@ CHECKED = ("message.timestamp.type", "cleanup.policy")
 
 
 class KafkaAdmin:
-    """LogAdmin on Apache Kafka. It connects at the first call, so that making one never waits."""
+    """LogAdmin on Apache Kafka. It connects at the first call, so that making one never waits. Threads ask one after the other."""
 
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
         self._client: Any = None
+        self._one_asks = threading.RLock()
+        """A call that fails closes the client, which another one must not be using."""
 
     def create_topics(self) -> list[str]:
         """Makes the topics that are missing, waits until each has leaders, and returns their logical names. Idempotent.
@@ -185,14 +188,15 @@ class KafkaAdmin:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        try:
-            with explaining(self._kafka):
-                yield
-        except LogError:
-            # whatever state the client is in after an error, the next call starts with a fresh one
-            with contextlib.suppress(KafkaError, OSError):
-                self.close()
-            raise
+        with self._one_asks:
+            try:
+                with explaining(self._kafka):
+                    yield
+            except LogError:
+                # whatever state the client is in after an error, the next call starts with a fresh one
+                with contextlib.suppress(KafkaError, OSError):
+                    self.close()
+                raise
 
     def _admin(self) -> Any:
         if self._client is None:

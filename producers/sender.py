@@ -26,7 +26,7 @@ from kafka.errors import (
 
 from producers.callbacks import Callbacks
 from producers.kafka_client import explained, missing_topics, open_client
-from producers.resend import Pending, Resend, close_producer
+from producers.resend import GIVE_UP_S, Pending, Resend, close_producer, closed_before
 from producers.tracing import injector
 from streamer.config.tree import Config
 from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
@@ -47,10 +47,6 @@ LOOK_S = 0.05
 CLOSE_TIMEOUT_S = 130.0
 GRACE_S = 10.0
 """For a connection to close once nothing is left to be sent."""
-GIVE_UP_S = 1.0
-"""The same where what is left is given up."""
-
-
 EXIT_FLUSH_S = 10.0
 """How long an interpreter that ends waits for writers that nobody closed."""
 
@@ -142,9 +138,8 @@ class KafkaWriter:
 
     def _refuse_failed(self) -> None:
         """What failed and was not sent again yet will not be."""
-        error = LogError("the writer was closed before this record could be sent again", retriable=True)
         for one in self._take_failed():
-            self._refuse(one, error)
+            self._refuse(one, closed_before())
 
     def _close_at_exit(self) -> None:
         left = len(self._pending)
@@ -185,6 +180,7 @@ class KafkaWriter:
             raise LogError("this writer is closed; make a new one", retriable=False)
         if self._producer is None:
             self._producer = self._connect()
+            self._topics.clear()  # this one does not know them, and would wait for them while it takes a record
             # hooks run last in, first out: ours comes before that of the client, which waits for a second and says nothing
             atexit.unregister(_close_all_at_exit)
             atexit.register(_close_all_at_exit)
@@ -259,7 +255,15 @@ class KafkaWriter:
             if self._closed:
                 self._refuse_failed()
             while suspects := self._take_failed():
-                resend = Resend(self._connect, self._append, self._acknowledge, self._refuse, give_up_s=DELIVERY_TIMEOUT_S)
+                resend = Resend(
+                    self._connect,
+                    self._require_topic,
+                    self._append,
+                    self._acknowledge,
+                    self._refuse,
+                    give_up_s=DELIVERY_TIMEOUT_S,
+                    closing=lambda: self._closed,
+                )
                 resend.run(suspects)
                 if self._producer is not None:
                     close_producer(self._producer)

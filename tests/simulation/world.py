@@ -123,7 +123,6 @@ class World:
     def live(self, plan: Plan) -> bool:
         """One process from its start to its end, whatever that is; whether it ended as it should."""
         self.happened["lives"] += 1
-        self.happened["faults"] += plan.faults
         self.clock.advance(START_S)
         life = Life(
             plan, self.broker, self.store, self.snapshots, self.clock, self.rng.randrange(1 << 30), lambda: self.elsewhere(plan)
@@ -140,13 +139,14 @@ class World:
             return False
         else:
             self.override = Override()
-            return not plan.faults and not life.stop.is_set()
+            return not plan.disturbs and not life.stop.is_set()
         finally:
             life.bury()
+            self.happened += life.met
+            self.happened["faults"] += sum(life.met.values()) - life.met["copied"]
 
     def elsewhere(self, plan: Plan) -> None:
         """What another process does while this one is stalled."""
-        self.happened["zombies"] += 1
         self.produce(self.rng.randint(0, len(self.to_come)))
         self.live(replace(random_plan(self.rng), stall=None) if plan.crash else Plan())
 

@@ -19,7 +19,17 @@ from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config, Snapshots
 from streamer.events.codec import encode_event
 from streamer.events.model import DEAD, EVENTS, Event
-from streamer.ports import ALL_TOPICS, Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo, TopicsMissingError
+from streamer.ports import (
+    ALL_TOPICS,
+    Acknowledge,
+    BufferFullError,
+    Committed,
+    FencedError,
+    LogError,
+    OutRecord,
+    TopicInfo,
+    TopicsMissingError,
+)
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
 from streamer.snapshots.folder import FolderStore
 
@@ -193,7 +203,8 @@ class Reluctant(MemoryWriter):
 
     asked = 0
 
-    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        del timeout_s
         self.asked += 1
         if self.asked == 1:
             raise away()
@@ -217,6 +228,34 @@ def test_a_dead_letter_that_the_log_does_not_take_costs_no_event_polled_with_it(
     assert running.committed().counters["applied"]["click"] == 100
     assert running.committed().counters["rejected"] == 1
     assert [record.value for record in broker.records(DEAD)] == [b"{"]
+
+
+class Small(MemoryWriter):
+    """Holds three records; has sent them when it was found full once."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.timeouts_s: set[float | None] = set()
+
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        self.timeouts_s.add(timeout_s)
+        if len(self._buffer) == 3:
+            self.flush(0)
+            message = "the buffer of 3 records was full"
+            raise BufferFullError(message)
+        super().send(record, on_done)
+
+
+def test_more_dead_letters_than_the_writer_holds_are_sent_without_a_wait_for_room(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    for _ in range(100):
+        broken(broker)
+    writer = Small(broker)
+    running = start(writer=writer)
+    running.wait(lambda: running.committed() is not None and running.committed().counters["rejected"] == 100)
+    assert len(broker.records(DEAD)) == 100
+    assert writer.timeouts_s == {0.0}  # the thread that polls waits for nobody
 
 
 def test_a_dead_letter_that_comes_back_is_sent_again_and_no_snapshot_leaves_it_behind(

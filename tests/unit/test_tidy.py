@@ -47,6 +47,7 @@ ONLY_IMPORTERS = {
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
     "kafka": ("consumers", "producers"),
+    "confluent_kafka": ("consumers.kafka_fast",),
     "mlflow": ("streamer.tracking",),
     "tensorboard": ("streamer.tracking",),
     "opentelemetry": ("consumers.tracing", "producers.tracing"),
