@@ -115,6 +115,18 @@ def test_every_process_works_with_the_rights_that_the_page_lists(line: Line) -> 
         assert "uthorization" not in process.text
 
 
+def test_a_worker_that_reads_by_librdkafka_needs_no_other_rights(line: Line) -> None:
+    pytest.importorskip("confluent_kafka")
+    line.here.json("topics", "create")
+    line.here.settings["STREAMER_KAFKA__CLIENT"] = "confluent"
+    worker = started(line, "worker")
+    send(config_of(line, "sender"), EVENTS, b"u1", event(0))
+    worker.wait_applied(1)
+    worker.stop()
+    assert "not allow" not in worker.text
+    assert "uthorization" not in worker.text
+
+
 def commands_of_operators(line: Line, worker: Process) -> None:
     """What is there, what was rejected; that it is sent again; that learning stops."""
     assert line.here.run("topics", "check").exit_code == 0
