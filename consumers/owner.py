@@ -32,6 +32,7 @@ from streamer.ports import (
     FencedError,
     LogAdmin,
     LogError,
+    LogReader,
     LogWriter,
     OffsetGapError,
     OwnerStatus,
@@ -66,6 +67,7 @@ class Ports:
 
     log: EventLog
     admin: LogAdmin
+    open_reader: Callable[[], LogReader]
     dead_letters: LogWriter
     store: RecommendationStore
     snapshots: SnapshotStore
@@ -90,7 +92,7 @@ class Owner:
         self._config = config
         self._measurements = measurements
         measurements.poll_gap_bound_s = config.kafka.max_poll_interval_ms / 1_000
-        self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
+        self._restorer = Restorer(ports.admin, ports.open_reader, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
         self._generation: int | None = None

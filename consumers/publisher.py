@@ -37,6 +37,8 @@ class Rendered:
     """False for lists rendered again without a new event: they say nothing of freshness."""
     unseen_s: list[int]
     """For how long the log had no event of each, as far as his list should expire sooner for it."""
+    erases: bool = False
+    """Empty lists in the place of those of forgotten users, who have no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Publisher:
     def _write(self, rendered: Rendered) -> None:
         started_s = self._clock.monotonic_s()
         try:
-            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads, rendered.unseen_s)
+            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads, rendered.unseen_s, erases=rendered.erases)
         except Exception as error:  # noqa: BLE001 - whatever it is, learning goes on, and the lists are tried again
             self._fail(error)
             self.outcomes.append(Outcome(rendered, np.zeros(len(rendered.user_T), np.bool_), None))

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import click
 
-from consumers.compose import open_admin, open_atomic_writer, open_reader
+from consumers.compose import open_admin, open_atomic_writer, open_reader, user_pseudonyms
 from consumers.dead_topic import DeadTopic, Selection
+from consumers.forgetting import requests_to_forget
 from consumers.redrive import NAME, OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend, Redrive, RedriveReport, newest_event_ms
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.dead_letters import selection_options
-from streamer.cli.mending import mendable, mender
+from streamer.cli.mending import mendable, mender, under_pseudonyms
 from streamer.cli.services import sigterm_interrupts
 from streamer.cli.topics import full_name
 from streamer.cli.words import printable
-from streamer.events.model import DEAD, EVENTS
+from streamer.events.model import DEAD, EVENTS, FORGET
 
 _ASKED_BY = {OTHER_TOPIC: " (--topic)", OPERATOR: " (--left-out)"}
 
@@ -73,6 +74,7 @@ def redrive(
         message = "--fix makes events: it goes with --topic events alone"
         raise click.UsageError(message)
     config, selection = prepare(config_path), Selection(frozenset(reasons), start_ms, end_ms)
+    mend = under_pseudonyms(mend, user_pseudonyms(config))
     with contextlib.ExitStack() as stack:
         stack.enter_context(sigterm_interrupts())
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
@@ -83,7 +85,15 @@ def redrive(
             writer.open()  # before the marks are read: from here on nobody else makes any
         newest_ms = newest_event_ms(reader, admin.bounds([EVENTS]), config.windows.clock_ahead_ms_max)
         late_ms = config.windows.lateness_ms_max
-        work = Redrive(DeadTopic(reader, admin), reader, topics, newest_ms - late_ms, mend, left_out=left_out)
+        work = Redrive(
+            DeadTopic(reader, admin),
+            reader,
+            topics,
+            newest_ms - late_ms,
+            mend,
+            left_out=left_out,
+            forgotten=requests_to_forget(reader, admin.bounds([FORGET])),
+        )
         report = work.run(selection, limit, writer)
     for line in _lines(report, newest_ms, late_ms, dry_run=dry_run):
         click.echo(line)
