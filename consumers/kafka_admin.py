@@ -35,7 +35,7 @@ COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
 COORDINATOR_WAIT_S = 5.0
 COORDINATOR_LOOK_S = 0.1
 COORDINATOR_COMES = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
-CHECKED = ("message.timestamp.type", "cleanup.policy")
+CHECKED = ("message.timestamp.type", "cleanup.policy", "retention.ms", "segment.ms")
 
 
 class KafkaAdmin:
@@ -75,6 +75,7 @@ class KafkaAdmin:
                 topic_id=str(about["topic_id"]),
                 partitions=len(about["partitions"]),
                 warnings=tuple(_warnings(self._full(topic), topic, len(about["partitions"]), settings[topic])),
+                kept_ms=_kept_ms(settings[topic]),
             )
             for topic, about in found.items()
         }
@@ -273,6 +274,14 @@ def _settings(topic: str, kafka: Kafka) -> dict[str, Any]:
         "replication_factor": kafka.replication_factor,
         "configs": configs,
     }
+
+
+def _kept_ms(settings: dict[str, str]) -> int | None:
+    """A segment goes when its last record is as old as retention wants; its first one may be a segment's time older."""
+    retention_ms = int(settings["retention.ms"])
+    return (
+        None if "delete" not in settings["cleanup.policy"] or retention_ms < 0 else retention_ms + int(settings["segment.ms"])
+    )
 
 
 def _warnings(name: str, topic: str, partitions: int, settings: dict[str, str]) -> Iterable[str]:

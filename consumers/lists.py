@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 from consumers.fold import Fold
 from consumers.loops import Loops
 from consumers.measurements import Measurements
-from consumers.publisher import Publisher, Rendered, Shared
-from consumers.reader import encode_gone, version_text
+from consumers.publisher import Outcome, Publisher, Rendered, Shared
+from consumers.reader import encode_gone, encode_list, version_text
 from consumers.store_watch import ALL, Status
 from streamer.config.tree import Config
 from streamer.engine.published import CLEAN, JUDGED_ENTRIES
 from streamer.events.model import FORGET
-from streamer.ports import Clock, RecommendationStore, TopicPartition
+from streamer.ports import Clock, RecommendationList, RecommendationStore, TopicPartition
 from streamer.ranking.lists import NOBODY, PARTS
 from streamer.ranking.lists import Lists as RankedLists
 from streamer.ranking.scratch import REASON_NAMES
@@ -73,6 +74,7 @@ class Lists:
         self._shared: Shared | None = None
         self._lost: list[tuple[int, NDArray[np.int32]]] = []
         """When the store was found to have lost lists (ms), and their rows, until they are written again."""
+        self._refused_erasures: list[bytes] = []
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
@@ -151,6 +153,8 @@ class Lists:
     def _put_waiting(self) -> bool:
         """Hands over a portion of touched users' lists. Whether there are any left to be handed over, or some were."""
         published, publisher = self._fold.engine.published, self._publisher
+        if publisher.ready and self._erase():
+            return True
         if not published.waiting or (publisher.away and not publisher.ready):
             return False
         if publisher.ready:
@@ -168,6 +172,9 @@ class Lists:
         while self._publisher.outcomes:
             outcome = self._publisher.outcomes.popleft()
             rendered, written_ms = outcome.rendered, outcome.written_ms
+            if rendered.erases:
+                self._settle_erased(outcome)
+                continue
             there_T = self._fold.user_ids_still(rendered.user_T, rendered.user_ids)
             if written_ms is None:
                 published.touch(rendered.user_T[there_T])
@@ -180,16 +187,24 @@ class Lists:
         while self._publisher.watch.lost:
             self._render_lost(self._publisher.watch.lost.popleft())
 
+    def _settle_erased(self, outcome: Outcome) -> None:
+        published, user_ids = self._fold.engine.published, outcome.rendered.user_ids
+        if outcome.written_ms is None:
+            published.erase(user_ids)
+            return
+        published.confirm_erased(one for one, accepted in zip(user_ids, outcome.accepted_T, strict=True) if accepted)
+        self._refused_erasures += [one for one, accepted in zip(user_ids, outcome.accepted_T, strict=True) if not accepted]
+
     def _render_lost(self, since_ms: int) -> None:
-        """Wants all lists again that were confirmed after ``since_ms``, of users seen within the TTL, and the empty ones of those forgotten."""
+        """Wants all lists again that were confirmed after ``since_ms``, of users seen within the TTL, and those of the forgotten erased."""
         published = self._fold.engine.published
         seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
         recent_U = published.append_ms_U > max(0, seen_after_ms)
-        emptied_U = (published.append_ms_U == 0) & (published.written_ms_U > 0)
-        lost_U = (recent_U | emptied_U) & ((published.written_ms_U > since_ms) | (since_ms == ALL))
+        lost_U = recent_U & ((published.written_ms_U > since_ms) | (since_ms == ALL))
         lost_T = np.flatnonzero(lost_U).astype(np.int32)
         logger.log(logging.INFO if len(lost_T) else logging.DEBUG, "%d lists are rendered again", len(lost_T))
         published.touch(lost_T)
+        published.erase_again()  # an older copy of the store may hold any of them
         self._lost.append((self._clock.now_ms(), lost_T))
 
     def _look_whether_mended(self) -> None:
@@ -211,13 +226,33 @@ class Lists:
         while self._refused:
             user_T, user_ids = self._refused.pop()
             self._fold.engine.published.touch(user_T[self._fold.user_ids_still(user_T, user_ids)])
+        self._fold.engine.published.erase(self._refused_erasures)
+        self._refused_erasures = []
 
     def _publish(self, backlog: int) -> None:
-        """Renders touched users' lists while there are any and the publisher takes them; one portion while work waits."""
+        """Erases lists of the forgotten, and renders touched users' while there are any and the publisher takes them; one portion while work waits."""
+        if self._publisher.ready and self._may_publish():
+            self._erase()
         while self._fold.engine.published.waiting and self._publisher.ready and self._may_publish():
             self._publisher.put(self._render(self._fold.engine.published.take(RANKED_AT_ONCE_MAX)))
             if backlog:
                 return
+
+    def _erase(self) -> bool:
+        """Hands over empty lists for a portion of the forgotten. Whether there were any."""
+        engine, version, now_ms = self._fold.engine, self._version(), self._clock.now_ms()
+        user_ids = engine.published.take_erasures(engine.state.users.ids, RANKED_AT_ONCE_MAX)
+        if not user_ids:
+            return False
+        empty = RecommendationList("", version, (), True, engine.head_step, engine.event_ms, now_ms)
+        payloads = [encode_list(replace(empty, user_id=user_id.decode())) for user_id in user_ids]
+        nobody_T, nothing_TL = (
+            np.full(len(user_ids), NOBODY, np.int32),
+            np.full((len(user_ids), JUDGED_ENTRIES), NOBODY, np.int32),
+        )
+        never_T, stale_T = np.zeros(len(user_ids), np.int64), np.zeros(len(user_ids), np.bool_)
+        self._publisher.put(Rendered(nobody_T, user_ids, payloads, nothing_TL, never_T, stale_T, [], erases=True))
+        return True
 
     def _may_publish(self) -> bool:
         """Whether every request to forget a user that stood on the log at the start is applied: till then none has a list written."""

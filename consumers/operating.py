@@ -11,10 +11,11 @@ import numpy as np
 
 from consumers.compose import open_admin, open_atomic_writer, open_reader, open_writer
 from consumers.dead_topic import DeadTopic, Selection
+from consumers.forgetting import requests_to_forget
 from consumers.redrive import NAME, Mend, Redrive, RedriveReport, newest_event_ms
 from streamer.config.tree import Config
 from streamer.events.control import Control, Rollback, encode_control
-from streamer.events.model import CONTROL, DEAD, EVENTS
+from streamer.events.model import CONTROL, DEAD, EVENTS, FORGET
 from streamer.ports import LogError, OutRecord, SnapshotStore, TopicPartition, TopicsMissingError
 from streamer.snapshots import Manifest, list_snapshots, read_manifest, require_same_structure
 from streamer.snapshots.manifest import SnapshotDamaged
@@ -124,7 +125,8 @@ def redriven(
             writer.open()  # before the marks are read: from here on nobody else makes any
         newest_ms = newest_event_ms(reader, admin.bounds([EVENTS]), config.windows.clock_ahead_ms_max)
         late_before_ms = newest_ms - config.windows.lateness_ms_max
-        work = Redrive(DeadTopic(reader, admin), reader, topics, late_before_ms, mend, left_out=left_out)
+        forgotten = requests_to_forget(reader, admin.bounds([FORGET]))
+        work = Redrive(DeadTopic(reader, admin), reader, topics, late_before_ms, mend, left_out=left_out, forgotten=forgotten)
         return work.run(selection, limit, writer), newest_ms
 
 

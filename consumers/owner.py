@@ -33,6 +33,7 @@ from streamer.ports import (
     FencedError,
     LogAdmin,
     LogError,
+    LogReader,
     LogWriter,
     OffsetGapError,
     OwnerStatus,
@@ -67,6 +68,7 @@ class Ports:
 
     log: EventLog
     admin: LogAdmin
+    open_reader: Callable[[], LogReader]
     dead_letters: LogWriter
     store: RecommendationStore
     snapshots: SnapshotStore
@@ -92,7 +94,7 @@ class Owner:
         self._measurements = measurements
         measurements.poll_gap_bound_s = config.kafka.max_poll_interval_ms / 1_000
         measurements.users_max, measurements.items_max = config.windows.users_max, config.catalog.items_max
-        self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
+        self._restorer = Restorer(ports.admin, ports.open_reader, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
         self._generation: int | None = None

@@ -40,6 +40,8 @@ class Rendered:
     """For how long the log had no event of each, as far as his list should expire sooner for it."""
     traced: tuple[Traced, ...] = ()
     """Events whose way is traced, which these lists show."""
+    erases: bool = False
+    """Empty lists in the place of those of forgotten users, who have no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Publisher:
         traces = self._measurements.traces if rendered.traced else None
         writing_ns = traces.now_ns() if traces is not None else 0
         try:
-            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads, rendered.unseen_s)
+            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads, rendered.unseen_s, erases=rendered.erases)
         except Exception as error:  # noqa: BLE001 - whatever it is, learning goes on, and the lists are tried again
             self._fail(error)
             self.outcomes.append(Outcome(rendered, np.zeros(len(rendered.user_T), np.bool_), None))

@@ -100,7 +100,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
         snapshots = open_snapshots(config)
         require_snapshots(config, snapshots)
-        ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
+        ports = Ports(log, admin, lambda: open_reader(config), dead_letters, store, snapshots, WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
         encodes = config.log.kind == "embedded" and not bounded
         counters = (lambda: encoders[0].counters if encoders else EncoderCounters()) if encodes else None

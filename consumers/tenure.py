@@ -133,8 +133,8 @@ class Tenure:
 
     @property
     def applied_since_gather(self) -> int:
-        """Records."""
-        return self._fold.records
+        """Records, and lists of forgotten users that the store dropped: the snapshot before has their ids still."""
+        return self._fold.records + self._fold.engine.published.erased_since
 
     @property
     def full(self) -> bool:
@@ -306,6 +306,7 @@ class Tenure:
         fold = self._copies.of(engine.fold_tables())
         publisher = self._copies.of(engine.publisher_tables())
         order = merged_runs(self._fold.take_order())
+        engine.published.erased_since = 0
         self._measure()
         self._measurements.table_bytes = {name: table.nbytes for name, table in fold.items()}
         self._measurements.table_bound_bytes = bound_bytes(fold, self._config)

@@ -29,7 +29,9 @@ from producers.kafka_client import explained, missing_topics, open_client
 from producers.resend import GIVE_UP_S, Pending, Resend, close_producer, closed_before
 from producers.tracing import injector
 from streamer.config.tree import Config
+from streamer.events.pseudonyms import pseudonyms_of
 from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
+from streamer.ports.pseudonymous import pseudonymous
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class KafkaWriter:
         self._close_timeout_s = close_timeout_s
         self._trace_headers = injector(config.tracing)
         self._kafka = config.kafka
+        self._pseudonyms = pseudonyms_of(config.privacy.user_key, config.privacy.user_key_id)
         self._producer: Any = None
         self._reset()
         _WRITERS.add(self)
@@ -83,11 +86,14 @@ class KafkaWriter:
             TopicsMissingError: the topic does not exist.
             LogError: the buffer was full for ``timeout_s``, no broker answered yet (both retriable), the writer is closed, or the
                 record has neither key nor value. The record was not taken, and ``on_done`` is not called.
+            InvalidEventError: users are pseudonyms (``privacy.user_key``), and the record's can't be put in place of its user.
         """
         if record.key is None and record.value is None:
             raise LogError(f"a record for {record.topic} has neither key nor value; expected at least one", retriable=False)
         if self._trace_headers is not None:
             record = dataclasses.replace(record, headers=(*record.headers, *self._trace_headers()))
+        if self._pseudonyms is not None:
+            record, on_done = pseudonymous(self._pseudonyms, record, on_done)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if len(self._pending) >= self._kafka.buffer_records_max and not self._callbacks.here:
             self._wait_for_room(timeout_s)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
+from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 from memory_store import MemoryStore
 from steps import HandClock, Steps
 
@@ -206,6 +206,7 @@ class Life:
         self.ports = Ports(
             log=_Port(self, self.member),
             admin=_Port(self, MemoryAdmin(broker)),
+            open_reader=lambda: _Port(self, MemoryReader(broker)),
             dead_letters=_Port(self, MemoryWriter(broker)),
             store=_Port(self, store),
             snapshots=_Port(self, snapshots),

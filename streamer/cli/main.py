@@ -41,6 +41,7 @@ COMMANDS = {
     "unfreeze": Entry("streamer.cli.control", "Learn again."),
     "rollback": Entry("streamer.cli.control", "Bring back what was learned as it was in a snapshot."),
     "reset": Entry("streamer.cli.reset", "Rewind all state to a snapshot or to nothing, and read the log again."),
+    "forget": Entry("streamer.cli.forget", "Forget users, and state what was erased and what remains until when."),
     "events": Entry("streamer.cli.events", "Show records of the log, to choose those that a reset leaves out."),
     "dead-letters": Entry("streamer.cli.dead_letters", "Show what was rejected, why, and what of it was sent again."),
     "redrive": Entry("streamer.cli.redrive", "Send rejected records again, each once."),

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from consumers.compose import user_pseudonyms
 from consumers.dead_topic import Selection
 from consumers.operating import redriven
 from consumers.redrive import OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend, RedriveReport
 from consumers.words import printable
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.dead_letters import selection_options
-from streamer.cli.mending import mendable, mender
+from streamer.cli.mending import mendable, mender, under_pseudonyms
 from streamer.cli.services import sigterm_interrupts
 from streamer.events.model import EVENTS
 
@@ -71,6 +72,7 @@ def redrive(
         message = "--fix makes events: it goes with --topic events alone"
         raise click.UsageError(message)
     config, selection = prepare(config_path), Selection(frozenset(reasons), start_ms, end_ms)
+    mend = under_pseudonyms(mend, user_pseudonyms(config))
     with sigterm_interrupts():
         report, newest_ms = redriven(config, selection, limit, topics=topics, mend=mend, left_out=left_out, dry_run=dry_run)
     late_ms = config.windows.lateness_ms_max

@@ -208,6 +208,22 @@ class Ranking(Section, frozen=True):
     """Bound on lists rendered in idle time."""
 
 
+class Privacy(Section, frozen=True):
+    """Users under pseudonyms: docs/privacy.md. The same keys for every sender and every reader."""
+
+    user_key: str | None = None
+    """A secret of 32 characters or more: every sender puts a keyed hash (HMAC-SHA-256) in the place of user ids, and readers ask by it; None: ids are on the log as they are."""
+    user_key_file: str | None = None
+    """A file that holds the key; read once, at start."""
+    user_key_id: str = "k1"
+    """Stands in front of each pseudonym: letters and digits, another one with every key."""
+    former_user_key: str | None = None
+    """The key before this one: `streamer forget` forgets the users of both."""
+    former_user_key_file: str | None = None
+    """A file that holds it."""
+    former_user_key_id: str = "k0"
+
+
 class Encoder(Section, frozen=True):
     """Frozen encoders and their worker."""
 
@@ -275,6 +291,7 @@ class Config(Section, frozen=True):
     signals: Signals = Signals()
     head: Head = Head()
     ranking: Ranking = Ranking()
+    privacy: Privacy = Privacy()
     encoder: Encoder = Encoder()
     logging: Logging = Logging()
     tracing: Tracing = Tracing()

@@ -13,7 +13,7 @@ from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
-from streamer.engine.evict import evict_items, evict_users
+from streamer.engine.evict import evict_items, evict_users, forget_user
 from streamer.engine.learn import close_group, count_ahead, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.rules import rules_of
@@ -43,14 +43,10 @@ from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch, reserve_scratch
 from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
-from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
-from streamer.tables.pools import give_piece
+from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row, without_row
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
-from streamer.windows.group import COUNT, LENGTH, NOBODY, TARGETS, USER
-from streamer.windows.impressions import drop_from_impressions
-from streamer.windows.journal import drop_users_from_journal
-from streamer.windows.users import clear_user
+from streamer.windows.group import COUNT, NOBODY, TARGETS, USER
 
 logger = logging.getLogger(__name__)
 
@@ -184,19 +180,16 @@ class Engine:
         refresh(self.state.head, self.state.items, self.content, rows)
 
     def apply_forget(self, user_id: str, until_ms: int) -> None:
-        """Clears a user's rows and drops his events up to that time from now on; his list becomes an empty one."""
+        """Clears and frees a user's row and drops his events up to that time from now on; his list is to be erased."""
         hashed = bytes_and_hash(user_id)[1]
         self.state = self.state._replace(forgotten=with_forgotten(self.state.forgotten, hashed, until_ms))
-        user = self._user_row(user_id)  # also for one who has none: the store may hold a list from an earlier life
-        clear_user(self.state.users, user)
-        give_piece(self.state.history.rows, user)
-        drop_users_from_journal(self.state.journal, np.array([user]))
-        drop_from_impressions(self.state.impressions, users=np.array([user]))
-        if self.state.group.state[USER] == user:
-            self.state.group.state[USER] = NOBODY
-            self.state.group.state[COUNT] = 0
-            self.state.group.state[LENGTH] = 0
-        self.published.touch(np.array([user], np.int32))
+        self.published.erase([user_id.encode()])  # also of one who has no row: the store may hold a list from an earlier life
+        user = row_of_text(self.state.users.ids, user_id)
+        if user < 0:
+            return
+        forget_user(self.state, user)
+        self.state = self.state._replace(users=self.state.users._replace(ids=without_row(self.state.users.ids, user)))
+        self.published.drop_users(np.array([user]))
 
     def settle(self, time_ms: int) -> None:
         """Closes a block that is due and the open group, as the next record would that comes at that time from someone else."""
@@ -373,16 +366,6 @@ class Engine:
         note_new_item(self.state.items, row)
         self.state.trends.tick_I[row] = self.state.trends.tick[0]
         return row
-
-    def _user_row(self, user_id: str) -> int:
-        row = row_of_text(self.state.users.ids, user_id)
-        if row >= 0:
-            return row
-        raw, hashed = bytes_and_hash(user_id)
-        if live_rows(self.state.users.ids) >= self.rules.users_max:
-            self._evict_users()
-        self._reserve(users=1, text_bytes=len(raw))
-        return int(find_or_add_id(self.state.users.ids, hashed, raw, 0, len(raw)))
 
     def _evict_users(self) -> None:
         self.state, user_T = evict_users(self.state, self.rules.users_max)

@@ -178,6 +178,8 @@ class TopicInfo:
     topic_id: str
     partitions: int
     warnings: tuple[str, ...] = ()
+    kept_ms: int | None = None
+    """After so long at the latest the log drops a record; None: it keeps it."""
 
 
 class LogAdmin(Protocol):
@@ -310,10 +312,13 @@ class StoreError(Exception):
 class RecommendationStore(Protocol):
     """Lists ready to be served. A write is refused where the store holds a strictly newer version."""
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+    def write_lists(
+        self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = (), *, erases: bool = False
+    ) -> list[bool]:
         """Writes each user's JSON list (its first field is the version); False where refused as older. Raises StoreError.
 
-        A list expires a time to live after its user was seen: now, or ``unseen_s`` seconds ago.
+        A list expires a time to live after its user was seen: now, or ``unseen_s`` seconds ago. What ``erases`` only takes the place of a
+        list that is there, and expires within the hour.
         """
         ...
 

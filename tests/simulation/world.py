@@ -175,15 +175,16 @@ class World:
                 last_position[json.loads(record.value or b"")["user_id"]] = n + 1
         assert manifest.counters == reference.counters(), (manifest.counters, reference.counters())
         again = fold(Engine(config_of()), records)
-        _, tables, _ = read_snapshot(self.snapshots, manifest.name)
+        _, tables, publisher = read_snapshot(self.snapshots, manifest.name)
         assert differing(again.fold_tables(), tables) == []
         self.audit(manifest)
         assert self.store.went_back == []
-        for user, state in reference.users.items():
+        for user in reference.forgotten_ms.keys() - reference.users.keys():
             payload = self.store.payloads.get(b"rec:" + user.encode())
-            if not state.window:  # was forgotten
-                assert payload is None or json.loads(payload)["items"] == []
-                continue
+            assert payload is None or json.loads(payload)["items"] == []
+            assert not any(user.encode() in bytes(table.tobytes()) for table in (*tables.values(), *publisher.values())), user
+        for user in reference.users:
+            payload = self.store.payloads.get(b"rec:" + user.encode())
             assert payload is not None, user
             wanted = version_text(manifest.epoch, last_position.get(user, 0))
             assert version_of(payload).decode() >= wanted, (user, payload, wanted)

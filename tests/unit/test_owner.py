@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
+from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 from memory_store import MemoryStore
 
 from consumers.loops import Threads
@@ -59,7 +59,9 @@ class Running:
         self.config = Config(snapshots=Snapshots(interval_ms=interval_ms, keep=1_000))
         log = MemoryLog(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
         writer = writer or MemoryWriter(broker)
-        ports = Ports(log, admin or MemoryAdmin(broker), writer, MemoryStore(), self.snapshots, WallClock())
+        ports = Ports(
+            log, admin or MemoryAdmin(broker), lambda: MemoryReader(broker), writer, MemoryStore(), self.snapshots, WallClock()
+        )
         self.owner = Owner(ports, self.config, Measurements(), Override(), bounded=bounded)
         self.failure: BaseException | None = None
         self._stop = threading.Event()
@@ -358,7 +360,14 @@ def test_a_new_epoch_is_later_than_that_of_any_snapshot_whatever_the_clock_says(
     running.wait(lambda: running.committed() is not None)
     running.end()
     committed = {place: Committed(1, "a stranger's") for place in broker.groups["g"].committed}
-    restorer = Restorer(MemoryAdmin(broker), running.snapshots, SlowClock(), running.config, Override(from_beginning=True))
+    restorer = Restorer(
+        MemoryAdmin(broker),
+        lambda: MemoryReader(broker),
+        running.snapshots,
+        SlowClock(),
+        running.config,
+        Override(from_beginning=True),
+    )
     assert restorer.restore(2, committed).birth.epoch == running.committed().epoch + 1
 
 
@@ -388,7 +397,15 @@ def test_why_it_waits_is_said_at_once_and_then_once_a_minute(broker, tmp_path, c
             raise TopicsMissingError("run `streamer topics create`")
 
     log = Missing(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
-    ports = Ports(log, MemoryAdmin(broker), MemoryWriter(broker), MemoryStore(), FolderStore(tmp_path), Still())
+    ports = Ports(
+        log,
+        MemoryAdmin(broker),
+        lambda: MemoryReader(broker),
+        MemoryWriter(broker),
+        MemoryStore(),
+        FolderStore(tmp_path),
+        Still(),
+    )
     Owner(ports, config, Measurements(), Override(), loops=Slow()).run(threading.Event())
     assert said[0][1] == 1
     assert [count for at_s, count in said if at_s < 60] == [1] * sum(at_s < 60 for at_s, _ in said)
