@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from consumers.compose import open_admin, open_reader
+from consumers.compose import open_admin, open_reader, user_pseudonyms
 from consumers.console import letters, looks
 from consumers.console.documents import Documents
 from consumers.operating import snapshot_row
@@ -49,6 +49,7 @@ class Lookup:
         self._store = store
         self._snapshots = snapshots
         self._config = config
+        self._pseudonyms = user_pseudonyms(config)
         self._documents = Documents(lambda: (open_reader(config), open_admin(config)))
         self._log_lock = threading.Lock()
         self._log: tuple[LogReader, LogAdmin] | None = None
@@ -62,8 +63,12 @@ class Lookup:
             self._log_lock.release()
 
     def user(self, user_id: str) -> dict[str, Any]:
-        """A user's window, his list as it is served with its reasons in words, and what it would be now. Raises CannotAnswer."""
-        state, no_state = self._asked(looks.user(user_id))
+        """A user's window, his list as it is served with its reasons in words, and what it would be now. Raises CannotAnswer.
+
+        ``user_id`` as readers know him, or the pseudonym under which the log has him.
+        """
+        stored = user_id if self._pseudonyms is None else self._pseudonyms.of(user_id)
+        state, no_state = self._asked(looks.user(stored))
         served, store_error = self._served(user_id)
         self._documents.want(TITLES_S)
         mentioned: list[str | None] = []

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -76,6 +77,8 @@ def test_no_id_reaches_the_log_or_the_store_and_reading_and_forgetting_take_ids(
         assert answer["user_id"] == USERS[4]
         assert line.here.json("recommend", USERS[0])["personal"]
         assert line.here.json("recommend", pseudonyms.of(USERS[0]))["items"] == line.here.json("recommend", USERS[0])["items"]
+        seen = [worker.get(f"/console/user?id={quote(one)}")[1] for one in (USERS[0], pseudonyms.of(USERS[0]))]
+        assert all(one["known"] and one["served"] for one in seen)
 
     # each user on one partition, whoever sent him; and nowhere by his id
     keys = {key for key, _ in on_log(config, EVENTS)}
