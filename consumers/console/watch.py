@@ -295,7 +295,7 @@ class Watch:
             "lag": status.lag,
             "lag_s": measured.lag_s(now_ms) if status.role == "owner" else None,
             "drift": [
-                {"stream": name, "what": DRIFTS.get(name, name), **dataclasses.asdict(drift)}
+                {"stream": name, "what": DRIFTS.get(name, f"{name}s"), **dataclasses.asdict(drift)}
                 for name, drift in dict(measured.drift).items()
             ],
             "lists": status.lists,

@@ -102,7 +102,7 @@ function weights() {
 }
 
 function drift() {
-  const rows = state.drift.map((one) => ({ class: one.alarm_ms ? "mine" : null, cells: [one.what, one.mean.toFixed(3), one.before === null ? "–" : one.before.toFixed(3), one.alarm_ms ? ago(one.alarm_ms, state.now_ms) : "never"] }));
+  const rows = state.drift.map((one) => ({ class: one.alarm_ms ? "mine" : null, cells: [one.what.replace(/^the /, ""), one.mean.toFixed(3), one.before === null ? "–" : one.before.toFixed(3), one.alarm_ms ? ago(one.alarm_ms, state.now_ms) : "never"] }));
   fill("drift", rows.length ? table(["of events, or NDCG@10", "now", "before", "alarm"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Too little has come yet." : "The owner knows."));
 }
 
