@@ -6,7 +6,6 @@ categories gives each an equal part (Singh and Joachims 2018 on exposure; Gini 1
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -69,12 +68,12 @@ def _names_of(stream: Stream) -> tuple[dict[int, Sequence[str]], dict[int, Seque
     """Providers and categories by item number, as the last document of each says."""
     number = {item_id: n for n, item_id in enumerate(stream.item_ids)}
     last = {number[one.document.item_id]: one.document for one in stream.documents}
-    providers = {item: (document.provider,) for item, document in last.items() if document.provider}
+    providers: dict[int, Sequence[str]] = {item: (document.provider,) for item, document in last.items() if document.provider}
     return providers, {item: document.categories for item, document in last.items() if document.categories}
 
 
 def _of_names(exposure_I: Floats, names_by_item: Mapping[int, Sequence[str]]) -> dict[str, Any]:
-    shares: Counter[str] = Counter(dict.fromkeys(_all(names_by_item.values()), 0.0))
+    shares = dict.fromkeys(_all(names_by_item.values()), 0.0)
     for item, names in names_by_item.items():
         for name in names:
             shares[name] += float(exposure_I[item]) / len(names)
