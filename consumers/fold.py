@@ -181,9 +181,10 @@ class Fold:
         guilty, place = work.without_suspect(error), self._range(*work.runs[0])
         logger.error("%s[%d] offset %d is left out, for the fold fails at it", *place[:3], exc_info=error)
         lists = _copies(self.engine.published.tables(aside.users))  # what is known of lists is as good as before
-        clock_s, erased = self.engine.clock_s, self.engine.published.erased
+        clock_s, erased = self.engine.clock_s, self.engine.published.known_forgotten()
         self.engine = Engine(self._config, _copies(aside.fold), lists)
         self.engine.clock_s, self.engine.published.erased = clock_s, erased
+        self.engine.published.erase_again()
         for one in (*aside.since, guilty):
             one.apply(self.engine)
         self.left_out.append(place)

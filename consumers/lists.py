@@ -190,7 +190,7 @@ class Lists:
     def _settle_erased(self, outcome: Outcome) -> None:
         published, user_ids = self._fold.engine.published, outcome.rendered.user_ids
         if outcome.written_ms is None:
-            published.erase(user_ids)
+            published.erase_later(user_ids)
             return
         published.confirm_erased(one for one, accepted in zip(user_ids, outcome.accepted_T, strict=True) if accepted)
         self._refused_erasures += [one for one, accepted in zip(user_ids, outcome.accepted_T, strict=True) if not accepted]
@@ -226,7 +226,7 @@ class Lists:
         while self._refused:
             user_T, user_ids = self._refused.pop()
             self._fold.engine.published.touch(user_T[self._fold.user_ids_still(user_T, user_ids)])
-        self._fold.engine.published.erase(self._refused_erasures)
+        self._fold.engine.published.erase_later(self._refused_erasures)
         self._refused_erasures = []
 
     def _publish(self, backlog: int) -> None:

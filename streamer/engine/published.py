@@ -41,6 +41,8 @@ class Published:
         self._count = np.array([len(waiting)], np.int64)
         self._erasing: dict[bytes, int] = {}
         """Forgotten users whose lists the store is still to drop: TOUCHED or SENT, those that wait longest first."""
+        self._again: set[bytes] = set()
+        """Of these the ones whose lists it had dropped before. Not in snapshots: the next owner finds out about the store himself."""
         self.erased: set[bytes] = set()
         """Those whose lists it has dropped. Not in snapshots: who is forgotten is known from the log, and in none of our files."""
         self.erased_since = 0
@@ -73,21 +75,33 @@ class Published:
         """The lists of these users are to be erased from the store."""
         for user_id in user_ids:
             self._erasing[user_id] = TOUCHED
+            self._again.discard(user_id)
+
+    def erase_later(self, user_ids: Iterable[bytes]) -> None:
+        """The store did not take these: they are to be tried again."""
+        self._erasing.update((user_id, TOUCHED) for user_id in user_ids if user_id in self._erasing)
 
     def erase_again(self) -> int:
         """The store may have got back lists that it had dropped: all are to be erased once more. Returns how many."""
-        again, self.erased = self.erased, set()
-        self.erase(again)
+        again, self.erased = self.erased - self._erasing.keys(), set()
+        self._erasing.update(dict.fromkeys(again, TOUCHED))
+        self._again |= again
         return len(again)
+
+    def known_forgotten(self) -> set[bytes]:
+        """All whose lists were erased or are being erased."""
+        return self.erased | self._erasing.keys()
 
     def take_erasures(self, users: IdTable, users_max: int) -> list[bytes]:
         """Takes users whose lists are to be erased. Those who came back since are left alone: their own new list takes the place."""
         taken: list[bytes] = []
         for user_id in [one for one, mark in self._erasing.items() if mark == TOUCHED]:
+            if len(taken) == users_max:
+                break
             row = row_of_bytes(users, user_id)
             if row >= 0 and self.mark_U[row] == CLEAN:
                 self._erased(user_id)
-            elif row < 0 and len(taken) < users_max:
+            elif row < 0:
                 self._erasing[user_id] = SENT
                 taken.append(user_id)
         return taken
@@ -100,6 +114,7 @@ class Published:
 
     def _erased(self, user_id: bytes) -> None:
         del self._erasing[user_id]
+        self._again.discard(user_id)
         self.erased.add(user_id)
         self.erased_since += 1
 
@@ -160,7 +175,9 @@ class Published:
             "published.written_ms": self.written_ms_U[:rows],
             "published.item": self.item_UL[:rows],
             "published.served": self.served,
-            "published.erasing": np.frombuffer(b"".join(user_id + _BETWEEN for user_id in self._erasing), np.uint8),
+            "published.erasing": np.frombuffer(
+                b"".join(user_id + _BETWEEN for user_id in self._erasing if user_id not in self._again), np.uint8
+            ),
         }
 
 

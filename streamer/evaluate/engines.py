@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.learn import leaves_out_seen
+from streamer.evaluate.exposure import Exposure
 from streamer.evaluate.metrics import LIST
-from streamer.evaluate.prequential import BINS, Floats, Progress, Run, Withdrawn, new_run, note_listed, visits
+from streamer.evaluate.prequential import BINS, TEACHES, Floats, Progress, Run, Withdrawn, new_run, note_listed, visits
 from streamer.evaluate.served import NOBODY, Serving
 from streamer.evaluate.stream import Document, Stream, engine_batches
 from streamer.ranking.lists import Lists
@@ -74,7 +75,8 @@ def run_engine(
     asked = _Asked(stream, config_of(config, variant), fixed=variant.fixed)
     run = new_run(name, stream)
     run.signals = TERMS
-    gates = _Gates(stream.events)
+    gates, exposure = _Gates(stream.events), Exposure(len(stream.item_ids))
+    run.exposure_I = exposure.exposure_I
     serving = Serving(stream, config, served_ms) if served_ms else None
     if serving:
         run.served = {one.name: np.full(len(stream.item_M), np.nan) for one in serving.shelves}
@@ -94,6 +96,8 @@ def run_engine(
         gates.note(visit.events, asked.weights())
         run.answered_G[visit.group] = len(listed) > 0
         note_listed(run.rank_M, visit, listed)
+        if visit.events >= TEACHES * stream.events:
+            exposure.note(listed)
         if run.item_GK is not None:
             run.item_GK[visit.group, : len(listed)] = listed
         asked.engine.apply(batch.columns)

@@ -31,6 +31,7 @@ def page(report: Report) -> str:
         "</section>",
         *plots.sections(report),
         _served(report),
+        _exposure(report),
         _ran_on(report),
         _how_to_read(report),
     ]
@@ -157,6 +158,28 @@ def _served(report: Report) -> str:
         "<p>A fresh list is made at the moment the reader asks. A list as served was made earlier: right after the user's last visit, or by "
         "the sweep that makes all lists anew every so often. The sweep is modelled in event time, the time of the recording.</p>"
         f'<div class="plots">{plots.served(report)}</div></section>'
+    )
+
+
+def _exposure(report: Report) -> str:
+    """How unequally lists show items, providers, categories."""
+    shown = {name: found["exposure"] for name, found in report["methods"].items() if "exposure" in found}
+    kinds = [kind for kind in ("items", "providers", "categories") if any(kind in found for found in shown.values())]
+    if not shown:
+        return ""
+    head = "".join(f"<th>{kind}: Gini</th><th>shown</th>" for kind in kinds)
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>"
+        + "".join(
+            f"<td>{found[kind]['gini']:.3f}</td><td>{found[kind]['shown']:,} of {found[kind]['known']:,}</td>" for kind in kinds
+        )
+        + "</tr>"
+        for name, found in shown.items()
+    )
+    return (
+        "<section><h2>Who is shown</h2><p>How the lists' attention is shared: an entry gets the less the lower it stands, as in NDCG. "
+        "<b>Gini</b> is 0 where all get the same, near 1 where few get all. Items include those that no list can show yet.</p>"
+        f'<div class="wide"><table><thead><tr><th>method</th>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.evaluate.exposure import Exposure
 from streamer.evaluate.method import Method
 from streamer.evaluate.metrics import mid_rank
 from streamer.evaluate.stream import Stream
@@ -39,6 +40,8 @@ class Run:
     """Whether items that the user has had were left out."""
     item_GK: NDArray[np.int32] | None = None
     """Item numbers of the lists, best first, -1 after their ends; where they were asked for."""
+    exposure_I: Floats | None = None
+    """What each item got of the lists' attention, behind the part of the stream that only teaches."""
     served: dict[str, Floats] = field(default_factory=dict)
     """Ranks in the lists as served, by period of the sweep; shaped as ``rank_M``."""
     gate_BF: Floats | None = None
@@ -83,18 +86,25 @@ def visits(stream: Stream) -> Iterator[Visit]:
         yield Visit(group, first, int(stream.user_N[first]), int(stream.time_N[first]), places, items)
 
 
+TEACHES = 0.1
+"""Part of the stream that only teaches: lists of then are not judged."""
+
+
 def run_method(name: str, method: Method, stream: Stream, leaves_out_G: NDArray[np.bool_], progress: Progress) -> Run:
     """Runs a baseline; ``leaves_out_G`` says at which groups the user must not get what he has had."""
     run = new_run(name, stream)
     run.leaves_out_G = leaves_out_G
     seen: list[set[int]] = [set() for _ in stream.user_ids]
-    withdrawn = Withdrawn(stream)
+    withdrawn, exposure = Withdrawn(stream), Exposure(len(stream.item_ids))
+    run.exposure_I = exposure.exposure_I
     for visit in visits(stream):
         gone = withdrawn.at(visit.time_ms)
         had = seen[visit.user]
         excluded: AbstractSet[int] = (had | gone if gone else had) if leaves_out_G[visit.group] else gone
         ranked = method.rank(visit.user, visit.time_ms, excluded)
         run.answered_G[visit.group] = len(ranked.item_K) > 0
+        if visit.events >= TEACHES * stream.events:
+            exposure.note(ranked.item_K.tolist())
         if visit.items:
             _note_ranks(run.rank_M, visit, ranked.item_K.tolist(), ranked.score_K)
             method.learn(visit.user, visit.items, visit.time_ms)

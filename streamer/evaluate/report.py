@@ -13,6 +13,7 @@ from streamer.config.masking import masked
 from streamer.config.tree import Config
 from streamer.evaluate import figures
 from streamer.evaluate.engines import FREEZE_AT
+from streamer.evaluate.exposure import exposure_figures
 from streamer.evaluate.methods import OURS
 from streamer.evaluate.metrics import LIST, TOP
 from streamer.evaluate.prequential import BINS, Run
@@ -75,6 +76,10 @@ def report_of(
         "methods": {name: {"about": ABOUT[name]} | figures.figures_of(runs[name], targets) for name in names},
         "intervals": {window: figures.intervals(value_MTQ, targets, window, config.seed) for window in figures.WINDOWS},
     }
+    for name in names:
+        exposure_I = runs[name].exposure_I
+        if exposure_I is not None:
+            report["methods"][name]["exposure"] = exposure_figures(exposure_I, stream)
     if OURS in runs and runs[OURS].served:
         report["served"] = figures.served_figures(runs[OURS], targets)
     report["verdict"] = verdict(report)
