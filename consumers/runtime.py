@@ -37,11 +37,14 @@ from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
 from streamer.embedded import ValkeyError, ValkeyProcess
 from streamer.encoders import EncoderUnavailable
+from streamer.engine.warm import warm
 from streamer.snapshots import Override
+from streamer.tables.compile import cache_folder
 
 logger = logging.getLogger(__name__)
 
 VALKEY_LOOK_S = 1.0
+COMPILE_LOOK_S = 0.1
 GIL_SWITCH_S = 0.0005
 """The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
@@ -65,8 +68,21 @@ def run_worker(config: Config, stop: threading.Event, *, bounded: bool = False, 
         LogError, StoreError, RecoveryRefused, OSError: what keeps it from working, in words.
     """
     with worker(config, bounded=bounded, override=override or Override()) as opened:
+        compile_kernels(stop)
         opened.owner.run(stop)
     return opened.owner.reached_ends
+
+
+def compile_kernels(stop: threading.Event) -> None:
+    """Returns once compiled kernels are in the cache, or ``stop`` is set: no standby may begin to compile when it takes over."""
+    folder = cache_folder()
+    if any(folder.rglob("*.nbi")):
+        return
+    logger.warning("compiling kernels into %s, once; the worker joins its group in a minute or two", folder)
+    thread = threading.Thread(target=warm, name="compile", daemon=True)
+    thread.start()
+    while thread.is_alive() and not stop.is_set():
+        thread.join(COMPILE_LOOK_S)
 
 
 @dataclass(frozen=True, slots=True)

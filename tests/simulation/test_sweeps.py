@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from faulty_ports import Clock
 from streams import START_MS
 from test_lists_of_a_life_before import EPOCH, EVENTS_0, click, store_with, wait_for
 
@@ -12,6 +13,7 @@ from consumers.measurements import Measurements
 from consumers.tenure import Birth, Tenure
 from streamer.config.tree import Config, Ranking
 from streamer.engine.engine import Engine
+from streamer.ports import StoreError
 from streamer.snapshots import Start, StartKind
 
 
@@ -80,3 +82,23 @@ def test_lists_are_rendered_less_often_only_while_work_waits_and_the_log_is_far_
     assert tenure._lists.publish_every_ms(tenure.backlog) == 500
     tenure._lists._behind_ms = 1_000
     assert tenure._lists.publish_every_ms(tenure.backlog) == 50
+
+
+def test_a_list_that_the_store_did_not_take_is_written_once_it_does_without_another_event():
+    store, measured = store_with("another", 1), Measurements()
+    start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
+    config = Config(ranking=Ranking(publish_ms=0))
+    tenure = Tenure(Birth(1, Engine(config), start, EPOCH, None), config, store, Clock(START_MS), measured, Threads())
+    wait_for(lambda: json.loads(store.payloads[b"status"]).get("portion"))  # the store is known to be the one that was filled
+    written = store.write_lists
+    store.write_lists = refused
+    tenure.put(click("u", 0))
+    wait_for(lambda: measured.store_errors > 0)
+    store.write_lists = written
+    wait_for(lambda: b"rec:u" in store.payloads)
+    tenure.end()
+    wait_for(lambda: tenure.ended)
+
+
+def refused(*_):
+    raise StoreError("refused by a test")

@@ -1,7 +1,10 @@
 """What a worker process checks before it begins, and where it finds that snapshots belong."""
 
+import threading
+
 import pytest
 
+from consumers import runtime
 from consumers.compose import open_snapshots, require_snapshots, snapshots_folder, snapshots_place
 from streamer.config.tree import Config, Snapshots
 
@@ -40,3 +43,25 @@ def test_another_url_is_no_folder_and_is_shown_without_its_password():
 def test_a_url_that_no_backend_takes_is_refused_in_words(root):
     with pytest.raises(OSError, match=r"expected one, as s3://|install the package"):
         open_snapshots(config_of(root))
+
+
+def test_kernels_that_are_not_compiled_yet_are_before_a_worker_joins_its_group(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "warm", lambda: compiled.append(threading.current_thread().name))
+    runtime.compile_kernels(threading.Event())
+    assert compiled == ["compile"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "step.nbi").touch()
+    runtime.compile_kernels(threading.Event())
+    assert compiled == ["compile"]
+
+
+def test_a_worker_that_is_stopped_while_kernels_are_compiled_does_not_wait_for_them(tmp_path, monkeypatch):
+    stop, never = threading.Event(), threading.Event()
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "warm", lambda: never.wait(60))
+    threading.Timer(0.2, stop.set).start()
+    runtime.compile_kernels(stop)
+    assert stop.is_set()
+    never.set()
