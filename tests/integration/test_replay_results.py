@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,6 @@ from line import Line, wait_until
 from benchmarks.deskdrop import FILE, FOLDERS
 from producers.recordings import movielens_100k
 from streamer.events.model import EVENTS
-
-logger = logging.getLogger(__name__)
 
 QUICK_EVENTS = 4_000
 KILLED_AT = 0.3
@@ -46,7 +41,6 @@ def played(line: Line, recording: Path, events: int) -> None:
     """All of it at one go, as fast as the log takes it."""
     report = line.here.json("replay", recording, "--configured", "--speed", "max")
     assert (report["sent"], report["refused"], report["malformed"]) == (events, 0, 0)
-    logger.warning("replayed %d events in %.1f s", report["sent"], report["seconds"])
 
 
 def played_with_a_kill(line: Line, recording: Path, events: int, speed: str) -> None:
@@ -57,7 +51,6 @@ def played_with_a_kill(line: Line, recording: Path, events: int, speed: str) -> 
     landed = line.ends()[EVENTS]
     assert 0 < landed < events, "it was too quick to be killed"
     report = line.here.json("replay", recording, "--configured", "--speed", "max")
-    logger.warning("killed with %d of %d events on the log; %d sent after that", landed, events, report["sent"])
     assert report["resumed"] is True
     assert report["landed"] >= landed
     assert (report["landed"] + report["sent"], line.ends()[EVENTS]) == (events, events)
@@ -65,9 +58,7 @@ def played_with_a_kill(line: Line, recording: Path, events: int, speed: str) -> 
 
 def folded(line: Line) -> dict[str, Any]:
     """The snapshot of a bounded worker."""
-    began_s = time.monotonic()
     assert line.start("worker", "--bounded").end(deadline_s=400) == 0
-    logger.warning("folded in %.1f s", time.monotonic() - began_s)
     return line.snapshot()
 
 
@@ -104,8 +95,6 @@ def test_each_replay_of_a_recording_ends_with_the_same_tables(
         played(line, recording, events)
     played_with_a_kill(lines[-1], recording, events, killed_speed)
     shown = [*map(folded, lines[:-1]), folded_with_a_kill(lines[-1])]
-    for one in shown:
-        logger.warning("applied %s, tables %s", one["counters"]["applied"], json.dumps(one["tables"], sort_keys=True)[:200])
     assert all(sum(one["counters"]["applied"].values()) == events for one in shown)
     assert [one["counters"] for one in shown] == [shown[0]["counters"]] * len(shown)
     assert [one["tables"] for one in shown] == [shown[0]["tables"]] * len(shown)
