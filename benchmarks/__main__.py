@@ -83,15 +83,19 @@ def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:
     figures = Figures()
     lines: list[Run] = []
     works = stages.decoded(opened, "decoded")
+    fast = opened.with_fast_client()
     for n in range(plan.rounds):
         started_s = perf_counter()
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))
         figures.add("log_poll", EVENTS_PER_S, stages.log_poll(opened, f"poll-{n}"))
         figures.add("decode", EVENTS_PER_S, stages.poll_and_decode(opened, f"decode-{n}"))
-        figures.add("decode_windows", EVENTS_PER_S, stages.poll_decode_and_windows(opened, f"windows-{n}"))
+        figures.add("state_only", EVENTS_PER_S, stages.state_only(opened, f"state-{n}"))
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))  # again: everything is divided by it
         lines.append(whole_line(opened, f"line-{n}"))
         figures.add("whole_line", EVENTS_PER_S, lines[-1].events_per_s)
+        if fast is not None:
+            figures.add("log_poll_fast_client", EVENTS_PER_S, stages.log_poll(fast, f"fast-poll-{n}"))
+            figures.add("whole_line_fast_client", EVENTS_PER_S, whole_line(fast, f"fast-line-{n}").events_per_s)
         events_per_s, engine = stages.fold(opened, works, f"fold-{n}")
         figures.add("fold", EVENTS_PER_S, events_per_s)
         parts.lists(opened, engine, f"lists-{n}", figures)

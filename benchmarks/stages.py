@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from time import perf_counter
 
+import msgspec
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 
-from benchmarks.windows_only import WindowsOnly
 from benchmarks.world import World
 from consumers.compose import open_log
 from consumers.work import Work, decode
@@ -18,6 +20,7 @@ from streamer.events.model import EVENTS
 from streamer.ports import RecordBatch
 
 POLL_MS = 100
+NEVER = 2**31
 
 
 def per_second(batches: Iterator[int], wanted: int) -> float:
@@ -55,19 +58,34 @@ def poll_and_decode(world: World, name: str) -> float:
     return _read(world, name, lambda batches: decode(batches, {}))
 
 
-def poll_decode_and_windows(world: World, name: str) -> float:
-    """The same, then duplicates, lateness and the windows of users, one after the other on one thread."""
-    windows = WindowsOnly(world.config(name))
+def state_only(world: World, name: str) -> float:
+    """Poll and decode on one thread; on another the engine as it is, but that nothing is scored and the head is frozen.
 
-    def advance(batches: list[RecordBatch]) -> None:
-        for work in decode(batches, {}):
-            if work.columns is not None and len(work.columns.type_N):
-                windows.apply(work.columns)
+    What is left of the fold is duplicates, lateness, ids, windows, signals and the journal.
+    """
+    config = world.config(name)
+    unscored = msgspec.structs.replace(config.head, judged_first=0, judged_every=NEVER, judged_gap_ms=NEVER)
+    engine = Engine(msgspec.structs.replace(config, head=unscored))
+    engine.freeze()
+    works: Queue[list[Work]] = Queue(maxsize=2)
+    with ThreadPoolExecutor(1) as folding:
+        folded = folding.submit(_fold_until, world.events, works, engine)
+        _read(world, name, lambda batches: works.put(decode(batches, {})))
+        return folded.result()
 
-    events_per_s = _read(world, name, advance)
-    kept = int(windows.state.users.pushed_U.sum())
-    if kept < world.events:
-        raise RuntimeError(f"windows took in {kept} of {world.events} interactions")
+
+def _fold_until(wanted: int, works: Queue[list[Work]], engine: Engine) -> float:
+    def counts() -> Iterator[int]:
+        while True:
+            found = works.get()
+            for work in found:
+                work.apply(engine)
+            if found:
+                yield sum(work.records for work in found)
+
+    events_per_s = per_second(counts(), wanted)
+    if (applied := sum(engine.counters()["applied"].values())) != wanted:
+        raise RuntimeError(f"the state took in {applied} of {wanted} events")
     return events_per_s
 
 

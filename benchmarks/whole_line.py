@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.cpu import CpuWatch
 from benchmarks.world import World
-from consumers.compose import open_admin, open_log, open_snapshots, open_store, open_writer
+from consumers.compose import open_admin, open_log, open_reader, open_snapshots, open_store, open_writer
 from consumers.measurements import Measurements
 from consumers.owner import Owner, Ports
 from consumers.runtime import WallClock
@@ -48,8 +48,10 @@ class LastWritten:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
-        accepted: list[bool] = self._store.write_lists(user_ids, payloads, unseen_s)
+    def write_lists(
+        self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = (), *, erases: bool = False
+    ) -> list[bool]:
+        accepted: list[bool] = self._store.write_lists(user_ids, payloads, unseen_s, erases=erases)
         self.last_s = perf_counter()
         return accepted
 
@@ -77,7 +79,7 @@ def whole_line(world: World, namespace: str) -> Run:
         redis = stack.enter_context(contextlib.closing(open_store(config, world.valkey.url)))
         store = LastWritten(redis)
         snapshots = open_snapshots(config)
-        ports = Ports(log, admin, writer, store, snapshots, WallClock())
+        ports = Ports(log, admin, lambda: open_reader(config), writer, store, snapshots, WallClock())
         watch = stack.enter_context(CpuWatch())
         run_bounded(Owner(ports, config, measurements, Override(), bounded=True))
         cpu_s = watch.seconds()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 from redis import Redis
 
@@ -37,11 +39,17 @@ class World:
     event_bytes_mean: float
     produced_per_s: float
     snapshots_interval_ms: int = Snapshots().interval_ms
+    client: Literal["kafka-python", "confluent"] = Kafka().client
+    """What reads the log."""
 
     @property
     def events(self) -> int:
         """Events on the log."""
         return sum(self.ends.values())
+
+    def with_fast_client(self) -> World | None:
+        """The same world read by confluent-kafka, None where that is not installed."""
+        return replace(self, client="confluent") if find_spec("confluent_kafka") else None
 
     def store_version(self) -> str:
         """The Valkey server's version."""
@@ -53,7 +61,7 @@ class World:
         """Shipped defaults, but for where servers and files are."""
         return Config(
             namespace=namespace,
-            kafka=Kafka(bootstrap_servers=self.kafka.bootstrap),
+            kafka=Kafka(bootstrap_servers=self.kafka.bootstrap, client=self.client),
             redis=tree.Redis(url=self.valkey.url),
             snapshots=Snapshots(root=str(self.root / "snapshots"), interval_ms=self.snapshots_interval_ms),
         )

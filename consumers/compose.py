@@ -13,6 +13,7 @@ from streamer.config.tree import Config
 from streamer.embedded import EmbeddedAdmin, EmbeddedAtomicWriter, EmbeddedLog, EmbeddedReader, EmbeddedWriter, ValkeyProcess
 from streamer.embedded.valkey import running_url
 from streamer.events.model import INPUT_TOPICS
+from streamer.events.pseudonyms import Pseudonyms, pseudonyms_of
 from streamer.ports import (
     AtomicWriter,
     Committed,
@@ -170,4 +171,16 @@ def open_store(config: Config, url: str) -> RedisStore:
     from consumers.redis_store import RedisStore as Store
 
     redis = config.redis
-    return Store(url, config.namespace, ttl_s=redis.ttl_s, timeout_ms=redis.timeout_ms, batch_lists_max=redis.batch_lists_max)
+    return Store(
+        url,
+        config.namespace,
+        ttl_s=redis.ttl_s,
+        timeout_ms=redis.timeout_ms,
+        batch_lists_max=redis.batch_lists_max,
+        pseudonyms=user_pseudonyms(config),
+    )
+
+
+def user_pseudonyms(config: Config) -> Pseudonyms | None:
+    """Those under which users are on the log, None where they are there by their ids."""
+    return pseudonyms_of(config.privacy.user_key, config.privacy.user_key_id)

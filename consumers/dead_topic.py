@@ -9,10 +9,11 @@ import heapq
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from consumers.forgetting import Request, is_of_forgotten
 from streamer.events.dead_letters import Identity, Letter, Place, decode_letter, decode_mark
 from streamer.events.model import DEAD
 from streamer.ports import LogAdmin, LogReader, OffsetGapError, RecordBatch, TopicPartition, TopicsMissingError
@@ -22,6 +23,7 @@ READ_RECORDS = 4_096
 REASONS_MAX = 50
 """Reasons counted by name; a stranger's are among them, and what comes after counts as OTHERS."""
 OTHERS = "others"
+WITHHELD = "withheld: of a user who was forgotten since"
 
 
 class Selection(NamedTuple):
@@ -65,10 +67,14 @@ class Identities:
 
 
 class DeadTopic:
-    """The topic as far as it reaches when this is made; retention may take its beginning meanwhile."""
+    """The topic as far as it reaches when this is made; retention may take its beginning meanwhile.
 
-    def __init__(self, reader: LogReader, admin: LogAdmin) -> None:
+    Letters of ``forgotten`` users from before they asked are given without what they hold of them.
+    """
+
+    def __init__(self, reader: LogReader, admin: LogAdmin, forgotten: Mapping[bytes, Request] | None = None) -> None:
         self._reader = reader
+        self._forgotten = forgotten or {}
         topics = admin.topics()
         self.topic_ids = {topic: info.topic_id for topic, info in topics.items()}
         """Of the present topics."""
@@ -92,6 +98,8 @@ class DeadTopic:
                 at, headers = Place(*place, offset), batch.headers.get(offset, ())
                 letter = decode_letter(at, append_ms, key, value, headers, self._names)
                 if letter is not None:
+                    if is_of_forgotten(self._forgotten, letter.topic, key, value, append_ms):
+                        letter = letter._replace(key=None, value=None, sha256="", error=WITHHELD)
                     yield letter, letter.identity in self._again
 
     def _look_for_marks(self, place: TopicPartition) -> None:

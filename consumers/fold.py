@@ -181,8 +181,9 @@ class Fold:
         guilty, place = work.without_suspect(error), self._range(*work.runs[0])
         logger.error("%s[%d] offset %d is left out, for the fold fails at it", *place[:3], exc_info=error)
         lists = _copies(self.engine.published.tables(aside.users))  # what is known of lists is as good as before
-        clock_s, self.engine = self.engine.clock_s, Engine(self._config, _copies(aside.fold), lists)
-        self.engine.clock_s = clock_s
+        clock_s, erased = self.engine.clock_s, self.engine.published.erased
+        self.engine = Engine(self._config, _copies(aside.fold), lists)
+        self.engine.clock_s, self.engine.published.erased = clock_s, erased
         for one in (*aside.since, guilty):
             one.apply(self.engine)
         self.left_out.append(place)

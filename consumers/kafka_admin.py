@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -27,23 +28,24 @@ from kafka.structs import OffsetAndMetadata
 
 from producers.kafka_client import explaining, open_client
 from streamer.config.tree import Config, Kafka
-from streamer.events.model import CONTROL, DEAD, EVENTS, FORGET, INPUT_TOPICS, ITEMS, VECTORS
-from streamer.ports import Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition
+from streamer.events.model import CONTROL, EVENTS, FORGET, INPUT_TOPICS, ITEMS, VECTORS
+from streamer.ports import ALL_TOPICS, Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition
 
 COMPACTED = frozenset((ITEMS, VECTORS, FORGET))
-ALL_TOPICS = (*INPUT_TOPICS, DEAD)
 COORDINATOR_WAIT_S = 5.0
 COORDINATOR_LOOK_S = 0.1
 COORDINATOR_COMES = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
-CHECKED = ("message.timestamp.type", "cleanup.policy")
+CHECKED = ("message.timestamp.type", "cleanup.policy", "retention.ms", "segment.ms")
 
 
 class KafkaAdmin:
-    """LogAdmin on Apache Kafka. It connects at the first call, so that making one never waits."""
+    """LogAdmin on Apache Kafka. It connects at the first call, so that making one never waits. Threads ask one after the other."""
 
     def __init__(self, config: Config) -> None:
         self._kafka = config.kafka
         self._client: Any = None
+        self._one_asks = threading.RLock()
+        """A call that fails closes the client, which another one must not be using."""
 
     def create_topics(self) -> list[str]:
         """Makes the topics that are missing, waits until each has leaders, and returns their logical names. Idempotent.
@@ -62,17 +64,18 @@ class KafkaAdmin:
             self._admin().wait_for_topics(list(wanted), timeout_ms=self._kafka.request_timeout_ms)
         return created
 
-    def topics(self) -> dict[str, TopicInfo]:
-        """The existing ones among our topics, by logical name, with their ids and what is wrong with their settings."""
-        logical = {self._full(topic): topic for topic in ALL_TOPICS}
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, by logical name, with their ids and what is wrong with their settings."""
+        logical = {self._full(topic): topic for topic in topics}
         with self._asking():
-            found = {logical[str(topic["name"])]: topic for topic in self._describe(ALL_TOPICS)}
+            found = {logical[str(topic["name"])]: topic for topic in self._describe(topics)}
             settings = self._topic_settings(found)
         return {
             topic: TopicInfo(
                 topic_id=str(about["topic_id"]),
                 partitions=len(about["partitions"]),
                 warnings=tuple(_warnings(self._full(topic), topic, len(about["partitions"]), settings[topic])),
+                kept_ms=_kept_ms(settings[topic]),
             )
             for topic, about in found.items()
         }
@@ -186,14 +189,15 @@ class KafkaAdmin:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        try:
-            with explaining(self._kafka):
-                yield
-        except LogError:
-            # whatever state the client is in after an error, the next call starts with a fresh one
-            with contextlib.suppress(KafkaError, OSError):
-                self.close()
-            raise
+        with self._one_asks:
+            try:
+                with explaining(self._kafka):
+                    yield
+            except LogError:
+                # whatever state the client is in after an error, the next call starts with a fresh one
+                with contextlib.suppress(KafkaError, OSError):
+                    self.close()
+                raise
 
     def _admin(self) -> Any:
         if self._client is None:
@@ -230,7 +234,11 @@ class KafkaAdmin:
         if not resources:
             return {}
         described = self._admin().describe_configs(resources, config_filter="all")["topic"]
-        return {topic: {key: described[self._full(topic)][key]["value"] for key in CHECKED} for topic in topics}
+        # a worker has no use for the right DescribeConfigs and may lack it: the client then finds a topic without settings
+        return {
+            topic: {key: found[key]["value"] for key in CHECKED if key in found}
+            for topic, found in ((topic, described[self._full(topic)]) for topic in topics)
+        }
 
     def _offsets(self, partitions: Sequence[KafkaPartition], spec: OffsetSpec) -> dict[KafkaPartition, int]:
         found = self._admin().list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level="read_committed")
@@ -268,7 +276,18 @@ def _settings(topic: str, kafka: Kafka) -> dict[str, Any]:
     }
 
 
+def _kept_ms(settings: dict[str, str]) -> int | None:
+    """A segment goes when its last record is as old as retention wants; its first one may be a segment's time older."""
+    retention_ms = int(settings["retention.ms"])
+    return (
+        None if "delete" not in settings["cleanup.policy"] or retention_ms < 0 else retention_ms + int(settings["segment.ms"])
+    )
+
+
 def _warnings(name: str, topic: str, partitions: int, settings: dict[str, str]) -> Iterable[str]:
+    if not settings:
+        yield f"the settings of topic {name} cannot be seen: this user lacks the right DescribeConfigs on it"
+        return
     if settings["message.timestamp.type"] != "LogAppendTime":
         yield (
             f"topic {name} has message.timestamp.type={settings['message.timestamp.type']}, expected LogAppendTime: "

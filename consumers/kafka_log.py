@@ -6,9 +6,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, NoReturn
 
+import msgspec
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -17,9 +17,7 @@ from kafka.errors import (
     FencedInstanceIdError,
     IllegalGenerationError,
     KafkaError,
-    LogTruncationError,
     OffsetMetadataTooLargeError,
-    OffsetOutOfRangeError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -27,18 +25,16 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from consumers.assignor import OneOwnerAssignor
 from consumers.kafka_admin import KafkaAdmin
+from consumers.kafka_fetch import ClientFetch, Fetch, PositionLostError, gap_of, logical, physical
 from consumers.membership import Assignment, Membership
-from producers.kafka_client import explained, explaining, missing_topics, open_client
-from streamer.config.tree import Config
+from producers.kafka_client import explained, missing_topics, open_client
+from streamer.config.tree import Config, Kafka
 from streamer.ports import (
     Committed,
     FencedError,
-    Headers,
     LogError,
-    OffsetGapError,
     Polled,
     Positions,
-    RecordBatch,
     TopicPartition,
 )
 
@@ -48,7 +44,7 @@ SLICE_MS = 100
 """A poll is cut into slices of this length, so that a change of ownership ends it."""
 METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
-_HEADERS = attrgetter("headers")
+REQUEST_TIMEOUT_MS_MIN = 1_000
 CLOSE_TIMEOUT_MS = 3_000
 AWAY_S = 2.0
 """Without a connection for longer than this, the broker counts as away: less may be one reconnect."""
@@ -75,8 +71,10 @@ class KafkaLog:
         self._group = group
         self._topics = tuple(topics)
         self._exclusive = exclusive
-        self._admin = KafkaAdmin(config)
+        # the polling thread asks it: a broker that does not answer must not cost the ownership
+        self._admin = KafkaAdmin(msgspec.structs.replace(config, kafka=_impatient(config.kafka)))
         self._consumer: Any = None
+        self._fetch: Fetch
         self._networks: list[Any] = []
         self._membership = Membership(exclusive=exclusive)
         self._generation: int | None = None
@@ -103,11 +101,12 @@ class KafkaLog:
         before = self._generation
         while True:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            self._pause(wanted=paused or not self._membership.positioned)
             joining = consumer.group_metadata().state is MemberState.REBALANCING
-            records = self._poll_slice(consumer, SLICE_MS if joining else min(max(left_ms, 0), SLICE_MS))
+            self._slice(
+                SLICE_MS if joining else min(max(left_ms, 0), SLICE_MS), paused=paused or not self._membership.positioned
+            )
             self._settle()
-            batches = self._batches(consumer, records) if self._membership.positioned and not paused else []
+            batches = self._fetch.batches() if self._membership.positioned and not paused else []
             if batches or self._generation != before:
                 return Polled(batches, self._generation)
             joining = consumer.group_metadata().state is MemberState.REBALANCING
@@ -118,7 +117,7 @@ class KafkaLog:
                 return Polled([], self._generation)
 
     def seek(self, positions: Positions) -> None:
-        """Sets the next offset of partitions owned by this member; a sharing member leaves out those that others own.
+        """Sets the next offset of partitions owned by this member; leaves out those that others own, or that it does not know of yet.
 
         Raises:
             FencedError: this member owns nothing.
@@ -129,10 +128,13 @@ class KafkaLog:
                 f"seek refused: this member of group {self._group} owns no partitions; poll until a generation is given"
             )
         owned = self._membership.owned
-        wanted = {self._physical(at): offset for at, offset in positions.items()}
-        unknown = [at for at in wanted if at not in owned and (self._exclusive or self._logical(at).topic not in self._topics)]
+        wanted = {physical(self._kafka, at): offset for at, offset in positions.items()}
+        unknown = [at for at in wanted if logical(self._kafka, at).topic not in self._topics]
         if unknown:
             raise LogError(f"positions for {_names(unknown)}, which group {self._group} does not read", retriable=False)
+        if self._exclusive and wanted.keys() - owned:
+            # partitions that were added a moment ago: once the client knows of them, a rebalance makes them this member's too
+            self._networks[0].cluster.request_update()
         without = owned - wanted.keys() - self._membership.positions.keys()
         if without:
             raise LogError(
@@ -142,7 +144,7 @@ class KafkaLog:
             )
         for at, offset in wanted.items():
             if at in owned:
-                self._consumer.seek(at, offset)
+                self._fetch.seek(at, offset)
                 self._membership.positions[at] = offset
 
     def committed(self) -> dict[TopicPartition, Committed]:
@@ -161,7 +163,7 @@ class KafkaLog:
             raise self._fenced("it owns no partitions" if self._generation is None else "its positions are not set")
         # the client sees new metadata now and then only; no snapshot may be made the valid one across a topic made again
         self._require_same(self._admin.ids(self._topics))
-        offsets = {self._physical(at): OffsetAndMetadata(offset, metadata, -1) for at, offset in positions.items()}
+        offsets = {physical(self._kafka, at): OffsetAndMetadata(offset, metadata, -1) for at, offset in positions.items()}
         # half the poll interval: a commit that hangs must not cost the ownership
         timeout_ms = min(self._kafka.request_timeout_ms, self._kafka.max_poll_interval_ms // 2)
         try:
@@ -174,6 +176,7 @@ class KafkaLog:
         consumer, self._consumer, self._closed, self._generation = self._consumer, None, True, None
         with contextlib.suppress(KafkaError, OSError):
             if consumer is not None:
+                self._fetch.close()
                 consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         with contextlib.suppress(KafkaError, OSError):
             self._admin.close()
@@ -209,27 +212,16 @@ class KafkaLog:
         self._networks = networks
         self._connected_s = time.monotonic()
         self._membership.watch(consumer)
+        self._fetch = _fetch(self._kafka, consumer, self._membership, self._group)
         consumer.subscribe([self._kafka.topic_prefix + topic for topic in self._topics], listener=self._membership)
         return consumer
 
-    def _pause(self, *, wanted: bool) -> None:
-        # all or none: a partition resumed beside others that were not paused can starve for ever in this client
-        if wanted != self._membership.paused:
-            change = self._consumer.pause if wanted else self._consumer.resume
-            change(*self._consumer.assignment())
-            self._membership.paused = wanted
-
-    def _poll_slice(self, consumer: Any, timeout_ms: int) -> dict[KafkaPartition, list[Any]]:
+    def _slice(self, timeout_ms: int, *, paused: bool) -> None:
         try:
-            records: dict[KafkaPartition, list[Any]] = consumer.poll(timeout_ms)
-        except OffsetOutOfRangeError as error:
-            self._gap(*next(iter(error.args[0].items())))
-        except LogTruncationError as error:
-            at = next(iter(error.divergent_offsets))
-            self._gap(at, self._membership.positions[at])
-        except KafkaError as error:
-            raise explained(self._kafka, error) from error
-        return records
+            self._fetch.poll(timeout_ms, paused=paused)
+        except PositionLostError as lost:
+            place = logical(self._kafka, lost.at)
+            raise gap_of(lost.at, place, lost.position, self._admin.bounds_of(place)) from lost
 
     def _settle(self) -> None:
         """Takes over what the last slice's rebalance decided, if there was one."""
@@ -251,7 +243,7 @@ class KafkaLog:
                 )
 
     def _adopt(self, assignment: Assignment) -> None:
-        self._absent = set(self._topics) - {self._logical(at).topic for at in assignment.partitions}
+        self._absent = set(self._topics) - {logical(self._kafka, at).topic for at in assignment.partitions}
         if self._exclusive and assignment.partitions and self._absent:
             # either this client does not know them yet, and a rebalance follows, or somebody deleted them
             self._generation = None
@@ -286,22 +278,6 @@ class KafkaLog:
                 retriable=True,
             )
 
-    def _batches(self, consumer: Any, records: dict[KafkaPartition, list[Any]]) -> list[RecordBatch]:
-        positions = self._membership.positions
-        batches = []
-        # a poll without records may still have passed transaction markers: a position that moved is worth an empty batch
-        for at in records or self._membership.owned:
-            with explaining(self._kafka):
-                position = consumer.position(at)
-            if position is not None and (records or position != positions[at]):
-                positions[at] = position
-                batches.append(batch_of(self._logical(at), position, records.get(at, [])))
-        return batches
-
-    def _gap(self, at: KafkaPartition, position: int) -> NoReturn:
-        place = self._logical(at)
-        raise gap_of(at, place, position, self._admin.bounds_of(place))
-
     def _refused(self, error: KafkaError, metadata: str) -> NoReturn:
         cause = error.args[0] if isinstance(error, CommitFailedError) and error.args else error
         if isinstance(cause, RebalanceInProgressError):
@@ -326,44 +302,20 @@ class KafkaLog:
             "discard the state and poll until a generation is given"
         )
 
-    def _physical(self, at: TopicPartition) -> KafkaPartition:
-        return KafkaPartition(self._kafka.topic_prefix + at.topic, at.partition)
 
-    def _logical(self, at: KafkaPartition) -> TopicPartition:
-        return TopicPartition(at.topic[len(self._kafka.topic_prefix) :], at.partition)
+def _impatient(kafka: Kafka) -> Kafka:
+    """Settings under which two requests, one after the other, take no more than half of the poll interval."""
+    timeout_ms = max(REQUEST_TIMEOUT_MS_MIN, kafka.max_poll_interval_ms // 4)
+    return msgspec.structs.replace(kafka, request_timeout_ms=min(kafka.request_timeout_ms, timeout_ms))
 
 
 def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:
     return ", ".join(sorted(f"{at.topic}-{at.partition}" for at in partitions))
 
 
-def batch_of(place: TopicPartition, position: int, found: Sequence[Any]) -> RecordBatch:
-    """The client's records of one partition as columns; ``position`` is the next offset."""
-    return RecordBatch(
-        topic=place.topic,
-        partition=place.partition,
-        next_offset=position,
-        offsets=[record.offset for record in found],
-        append_ms=[record.timestamp for record in found],
-        keys=[record.key for record in found],
-        values=[record.value for record in found],
-        headers=_headers(found) if any(map(_HEADERS, found)) else {},
-    )
+def _fetch(kafka: Kafka, consumer: Any, membership: Membership, group: str) -> Fetch:
+    if kafka.client == "kafka-python":
+        return ClientFetch(kafka, consumer, membership)
+    from consumers.kafka_fast import FastFetch  # noqa: PLC0415 - a package that few have installed
 
-
-def _headers(found: Sequence[Any]) -> dict[int, Headers]:
-    """Those of the records that have any; Kafka knows header values of null, which count as empty."""
-    return {one.offset: tuple((name, value or b"") for name, value in one.headers) for one in found if one.headers}
-
-
-def gap_of(at: KafkaPartition, place: TopicPartition, position: int, bounds: tuple[int, int]) -> OffsetGapError:
-    """The error for a position outside of what Kafka holds."""
-    beginning, end = bounds
-    return OffsetGapError(
-        f"{at.topic}-{at.partition}: position {position} lies outside what Kafka holds, offsets {beginning} to {end}; "
-        "seek to the beginning and count what is lost",
-        partition=place,
-        position=position,
-        beginning=beginning,
-        end=end,
-    )
+    return FastFetch(kafka, consumer, membership, group)

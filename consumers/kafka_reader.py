@@ -12,7 +12,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from consumers.kafka_admin import KafkaAdmin
-from consumers.kafka_log import batch_of, gap_of
+from consumers.kafka_fetch import batch_of, gap_of
 from producers.kafka_client import explained, explaining, missing_topics, open_client
 from streamer.config.tree import Config
 from streamer.ports import LogError, RecordBatch, TopicPartition

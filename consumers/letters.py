@@ -15,7 +15,7 @@ from itertools import groupby
 from consumers.measurements import Measurements
 from streamer.events.dead_letters import LEFT_OUT, encode_dead_letter
 from streamer.events.model import DEAD, DeadLetter
-from streamer.ports import Clock, LogError, LogWriter, OutRecord
+from streamer.ports import BufferFullError, Clock, LogError, LogWriter, OutRecord
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class DeadLetters:
             return
         try:
             self.send()
+        except BufferFullError:
+            return  # the log is slower than letters come: nothing is polled meanwhile, and the next turn tries again
         except LogError as error:
             if not error.retriable:
                 raise
@@ -76,9 +78,9 @@ class DeadLetters:
             logger.warning("dead letters wait, sent again in %.1f s: %s", RETRY_S, error)
 
     def send(self) -> bool:
-        """Sends those that wait, each once; what the log does not take stays, or comes back. Raises LogError."""
+        """Sends those that wait, each once, and waits for nothing; what the log does not take stays, or comes back. Raises LogError."""
         for _ in range(len(self._waiting)):
-            self._writer.send(self._waiting[0], self._done)
+            self._writer.send(self._waiting[0], self._done, timeout_s=0.0)
             self._waiting.popleft()
         return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 from consumers.fold import Fold
 from consumers.loops import Loops
 from consumers.measurements import Measurements
-from consumers.publisher import Publisher, Rendered, Shared
-from consumers.reader import encode_gone, version_text
+from consumers.publisher import Outcome, Publisher, Rendered, Shared
+from consumers.reader import encode_gone, encode_list, version_text
 from consumers.store_watch import ALL, Status
 from streamer.config.tree import Config
 from streamer.engine.published import CLEAN, JUDGED_ENTRIES
 from streamer.events.model import FORGET
-from streamer.ports import Clock, RecommendationStore, TopicPartition
-from streamer.ranking.lists import NOBODY
+from streamer.ports import Clock, RecommendationList, RecommendationStore, TopicPartition
+from streamer.ranking.lists import NOBODY, PARTS
+from streamer.ranking.lists import Lists as RankedLists
+from streamer.ranking.scratch import REASON_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ SWEEP_EVERY_S_MAX = 1.0
 SWEEPS_A_REFRESH = 4
 """A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
 SHARED_EVERY_S = 1.0
+WEIGHED_EVERY_S = 1.0
+"""From one portion of lists whose terms are noted to the next."""
 GONE_MAX = 10_000
 LAST_LISTS_S_MAX = 10.0
 """How long the end waits for the store to take lists."""
@@ -69,9 +74,10 @@ class Lists:
         self._shared: Shared | None = None
         self._lost: list[tuple[int, NDArray[np.int32]]] = []
         """When the store was found to have lost lists (ms), and their rows, until they are written again."""
+        self._refused_erasures: list[bytes] = []
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
-        self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
+        self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
         self._publisher = Publisher(
@@ -147,6 +153,8 @@ class Lists:
     def _put_waiting(self) -> bool:
         """Hands over a portion of touched users' lists. Whether there are any left to be handed over, or some were."""
         published, publisher = self._fold.engine.published, self._publisher
+        if publisher.ready and self._erase():
+            return True
         if not published.waiting or (publisher.away and not publisher.ready):
             return False
         if publisher.ready:
@@ -164,9 +172,14 @@ class Lists:
         while self._publisher.outcomes:
             outcome = self._publisher.outcomes.popleft()
             rendered, written_ms = outcome.rendered, outcome.written_ms
+            if rendered.erases:
+                self._settle_erased(outcome)
+                continue
             there_T = self._fold.user_ids_still(rendered.user_T, rendered.user_ids)
             if written_ms is None:
                 published.touch(rendered.user_T[there_T])
+                if self._measurements.traces is not None:
+                    self._measurements.traces.again(rendered.traced)
                 continue
             accepted_T, refused_T = there_T & outcome.accepted_T, np.flatnonzero(~outcome.accepted_T)
             published.confirm(rendered.user_T[accepted_T], rendered.item_TL[accepted_T], written_ms)
@@ -174,16 +187,24 @@ class Lists:
         while self._publisher.watch.lost:
             self._render_lost(self._publisher.watch.lost.popleft())
 
+    def _settle_erased(self, outcome: Outcome) -> None:
+        published, user_ids = self._fold.engine.published, outcome.rendered.user_ids
+        if outcome.written_ms is None:
+            published.erase(user_ids)
+            return
+        published.confirm_erased(one for one, accepted in zip(user_ids, outcome.accepted_T, strict=True) if accepted)
+        self._refused_erasures += [one for one, accepted in zip(user_ids, outcome.accepted_T, strict=True) if not accepted]
+
     def _render_lost(self, since_ms: int) -> None:
-        """Wants all lists again that were confirmed after ``since_ms``, of users seen within the TTL, and the empty ones of those forgotten."""
+        """Wants all lists again that were confirmed after ``since_ms``, of users seen within the TTL, and those of the forgotten erased."""
         published = self._fold.engine.published
         seen_after_ms = self._clock.now_ms() - 1_000 * self._config.redis.ttl_s
         recent_U = published.append_ms_U > max(0, seen_after_ms)
-        emptied_U = (published.append_ms_U == 0) & (published.written_ms_U > 0)
-        lost_U = (recent_U | emptied_U) & ((published.written_ms_U > since_ms) | (since_ms == ALL))
+        lost_U = recent_U & ((published.written_ms_U > since_ms) | (since_ms == ALL))
         lost_T = np.flatnonzero(lost_U).astype(np.int32)
         logger.log(logging.INFO if len(lost_T) else logging.DEBUG, "%d lists are rendered again", len(lost_T))
         published.touch(lost_T)
+        published.erase_again()  # an older copy of the store may hold any of them
         self._lost.append((self._clock.now_ms(), lost_T))
 
     def _look_whether_mended(self) -> None:
@@ -205,13 +226,33 @@ class Lists:
         while self._refused:
             user_T, user_ids = self._refused.pop()
             self._fold.engine.published.touch(user_T[self._fold.user_ids_still(user_T, user_ids)])
+        self._fold.engine.published.erase(self._refused_erasures)
+        self._refused_erasures = []
 
     def _publish(self, backlog: int) -> None:
-        """Renders touched users' lists while there are any and the publisher takes them; one portion while work waits."""
+        """Erases lists of the forgotten, and renders touched users' while there are any and the publisher takes them; one portion while work waits."""
+        if self._publisher.ready and self._may_publish():
+            self._erase()
         while self._fold.engine.published.waiting and self._publisher.ready and self._may_publish():
             self._publisher.put(self._render(self._fold.engine.published.take(RANKED_AT_ONCE_MAX)))
             if backlog:
                 return
+
+    def _erase(self) -> bool:
+        """Hands over empty lists for a portion of the forgotten. Whether there were any."""
+        engine, version, now_ms = self._fold.engine, self._version(), self._clock.now_ms()
+        user_ids = engine.published.take_erasures(engine.state.users.ids, RANKED_AT_ONCE_MAX)
+        if not user_ids:
+            return False
+        empty = RecommendationList("", version, (), True, engine.head_step, engine.event_ms, now_ms)
+        payloads = [encode_list(replace(empty, user_id=user_id.decode())) for user_id in user_ids]
+        nobody_T, nothing_TL = (
+            np.full(len(user_ids), NOBODY, np.int32),
+            np.full((len(user_ids), JUDGED_ENTRIES), NOBODY, np.int32),
+        )
+        never_T, stale_T = np.zeros(len(user_ids), np.int64), np.zeros(len(user_ids), np.bool_)
+        self._publisher.put(Rendered(nobody_T, user_ids, payloads, nothing_TL, never_T, stale_T, [], erases=True))
+        return True
 
     def _may_publish(self) -> bool:
         """Whether every request to forget a user that stood on the log at the start is applied: till then none has a list written."""
@@ -225,7 +266,12 @@ class Lists:
         published = engine.published
         lists = engine.rank(user_T, entries=self._config.ranking.list_items)
         payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
+        for part, amount in zip(PARTS, lists.part_UP.sum(axis=0).tolist(), strict=True):
+            self._measurements.list_parts[part] += amount
         used_TK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
+        if started_s - self._weighed_at_s >= WEIGHED_EVERY_S:
+            self._weighed_at_s = started_s
+            self._weigh(lists, used_TK)
         item_TK = np.where(used_TK, lists.item_UK, np.int32(NOBODY))
         item_TL = np.full((len(user_T), JUDGED_ENTRIES), NOBODY, np.int32)
         shared = min(JUDGED_ENTRIES, item_TK.shape[1])
@@ -234,7 +280,17 @@ class Lists:
         fresh_T = append_ms_T > published.written_ms_U[user_T]
         unseen_s_T = np.where(fresh_T | (append_ms_T == 0), 0, np.maximum(self._clock.now_ms() - append_ms_T, 0) // 1_000)
         self._measurements.stage_s["rank"] += self._clock.monotonic_s() - started_s
-        return Rendered(user_T, engine.user_ids(user_T), payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist())
+        user_ids, traces = engine.user_ids(user_T), self._measurements.traces
+        traced = traces.rendered(user_ids) if traces is not None else ()
+        return Rendered(user_T, user_ids, payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist(), traced)
+
+    def _weigh(self, lists: RankedLists, used_TK: NDArray[np.bool_]) -> None:
+        """Notes what these lists are made of: of each entry its largest terms."""
+        term_N, value_N = lists.term_UKR[used_TK].ravel(), np.abs(lists.value_UKR[used_TK]).ravel()
+        named_N = term_N != NOBODY
+        given_T = np.asarray(np.bincount(term_N[named_N], value_N[named_N], len(REASON_NAMES)), np.float64)
+        measured = self._measurements
+        measured.term_T = given_T + measured.term_T if len(measured.term_T) else given_T
 
     def _sweep(self) -> None:
         """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most.

@@ -6,11 +6,16 @@ Counters only grow within a process; what must survive a restart is a counter of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.drift import Drift
+from streamer.ranking.lists import PARTS
+
+if TYPE_CHECKING:
+    from consumers.tracing import Traces
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 """Upper bounds of duration histograms, seconds; one more is infinite."""
@@ -87,6 +92,8 @@ class Measurements(Backlog):
     """Largest event time applied."""
     lost_ms: int = 0
     """When events were last found to have been removed before they were read, 0 where none were."""
+    list_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    """What counting signals, text, image and the items' own vectors gave to the scores of entries listed, without sign."""
     lists_written: int = 0
     lists_refused: int = 0
     lists_unpublished: int = 0
@@ -100,6 +107,8 @@ class Measurements(Backlog):
     log_errors: int = 0
     events_read: int = 0
     """Events folded in this process, whatever became of them."""
+    log_fault: str | None = None
+    """What the log said, while the worker waits for it."""
     poll_gap: Durations = field(default_factory=Durations)
     """From the end of one poll to the end of the next: what the log's bound on it is compared with."""
     poll_gap_bound_s: float = 0.0
@@ -115,16 +124,18 @@ class Measurements(Backlog):
     restore_s: float = 0.0
     takeovers: int = 0
     swept: int = 0
+    term_T: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """What lists were made of: the sum of what each term gave to entries, whichever way; of one portion a second at most."""
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     """Prequential sums of the fold by method (live, fixed, popularity): judged, hits, ndcg, mrr, recent_ndcg."""
     drift: dict[str, Drift] = field(default_factory=dict)
     """What ADWIN knows of each stream that it watches; each value is replaced whole."""
-    falls_back: bool = False
-    """Whether lists come from the fixed weights, since the learned ones have been worse."""
     served: dict[str, float] = field(default_factory=lambda: {"arrived": 0.0, "judged": 0.0, "hits": 0.0, "ndcg": 0.0})
     """As served: interactions that arrived, those judged against a confirmed list, and how good the list was."""
     head_steps: int = 0
     head_skipped: int = 0
+    falls_back: bool = False
+    """Whether lists come from the fixed weights, since the learned ones were lately worse."""
     learning_frozen: bool = False
     frozen: dict[str, object] | None = None
     """Who froze learning, and where his word was read since the start why and when; None where it is not frozen."""
@@ -137,6 +148,8 @@ class Measurements(Backlog):
     table_bound_bytes: dict[str, int] = field(default_factory=dict)
     """Bytes that each may hold."""
     queue_batches: int = 0
+    traces: Traces | None = None
+    """Where the way of single records is noted; None: tracing is off."""
 
     def lists(self) -> dict[str, object]:
         """What ``/status`` says of lists on their way to the store."""

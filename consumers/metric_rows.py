@@ -268,6 +268,13 @@ WORKER: tuple[Row, ...] = (
         ("reason",),
         _dead_letters,
     ),
+    Row(
+        "streamer_list_score_parts_total",
+        "counter",
+        "What each part gave to the scores of entries listed, without sign: signals (counting), text, image, item (its own vector).",
+        ("part",),
+        by(lambda m: m.list_parts),
+    ),
     Row("streamer_lists_written_total", "counter", "Lists written to the store.", (), one(lambda m: m.lists_written)),
     Row(
         "streamer_lists_refused_total",
@@ -387,10 +394,20 @@ WORKER: tuple[Row, ...] = (
 ENCODER: tuple[EncoderRow, ...] = (
     EncoderRow("streamer_encoder_encoded_total", "Texts that went through the encoder.", lambda c: c.encoded),
     EncoderRow("streamer_encoder_cached_total", "Texts whose vectors the cache had.", lambda c: c.cached),
+    EncoderRow("streamer_encoder_images_encoded_total", "Images that went through the encoder.", lambda c: c.images_encoded),
+    EncoderRow("streamer_encoder_images_cached_total", "Images whose vectors the cache had.", lambda c: c.images_cached),
+    EncoderRow(
+        "streamer_encoder_images_unusable_total",
+        "Documents whose image was forbidden, missing, broken or too large: dead letters.",
+        lambda c: c.images_unusable,
+    ),
     EncoderRow("streamer_encoder_written_total", "Vector records acknowledged by the log.", lambda c: c.written),
     EncoderRow("streamer_encoder_rejected_total", "Records of items that are no documents.", lambda c: c.rejected),
-    EncoderRow("streamer_encoder_failed_total", "Documents that the encoder could not encode.", lambda c: c.failed),
+    EncoderRow("streamer_encoder_failed_total", "Documents that an encoder could not encode.", lambda c: c.failed),
     EncoderRow("streamer_encoder_refused_total", "Records that the log will never take.", lambda c: c.refused),
     EncoderRow("streamer_encoder_cache_errors_total", "Failed calls of the cache of vectors.", lambda c: c.cache_errors),
-    EncoderRow("streamer_encoder_seconds_total", "Seconds spent in the encoder.", lambda c: c.encode_seconds),
+    EncoderRow("streamer_encoder_seconds_total", "Seconds spent in the text encoder.", lambda c: c.encode_seconds),
+    EncoderRow(
+        "streamer_encoder_images_seconds_total", "Seconds spent in the image encoder.", lambda c: c.image_encode_seconds
+    ),
 )

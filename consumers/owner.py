@@ -20,6 +20,7 @@ from consumers.lag import LagWatch
 from consumers.letters import DeadLetters
 from consumers.loops import Loops, Threads
 from consumers.measurements import Measurements
+from consumers.questions import Questions
 from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
 from consumers.tenure import Tenure
@@ -32,6 +33,7 @@ from streamer.ports import (
     FencedError,
     LogAdmin,
     LogError,
+    LogReader,
     LogWriter,
     OffsetGapError,
     OwnerStatus,
@@ -66,6 +68,7 @@ class Ports:
 
     log: EventLog
     admin: LogAdmin
+    open_reader: Callable[[], LogReader]
     dead_letters: LogWriter
     store: RecommendationStore
     snapshots: SnapshotStore
@@ -91,7 +94,7 @@ class Owner:
         self._measurements = measurements
         measurements.poll_gap_bound_s = config.kafka.max_poll_interval_ms / 1_000
         measurements.users_max, measurements.items_max = config.windows.users_max, config.catalog.items_max
-        self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
+        self._restorer = Restorer(ports.admin, ports.open_reader, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
         self._generation: int | None = None
@@ -106,6 +109,8 @@ class Owner:
         self._apart: Apart | None = None
         self._suspects: set[OffsetRange] = set()
         self._went_back = 0
+        self._made_safe = 0
+        """How many times it had gone back when a snapshot of what came after was last wanted."""
         self._polled_at_s: float | None = None
         self._pool = self._loops.pool("owner", 2)
         self._lag = LagWatch(ports.admin, ports.clock.now_ms, measurements, self._pool)
@@ -122,11 +127,12 @@ class Owner:
             while not stop.is_set() and not self._done():
                 try:
                     self._step()
-                    backoff_s, self._waits_for = BACKOFF_S_MIN, ""
+                    backoff_s, self._waits_for, self._measurements.log_fault = BACKOFF_S_MIN, "", None
                 except LogError as error:
                     if not error.retriable:
                         raise
                     self._measurements.log_errors += 1
+                    self._measurements.log_fault = str(error)
                     self._say_waiting(error, backoff_s)
                     self._loops.pause(backoff_s, stop)
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
@@ -153,6 +159,12 @@ class Owner:
             learning={"frozen": self._measurements.frozen} if tenure else None,
             lists=self._measurements.lists() if tenure else None,
         )
+
+    @property
+    def questions(self) -> Questions | None:
+        """Where the state is asked, None where this process has none; to be had from any thread."""
+        tenure = self._tenure
+        return tenure.questions if tenure else None
 
     @property
     def ended(self) -> bool:
@@ -190,7 +202,8 @@ class Owner:
             self._go_back(self._tenure.failure)
         elif self._tenure is not None:
             self._take_in(polled)
-            self._hand_over(self._tenure)
+            if self._may_go_on(self._tenure):
+                self._hand_over(self._tenure)
             self._letters.send_if_due()
             self._keep_checkpoints()
             self._lag.look(self._positions)
@@ -346,7 +359,12 @@ class Owner:
         if not polled.batches:
             return
         started_s = self._ports.clock.monotonic_s()
-        for work in decode(polled.batches, self._topic_ids, self._apart):
+        traces = self._measurements.traces
+        polled_ns = traces.now_ns() if traces is not None else 0
+        works = decode(polled.batches, self._topic_ids, self._apart)
+        if traces is not None:
+            traces.begin(polled.batches, works, polled_ns)
+        for work in works:
             self._letters.add(work.dead)
             self._waiting.append(work)
         for batch in polled.batches:
@@ -363,6 +381,17 @@ class Owner:
         self._suspects.update(failure.ranges)
         self._drop()
 
+    def _may_go_on(self, tenure: Tenure) -> bool:
+        """Whether more may be applied: what a failed fold has passed at last is made safe first, since the next record may fail too.
+
+        So however many records fail, each time that the fold goes back it has come further. A snapshot that fails holds nothing up.
+        """
+        assert self._checkpoint is not None
+        if self._went_back > self._made_safe and all(tenure.positions.get(one.place, 0) >= one.stop for one in self._suspects):
+            self._made_safe = self._went_back
+            self._checkpoint.want_now()
+        return not self._checkpoint.holds
+
     def _hand_over(self, tenure: Tenure) -> None:
         while self._waiting and not tenure.full:
             tenure.put(self._waiting.popleft())
@@ -371,5 +400,5 @@ class Owner:
         assert self._checkpoint is not None
         committed = self._checkpoint.keep()
         if committed is not None:
-            self._went_back = 0
+            self._went_back = self._made_safe = 0
             self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
 from consumers.store_watch import Status, StoreWatch
+from consumers.traced import Traced
 from streamer.ports import Clock, RecommendationStore, StoreError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ class Rendered:
     """False for lists rendered again without a new event: they say nothing of freshness."""
     unseen_s: list[int]
     """For how long the log had no event of each, as far as his list should expire sooner for it."""
+    traced: tuple[Traced, ...] = ()
+    """Events whose way is traced, which these lists show."""
+    erases: bool = False
+    """Empty lists in the place of those of forgotten users, who have no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,10 @@ class Publisher:
 
     def _write(self, rendered: Rendered) -> None:
         started_s = self._clock.monotonic_s()
+        traces = self._measurements.traces if rendered.traced else None
+        writing_ns = traces.now_ns() if traces is not None else 0
         try:
-            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads, rendered.unseen_s)
+            accepted = self._store.write_lists(rendered.user_ids, rendered.payloads, rendered.unseen_s, erases=rendered.erases)
         except Exception as error:  # noqa: BLE001 - whatever it is, learning goes on, and the lists are tried again
             self._fail(error)
             self.outcomes.append(Outcome(rendered, np.zeros(len(rendered.user_T), np.bool_), None))
@@ -153,6 +160,8 @@ class Publisher:
         accepted_T = np.array(accepted, np.bool_)
         waited_ms_T = now_ms - rendered.append_ms_T[rendered.fresh_T & accepted_T]
         measured.freshness.observe(np.maximum(waited_ms_T, 0) / 1_000.0)
+        if traces is not None:
+            traces.written(rendered.traced, writing_ns, dict(zip(rendered.user_ids, accepted, strict=True)))
         self.outcomes.append(Outcome(rendered, accepted_T, now_ms))
         self._vouch(now_ms)
 

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from consumers.reader import parse_gone, served, version_of
+from streamer.events.pseudonyms import Pseudonyms
 from streamer.ports import RecommendationList, StoreError
 
 log = logging.getLogger(__name__)
@@ -23,13 +24,19 @@ SHARED = ("popular", "gone", "status")
 
 # What stands in a key is older, ours and newer, or foreign. Only ours and strictly newer keeps its place: an equal one is
 # written again, so that a repeated write is harmless, and what is foreign would otherwise block the key for ever.
+# What erases (a negative time to live) leaves a key alone that is not there.
 _WRITE = """
 local answers = {}
 for n, key in ipairs(KEYS) do
   local payload, lives_s = ARGV[2 * n], ARGV[2 * n - 1]
   local old = redis.pcall('GETRANGE', key, 0, 45)
   local ours = type(old) == 'string' and #old == 46 and string.find(old, '^{"version":"%d+%-%d+$')
-  if ours and string.sub(old, 13) > string.sub(payload, 13, 46) then
+  if string.sub(lives_s, 1, 1) == '-' then
+    lives_s = old == '' and '' or string.sub(lives_s, 2)
+  end
+  if lives_s == '' then
+    answers[n] = 1
+  elseif ours and string.sub(old, 13) > string.sub(payload, 13, 46) then
     answers[n] = 0
   else
     if lives_s == '0' then redis.call('SET', key, payload) else redis.call('SET', key, payload, 'EX', lives_s) end
@@ -39,6 +46,8 @@ end
 return answers
 """
 
+ERASED_LIVES_S = 3_600
+"""How long an empty list stands where a forgotten user's was: what an owner that was expelled had still on its way is refused by it."""
 _DELETE_KEYS = 1_000
 """Keys looked at by one SCAN, and at most about as many deleted at once."""
 
@@ -55,11 +64,21 @@ class RedisStore:
         ttl_s: seconds after a user was seen at which his list is gone.
         timeout_ms: for a connection, and for each answer.
         batch_lists_max: lists written by one script call.
+        pseudonyms: those under which the log and so the store have users; whoever reads asks by the id as he knows it.
 
     Raises StoreError where the URL is none, ValueError where the namespace has braces. Nothing connects before the first call.
     """
 
-    def __init__(self, url: str, namespace: str, *, ttl_s: int, timeout_ms: int, batch_lists_max: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        *,
+        ttl_s: int,
+        timeout_ms: int,
+        batch_lists_max: int,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
         if "{" in namespace or "}" in namespace:
             raise ValueError(
                 f"namespace {namespace!r} has braces: a Redis Cluster would put every key into one slot; leave them out"
@@ -69,20 +88,26 @@ class RedisStore:
         self._ttl_s = ttl_s
         self._timeout_ms = timeout_ms
         self._batch = batch_lists_max
+        self._pseudonyms = pseudonyms
         self._client = self._connect(url)
         self._write = self._client.register_script(_WRITE)
         self._gone: tuple[bytes | None, frozenset[str]] = (None, frozenset())
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+    def write_lists(
+        self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = (), *, erases: bool = False
+    ) -> list[bool]:
         """Writes each user's JSON list; False where the store holds a strictly newer version.
 
         ``unseen_s``: for how many seconds each user has not been seen, none of them unless given; his list lives less by so many.
+        ``erases``: the payloads are empty lists, which only take the place of what is there, for ``ERASED_LIVES_S``.
 
         Raises StoreError where the server is away or refuses: some of the lists may be written then, and writing them all
         again is harmless. Raises ValueError where a payload does not begin with its version.
         """
         keys = [b"%srec:%s" % (self._prefix.encode(), user_id) for user_id in user_ids]
         lives_s = [max(1, self._ttl_s - unseen) for unseen in unseen_s] if unseen_s else [self._ttl_s] * len(keys)
+        if erases:
+            lives_s = [-min(ERASED_LIVES_S, self._ttl_s)] * len(keys)
         answers: list[bool] = []
         for first in range(0, len(keys), self._batch):
             part = slice(first, first + self._batch)
@@ -107,7 +132,8 @@ class RedisStore:
         Raises StoreError where the server is away, or a key holds what is none of ours.
         """
         # A lone surrogate has no UTF-8: such an id gets bytes that no writer can have written, and so the popular list.
-        key = f"{self._prefix}rec:".encode() + user_id.encode("utf-8", "surrogatepass")
+        stored = user_id if self._pseudonyms is None else self._pseudonyms.of(user_id)
+        key = f"{self._prefix}rec:".encode() + stored.encode("utf-8", "surrogatepass")
         where = repr(key.decode("utf-8", "replace"))
         try:
             with self._client.pipeline(transaction=False) as pipeline:

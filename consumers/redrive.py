@@ -11,11 +11,12 @@ rejected again, and both letters mean the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumers.dead_topic import OTHERS, REASONS_MAX, DeadTopic, Identities, Selection
+from consumers.forgetting import Request, is_of_forgotten
 from streamer.events.codec import decode_events
 from streamer.events.dead_letters import ATTEMPTS, Identity, Letter, encode_mark, sha256_of
 from streamer.events.forget import decode_forget
@@ -42,6 +43,7 @@ COPY = "the same record as another letter"
 OPERATOR = "left out by an operator"
 OTHER_TOPIC = "of a topic that was not asked for"
 UNMENDED = "not mended"
+FORGOTTEN = "of a user who was forgotten since"
 REFUSED = "refused by the log"
 
 Mended = list[tuple[bytes | None, bytes]] | str
@@ -87,6 +89,7 @@ class Redrive:
         late_before_ms: events before this time are late.
         mend: what is sent instead of the value; None: the value as it is, under its own key.
         left_out: whether records that an operator left out are sent, too.
+        forgotten: users none of whose letters from before is sent: mended, one may have a time that his request does not cover.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Redrive:
         mend: Mend | None = None,
         *,
         left_out: bool = False,
+        forgotten: Mapping[bytes, Request] | None = None,
     ) -> None:
         self.report = RedriveReport()
         self._dead = dead
@@ -106,6 +110,7 @@ class Redrive:
         self._late_before_ms = late_before_ms
         self._mend = mend
         self._left_out = left_out
+        self._forgotten = forgotten or {}
         self._seen = Identities()
         self._refused_in_a_row = 0
 
@@ -132,12 +137,17 @@ class Redrive:
             whole = letter if cause else self._whole(letter)
             if whole is None:
                 self._leave(letter, CUT)
+            elif not cause and self._is_of_forgotten(letter, whole.key, whole.value):
+                self._leave(letter, FORGOTTEN)
             elif cause:
                 self._leave(letter, cause)
             elif self._seen.add(letter.identity):
                 yield whole
             else:
                 self._leave(letter, COPY)
+
+    def _is_of_forgotten(self, letter: Letter, key: bytes | None, value: bytes | None) -> bool:
+        return is_of_forgotten(self._forgotten, letter.topic, key, value, letter.append_ms)
 
     def _hindrance(self, letter: Letter) -> str | None:
         if not letter.topic:
@@ -189,6 +199,8 @@ class Redrive:
         for letter, mended in zip(letters, self._mend(letters), strict=True):
             if isinstance(mended, str):
                 self._leave(letter, UNMENDED, mended)
+            elif any(self._is_of_forgotten(letter, key, value) for key, value in mended):
+                self._leave(letter, FORGOTTEN)
             else:
                 group.append(Ready(letter, tuple(_record(letter, key, value) for key, value in mended)))
         return group
@@ -226,7 +238,7 @@ class Redrive:
 
     def _leave(self, letter: Letter, cause: str, why: str = "") -> None:
         _add(self.report.left, cause)
-        if cause not in (BEFORE, COPY, OPERATOR, OTHER_TOPIC) and len(self.report.problems) < PROBLEMS_MAX:
+        if cause not in (BEFORE, COPY, OPERATOR, OTHER_TOPIC, FORGOTTEN) and len(self.report.problems) < PROBLEMS_MAX:
             self.report.problems.append(f"{letter.origin} (letter {letter.at}): {cause}{': ' * bool(why)}{why}")
 
 

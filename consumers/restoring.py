@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from consumers.apart import OffsetRange
+from consumers.forgetting import requests_to_forget
 from consumers.tenure import Birth
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.rules import structure_of
-from streamer.ports import Clock, Committed, LogAdmin, LogError, SnapshotStore, TopicInfo, TopicPartition
+from streamer.ports import Clock, Committed, LogAdmin, LogError, LogReader, SnapshotStore, TopicInfo, TopicPartition
 from streamer.snapshots import (
     Manifest,
     Override,
@@ -46,8 +48,17 @@ class Restored:
 class Restorer:
     """Restores; nothing is kept between two calls, so that one which failed can be made again."""
 
-    def __init__(self, admin: LogAdmin, snapshots: SnapshotStore, clock: Clock, config: Config, override: Override) -> None:
+    def __init__(
+        self,
+        admin: LogAdmin,
+        open_reader: Callable[[], LogReader],
+        snapshots: SnapshotStore,
+        clock: Clock,
+        config: Config,
+        override: Override,
+    ) -> None:
         self._admin = admin
+        self._open_reader = open_reader
         self._snapshots = snapshots
         self._clock = clock
         self._config = config
@@ -68,8 +79,7 @@ class Restorer:
 
     def _restore(self, generation: int, committed: dict[TopicPartition, Committed]) -> Restored:
         started_s = self._clock.monotonic_s()
-        topics = {name: info for name, info in self._admin.topics().items() if name in OWNER_TOPICS}
-        bounds = {place: ends for place, ends in self._admin.bounds().items() if place.topic in OWNER_TOPICS}
+        topics, bounds = self._admin.topics(OWNER_TOPICS), self._admin.bounds(OWNER_TOPICS)
         manifests, resets = list_snapshots(self._snapshots), noted_resets(self._snapshots)
         while True:
             try:
@@ -86,6 +96,8 @@ class Restorer:
             except SnapshotDamaged as damaged:
                 logger.error("snapshot %s is damaged: %s", start.snapshot, damaged)  # noqa: TRY400 - the message says it all
                 manifests = [manifest for manifest in manifests if manifest.name != start.snapshot]
+        with contextlib.closing(self._open_reader()) as reader:
+            engine.published.erased.update(requests_to_forget(reader, bounds))
         for note in start.notes:
             logger.log(logging.WARNING if note.startswith(UNDO_RESET) else logging.INFO, "%s", note)
         newest = max((manifest.epoch for manifest in manifests), default=0)

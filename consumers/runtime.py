@@ -21,6 +21,7 @@ from consumers.compose import (
     open_writer,
     require_snapshots,
 )
+from consumers.console.site import Console
 from consumers.encoder import EncoderWorker
 from consumers.encoder_service import opened_encoder
 from consumers.health import HealthServer
@@ -29,6 +30,8 @@ from consumers.merged_log import MergedLog
 from consumers.metrics import WorkerCollector
 from consumers.owner import Owner, Ports
 from consumers.redis_store import RedisStore, masked
+from consumers.tracing import traces
+from consumers.tracking import tracked
 from consumers.vector_source import EncoderCounters
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
@@ -86,6 +89,7 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
     measurements = Measurements()
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:
+        measurements.traces = stack.enter_context(traces(config))
         url = _store_url(config, stack)
         store = stack.enter_context(contextlib.closing(open_store(config, url)))
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
@@ -96,13 +100,17 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         dead_letters = stack.enter_context(contextlib.closing(open_writer(config)))
         snapshots = open_snapshots(config)
         require_snapshots(config, snapshots)
-        ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
+        ports = Ports(log, admin, lambda: open_reader(config), dead_letters, store, snapshots, WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
         encodes = config.log.kind == "embedded" and not bounded
         counters = (lambda: encoders[0].counters if encoders else EncoderCounters()) if encodes else None
         collector = WorkerCollector(lambda: (measurements, owner.status()), encoder=counters)
-        page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector)
+        console = Console(owner, measurements, store, snapshots, config, ports.clock)
+        page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector, pages=console.pages)
         stack.callback(page.close)
+        stack.callback(console.close)
+        console.start()
+        stack.enter_context(tracked(config, lambda: (measurements, owner.status()), ports.clock))
         if encodes:
             stack.enter_context(_encoder_thread(config, encoders))
         yield Worker(owner, measurements, store, masked(url), page, encoders)

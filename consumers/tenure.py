@@ -21,6 +21,7 @@ from consumers.fold import Fold
 from consumers.lists import IDLE_POLL_S, Lists
 from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
+from consumers.questions import Questions
 from consumers.snapshotter import Gathered, merged_runs
 from consumers.work import Work
 from streamer.config.tree import Config
@@ -111,6 +112,8 @@ class Tenure:
         measurements.lag, measurements.caught_up_ms, measurements.looked_ms = {}, 0, clock.now_ms()
         measurements.append_ms = birth.parent.created_ms if birth.parent else clock.now_ms()  # of what was applied before
         measurements.snapshot_ms = birth.parent.created_ms if birth.parent else 0
+        self.questions = Questions(self._wake)
+        """About the state, from any thread."""
         self._loop = loops.start("fold", self._turn, idle_s=IDLE_POLL_S)
 
     @property
@@ -130,8 +133,8 @@ class Tenure:
 
     @property
     def applied_since_gather(self) -> int:
-        """Records."""
-        return self._fold.records
+        """Records, and lists of forgotten users that the store dropped: the snapshot before has their ids still."""
+        return self._fold.records + self._fold.engine.published.erased_since
 
     @property
     def full(self) -> bool:
@@ -207,6 +210,7 @@ class Tenure:
             self.failure = error
             turn = Turn.ENDED
         if turn is Turn.ENDED:
+            self.questions.close()
             self._lists.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
         return turn
@@ -216,6 +220,7 @@ class Tenure:
             return Turn.ENDED
         ending = self._ending.is_set()  # looked at first: nothing is handed over after it
         applied = self._apply_next()
+        self.questions.answer_one(self._fold.engine)
         self._fold.epoch = max(self._fold.epoch, self._lists.epoch_wanted())
         if self._fold.epoch != self._lists.epoch:
             self._lists.begin_epoch(self._fold.epoch)
@@ -229,6 +234,9 @@ class Tenure:
         if not ending:
             return Turn.IDLE
         return Turn.ENDED if self._lists.publish_last() else Turn.IDLE
+
+    def _wake(self) -> None:
+        self._loop.wake()
 
     def _has_room(self) -> bool:
         """Whether the copies have room; else it is made beside the fold, which goes on meanwhile."""
@@ -249,7 +257,11 @@ class Tenure:
             return False
         work = self._queue.popleft()
         started_s, learned_s = self._clock.monotonic_s(), self._fold.engine.learn_s
+        traces = self._measurements.traces
+        folding_ns = traces.now_ns() if traces is not None else 0
         self._fold.apply(work)
+        if traces is not None and work.traced:
+            traces.folded(work.traced, folding_ns)
         append_ms = int(work.columns.append_N[-1]) if work.columns is not None and len(work.columns.append_N) else None
         self._lists.changed(append_ms)
         measured = self._measurements
@@ -294,6 +306,7 @@ class Tenure:
         fold = self._copies.of(engine.fold_tables())
         publisher = self._copies.of(engine.publisher_tables())
         order = merged_runs(self._fold.take_order())
+        engine.published.erased_since = 0
         self._measure()
         self._measurements.table_bytes = {name: table.nbytes for name, table in fold.items()}
         self._measurements.table_bound_bytes = bound_bytes(fold, self._config)

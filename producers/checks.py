@@ -73,6 +73,8 @@ class Checked:
     identity: str
     left_out: dict[str, int]
     """Records that are no interactions by their format, by kind; they are not among ``records``."""
+    alias: Callable[[Recorded], Recorded] | None = None
+    """What is sent in the place of a record."""
 
     @property
     def records(self) -> int:
@@ -80,11 +82,15 @@ class Checked:
         return sum(self.lengths)
 
     def __iter__(self) -> Iterator[Timed]:
-        files = [with_times(islice(iter(one), length)) for one, length in zip(self.readings, self.lengths, strict=True)]
+        files = [with_times(self._of(one, length)) for one, length in zip(self.readings, self.lengths, strict=True)]
         if len(files) == 1:
             return files[0]
         # those of equal time come in the order in which the files were named
         return heapq.merge(*files, key=lambda timed: timed[0] or 0)
+
+    def _of(self, reading: Reading, length: int) -> Iterator[Recorded]:
+        records = islice(iter(reading), length)
+        return records if self.alias is None else map(self.alias, records)
 
 
 def check(

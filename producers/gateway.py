@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +32,7 @@ from producers.gateway_records import BodyError, Judge, Judged, Refused, judge_e
 from streamer.config.tree import Config
 from streamer.events.fields import RefusedError, checked_id
 from streamer.events.model import EVENTS, ITEMS
+from streamer.events.trace_context import TRACEPARENT, TRACESTATE, trace_headers
 from streamer.ports import LogError, LogWriter, RecommendationList, RecommendationStore, StoreError
 
 READERS = 32
@@ -76,6 +78,7 @@ class Gateway:
         self._metrics = metrics and metrics(self.counts)
         self._timeout_s = settings.ack_timeout_ms / 1000
         self._origins = [origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()]
+        self._passed_on = (TRACEPARENT, TRACESTATE) if config.tracing.enabled else ()
         self._store = store
         self._check_log = check_log
         self._waiting = Waiting(requests_max=settings.requests_waiting_max, bytes_max=settings.waiting_bytes_max)
@@ -91,7 +94,7 @@ class Gateway:
             CORSMiddleware,
             allow_origins=self._origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", *self._passed_on],
             expose_headers=["Retry-After"],
             max_age=CORS_MAX_AGE_S,
         )
@@ -138,7 +141,7 @@ class Gateway:
         with self._waiting.one() as held:
             body = await read_body(request, held, self._settings)
             counts.body_bytes += len(body)
-            judged = await self._judged(body, content_type_of(request), judge)
+            judged = self._in_trace(request, await self._judged(body, content_type_of(request), judge))
             started_s = time.monotonic()
             done = await self._appender.append(judged.records, held) if judged.records else Appended()
         if judged.records and not done.failed:
@@ -146,6 +149,13 @@ class Gateway:
         counts.accepted[topic] += done.acknowledged
         counts.refused.update((topic, one.reason) for one in [*judged.refused, *done.failed])
         return _taken(done, judged.refused)
+
+    def _in_trace(self, request: Request, judged: Judged) -> Judged:
+        """With the client's trace context in the headers of its records, where contexts are passed on and it sent one."""
+        if not self._passed_on:
+            return judged
+        headers = trace_headers(request.headers.get(TRACEPARENT), request.headers.get(TRACESTATE))
+        return Judged([(index, replace(record, headers=headers)) for index, record in judged.records], judged.refused)
 
     async def _judged(self, body: bytes, content_type: str, judge: Judge) -> Judged:
         def cut() -> Judged:

@@ -68,7 +68,7 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
         settings |= {
             "sasl_mechanism": kafka.sasl_mechanism,
             "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": _password(kafka),
+            "sasl_plain_password": password(kafka),
         }
     if kafka.security_protocol.endswith("SSL"):
         names = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
@@ -76,7 +76,8 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
     return settings
 
 
-def _password(kafka: Kafka) -> str | None:
+def password(kafka: Kafka) -> str | None:
+    """The password, from the configuration or from its file. Raises LogError where both are named, or the file can't be read."""
     if kafka.sasl_password_file is None:
         return kafka.sasl_password
     if kafka.sasl_password is not None:
@@ -108,9 +109,12 @@ def explained(kafka: Kafka, error: Exception) -> LogError:
         )
     if isinstance(error, BrokerResponseError):
         return LogError(f"{where} refused: {error}", retriable=isinstance(error, RetriableError))
+    login = ""
+    if kafka.security_protocol.startswith("SASL"):  # the client says nothing else of a login that was refused
+        login = f", and that mechanism and password of user {kafka.sasl_username!r} are those of the broker"
     return LogError(
         f"{where} does not answer: {error}; check that the broker runs, that the address and port are right, "
-        f"and that kafka.security_protocol (now {kafka.security_protocol}) is what its listener speaks",
+        f"and that kafka.security_protocol (now {kafka.security_protocol}) is what its listener speaks{login}",
         retriable=isinstance(error, RetriableError | OSError),
     )
 

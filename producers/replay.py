@@ -13,6 +13,7 @@ from producers.checks import Checked, Timed
 from producers.formats import Recorded, RecordingError, with_times
 from producers.landed import Landed, Placed
 from producers.progress import Meter, Progress, no_progress
+from streamer.events.codec import InvalidEventError
 from streamer.events.model import EVENTS
 from streamer.ports import LogError, LogWriter, OutRecord
 
@@ -232,7 +233,11 @@ class _Sending:
             pace.gate(handed)
             self._require_log()
             partition = None if self._place is None else self._place(record)
-            self._writer.send(OutRecord(self._topic, record.key, record.value, partition=partition), self._told)
+            sent = OutRecord(self._topic, record.key, record.value, partition=partition)
+            try:
+                self._writer.send(sent, self._told)
+            except InvalidEventError as error:  # where users are pseudonyms, what names its user nowhere
+                self._told(sent, error)
             _note(report, record)
             meter.count(when)
         self._writer.flush(FLUSH_TIMEOUT_S)

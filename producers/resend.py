@@ -6,18 +6,22 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kafka.errors import KafkaError, RetriableError, TopicAuthorizationFailedError
 
-from streamer.ports import Acknowledge, LogError, OutRecord
+from streamer.ports import Acknowledge, LogError, OutRecord, TopicsMissingError
 
 log = logging.getLogger(__name__)
 
 CONNECT_WAIT_S = 0.5
 """Between two attempts to reach a broker."""
+LOOK_S = 0.2
+"""Between two looks whether the sender is closing."""
+GIVE_UP_S = 1.0
+"""For a connection to close where what it still holds is given up."""
 
 
 @dataclass(slots=True)
@@ -38,26 +42,32 @@ class Resend:
 
     Args:
         connect: makes a producer; raises LogError.
+        know: returns once a producer knows a topic; raises TopicsMissingError where there is none, LogError where nobody answers.
         append: hands a record to a producer and returns its future.
         acknowledge: told of each record that the log has.
         refuse: told of each record that it has not, with the reason.
         give_up_s: how long a broker that is away is waited for.
+        closing: whether the sender waits no more: then what is left is refused.
     """
 
     def __init__(
         self,
         connect: Callable[[], Any],
+        know: Callable[[Any, str], None],
         append: Callable[[Any, OutRecord], Any],
         acknowledge: Callable[[Pending], None],
         refuse: Callable[[Pending, Exception], None],
         *,
         give_up_s: float,
+        closing: Callable[[], bool],
     ) -> None:
         self._connect = connect
+        self._know = know
         self._append = append
         self._acknowledge = acknowledge
         self._refuse = refuse
         self._deadline = time.monotonic() + give_up_s
+        self._closing = closing
         self.producer: Any = None
         """A working producer, once ``run`` is over; None where none was needed or none could be had."""
 
@@ -67,11 +77,15 @@ class Resend:
         group = max(1, len(left) // 2)
         while left:
             try:
-                failed = self._attempt(left[:group])
+                missing = self._prepare({one.record.topic for one in left[:group]})
             except LogError as error:
                 for one in left:
                     self._refuse(one, error)
                 return
+            if missing:
+                left = self._refuse_topics(left, missing)
+                continue
+            failed = self._attempt(left[:group])
             alone = min(group, len(left)) == 1
             left = [one for one, _ in failed] + left[group:]
             if failed and alone:
@@ -85,20 +99,41 @@ class Resend:
         if not isinstance(error, TopicAuthorizationFailedError):
             return rest
         # what may not be written to a topic once may not be written a thousand times
-        for one in rest:
-            if one.record.topic == guilty.record.topic:
-                self._refuse(one, error)
-        return [one for one in rest if one.record.topic != guilty.record.topic]
+        return self._refuse_topics(rest, {guilty.record.topic: error})
+
+    def _refuse_topics(self, left: list[Pending], errors: Mapping[str, Exception]) -> list[Pending]:
+        """Refuses all records of some topics; returns the others."""
+        for one in left:
+            if one.record.topic in errors:
+                self._refuse(one, errors[one.record.topic])
+        return [one for one in left if one.record.topic not in errors]
+
+    def _prepare(self, topics: set[str]) -> dict[str, Exception]:
+        """A producer that knows the topics, so that it takes their records at once; returns those that can't be had, and why.
+
+        Raises LogError where nobody answers for too long, or the sender is closing.
+        """
+        missing: dict[str, Exception] = {}
+        for topic in sorted(topics):
+            try:
+                self._await_topic(topic)
+            except LogError as error:
+                if error.retriable and not isinstance(error, TopicsMissingError):
+                    raise
+                missing[topic] = error
+        return missing
 
     def _attempt(self, group: list[Pending]) -> list[tuple[Pending, Exception]]:
-        producer = self._connected()
+        producer = self.producer
         outcomes = _Outcomes(len(group))
         for place, one in enumerate(group):
             try:
                 self._append(producer, one.record).add_both(outcomes.note, place)
             except (KafkaError, ValueError) as error:
                 outcomes.note(place, error)
-        outcomes.done.wait()
+        while not outcomes.done.wait(LOOK_S):
+            if self._closing():
+                close_producer(producer, GIVE_UP_S)  # which ends the wait: it fails what it holds
         failed: list[tuple[Pending, Exception]] = []
         for one, outcome in zip(group, outcomes.found, strict=True):
             if not isinstance(outcome, Exception):
@@ -113,14 +148,22 @@ class Resend:
         return failed
 
     def _connected(self) -> Any:
-        while self.producer is None:
+        if self.producer is None:
+            self.producer = self._connect()
+        return self.producer
+
+    def _await_topic(self, topic: str) -> None:
+        while True:
+            if self._closing():
+                raise closed_before()
             try:
-                self.producer = self._connect()
+                return self._know(self._connected(), topic)
+            except TopicsMissingError:
+                raise
             except LogError as error:
                 if not error.retriable or time.monotonic() > self._deadline:
                     raise
                 threading.Event().wait(CONNECT_WAIT_S)
-        return self.producer
 
 
 class _Outcomes:
@@ -138,6 +181,11 @@ class _Outcomes:
             self._left -= 1
             if not self._left:
                 self.done.set()
+
+
+def closed_before() -> LogError:
+    """Why a record that failed is not sent again."""
+    return LogError("the writer was closed before this record could be sent again", retriable=True)
 
 
 def close_producer(producer: Any, timeout_s: float = 10.0) -> None:

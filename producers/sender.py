@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import logging
 import os
 import threading
@@ -25,9 +26,12 @@ from kafka.errors import (
 
 from producers.callbacks import Callbacks
 from producers.kafka_client import explained, missing_topics, open_client
-from producers.resend import Pending, Resend, close_producer
+from producers.resend import GIVE_UP_S, Pending, Resend, close_producer, closed_before
+from producers.tracing import injector
 from streamer.config.tree import Config
+from streamer.events.pseudonyms import pseudonyms_of
 from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
+from streamer.ports.pseudonymous import pseudonymous
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +49,6 @@ LOOK_S = 0.05
 CLOSE_TIMEOUT_S = 130.0
 GRACE_S = 10.0
 """For a connection to close once nothing is left to be sent."""
-GIVE_UP_S = 1.0
-"""The same where what is left is given up."""
-
-
 EXIT_FLUSH_S = 10.0
 """How long an interpreter that ends waits for writers that nobody closed."""
 
@@ -66,7 +66,9 @@ class KafkaWriter:
 
     def __init__(self, config: Config, *, close_timeout_s: float | None = None) -> None:
         self._close_timeout_s = close_timeout_s
+        self._trace_headers = injector(config.tracing)
         self._kafka = config.kafka
+        self._pseudonyms = pseudonyms_of(config.privacy.user_key, config.privacy.user_key_id)
         self._producer: Any = None
         self._reset()
         _WRITERS.add(self)
@@ -84,9 +86,14 @@ class KafkaWriter:
             TopicsMissingError: the topic does not exist.
             LogError: the buffer was full for ``timeout_s``, no broker answered yet (both retriable), the writer is closed, or the
                 record has neither key nor value. The record was not taken, and ``on_done`` is not called.
+            InvalidEventError: users are pseudonyms (``privacy.user_key``), and the record's can't be put in place of its user.
         """
         if record.key is None and record.value is None:
             raise LogError(f"a record for {record.topic} has neither key nor value; expected at least one", retriable=False)
+        if self._trace_headers is not None:
+            record = dataclasses.replace(record, headers=(*record.headers, *self._trace_headers()))
+        if self._pseudonyms is not None:
+            record, on_done = pseudonymous(self._pseudonyms, record, on_done)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if len(self._pending) >= self._kafka.buffer_records_max and not self._callbacks.here:
             self._wait_for_room(timeout_s)
@@ -137,9 +144,8 @@ class KafkaWriter:
 
     def _refuse_failed(self) -> None:
         """What failed and was not sent again yet will not be."""
-        error = LogError("the writer was closed before this record could be sent again", retriable=True)
         for one in self._take_failed():
-            self._refuse(one, error)
+            self._refuse(one, closed_before())
 
     def _close_at_exit(self) -> None:
         left = len(self._pending)
@@ -180,6 +186,7 @@ class KafkaWriter:
             raise LogError("this writer is closed; make a new one", retriable=False)
         if self._producer is None:
             self._producer = self._connect()
+            self._topics.clear()  # this one does not know them, and would wait for them while it takes a record
             # hooks run last in, first out: ours comes before that of the client, which waits for a second and says nothing
             atexit.unregister(_close_all_at_exit)
             atexit.register(_close_all_at_exit)
@@ -254,7 +261,15 @@ class KafkaWriter:
             if self._closed:
                 self._refuse_failed()
             while suspects := self._take_failed():
-                resend = Resend(self._connect, self._append, self._acknowledge, self._refuse, give_up_s=DELIVERY_TIMEOUT_S)
+                resend = Resend(
+                    self._connect,
+                    self._require_topic,
+                    self._append,
+                    self._acknowledge,
+                    self._refuse,
+                    give_up_s=DELIVERY_TIMEOUT_S,
+                    closing=lambda: self._closed,
+                )
                 resend.run(suspects)
                 if self._producer is not None:
                     close_producer(self._producer)

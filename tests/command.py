@@ -37,7 +37,7 @@ class Here:
     def json(self, *arguments: object) -> Any:
         """What --json says; the command must succeed."""
         result = self.run(*arguments, "--json")
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0, f"{result.output} {result.exception!r}"
         return json.loads(result.stdout.splitlines()[-1])
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:

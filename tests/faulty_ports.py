@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
+from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 from memory_store import MemoryStore
 from steps import HandClock, Steps
 
@@ -63,9 +63,9 @@ class Plan:
     """How long a file takes."""
 
     @property
-    def faults(self) -> int:
-        kinds = (self.crash, self.stall, self.outage, self.expelled_at_poll, self.wiped_at_poll, self.older_at_poll)
-        return sum(map(bool, kinds)) + bool(self.store_away) + bool(self.put_s)
+    def disturbs(self) -> bool:
+        """Whether it has anything that goes wrong."""
+        return self != Plan()
 
 
 def random_plan(rng: random.Random) -> Plan:
@@ -191,6 +191,8 @@ class Life:
         while_stalled: Callable[[], None],
     ) -> None:
         self.plan = plan
+        self.met: Counter[str] = Counter()
+        """The faults that came about; of a plan, those of calls that were never made did not."""
         self.dead = False
         self.stop = threading.Event()
         self._rng = random.Random(seed)
@@ -204,6 +206,7 @@ class Life:
         self.ports = Ports(
             log=_Port(self, self.member),
             admin=_Port(self, MemoryAdmin(broker)),
+            open_reader=lambda: _Port(self, MemoryReader(broker)),
             dead_letters=_Port(self, MemoryWriter(broker)),
             store=_Port(self, store),
             snapshots=_Port(self, snapshots),
@@ -217,44 +220,53 @@ class Life:
             raise Crash
         self._happens(place)
         if place == self.plan.stall:
+            self.met["zombies"] += 1
             self._broker.expel(self.member)
             self._while_stalled()
         fails = self.plan.outage is not None and operation == self.plan.outage[0] and place[1] in self.plan.outage[1]
         if place == self.plan.crash and not self.plan.crash_after:
             self._die()
         if fails and not self.plan.fault_after:
-            raise PASSING[operation]
+            self._fail(operation)
         result = effect()
         if place == self.plan.crash:
             self._die()
         if fails and operation != "poll":  # what was polled and lost would be a bug of the log
-            raise PASSING[operation]
+            self._fail(operation)
         return result
+
+    def _fail(self, operation: str) -> NoReturn:
+        self.met["outage"] += 1
+        raise PASSING[operation]
 
     def _happens(self, place: tuple[str, int]) -> None:
         """What comes from outside at this call."""
         operation, number = place
         plan = self.plan
         if operation == "write_lists" and number in plan.store_away:
+            self.met["store away"] += 1
             raise StoreError("the store is away")
-        if operation == "put":
+        if operation == "put" and plan.put_s:
+            self.met["slow files"] = 1
             self._clock.advance(plan.put_s)
         if operation != "poll":
             return
         self._clock.advance(self._rng.random() * POLL_S_MAX)
         self.steps.go_on()
-        if number == plan.expelled_at_poll:
-            self._broker.expel(self.member)
-        if number == plan.stopped_at_poll:
-            self.stop.set()
-        if number == plan.wiped_at_poll:
-            self._store.payloads.clear()
-        if number == plan.copied_at_poll:
-            self._store.copy()
-        if number == plan.older_at_poll:
-            self._store.be_the_copy()
+        events = {
+            "expelled": (plan.expelled_at_poll, lambda: self._broker.expel(self.member)),
+            "stopped": (plan.stopped_at_poll, self.stop.set),
+            "wiped": (plan.wiped_at_poll, self._store.payloads.clear),
+            "copied": (plan.copied_at_poll, self._store.copy),
+            "fallen back": (plan.older_at_poll, self._store.be_the_copy),
+        }
+        for name, (when, happen) in events.items():
+            if number == when:
+                self.met[name] += 1
+                happen()
 
-    def _die(self) -> None:
+    def _die(self) -> NoReturn:
+        self.met["crash"] += 1
         self.dead = True
         raise Crash
 

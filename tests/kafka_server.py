@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 LIBS = Path(__file__).parent.parent / ".kafka" / "libs"
@@ -46,26 +47,48 @@ num.io.threads=2
 log.cleaner.dedupe.buffer.size=4194304
 """
 
+SECURED = """
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},CLIENTS://127.0.0.1:{secured_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CLIENTS://127.0.0.1:{secured_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT
+listener.name.clients.sasl.enabled.mechanisms=PLAIN
+listener.name.clients.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:ANONYMOUS
+"""
+"""A second listener, where users log in and may do what ACLs allow; on the first one, whoever comes may do all."""
+
 
 class KafkaServer:
-    """A broker on a free loopback port with its data under ``root``; the same port and data after every restart."""
+    """A broker on a free loopback port with its data under ``root``; the same port and data after every restart.
 
-    def __init__(self, root: Path) -> None:
+    ``passwords`` by user: they can log in at ``secured``, by SASL/PLAIN, and have no rights but those of the ACLs.
+    """
+
+    def __init__(self, root: Path, passwords: Mapping[str, str] | None = None) -> None:
         _require_kafka()
         self.root = root
         self.port = free_port()
+        self._secured_port = free_port()
         self._controller_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         root.mkdir(parents=True, exist_ok=True)
         self._properties = root / "server.properties"
-        self._properties.write_text(
-            PROPERTIES.format(port=self.port, controller_port=self._controller_port, data=root / "data")
-        )
+        users = " ".join(f'user_{name}="{password}"' for name, password in (passwords or {}).items())
+        ports = {"port": self.port, "controller_port": self._controller_port, "secured_port": self._secured_port}
+        properties = PROPERTIES + (SECURED if users else "")  # of a key that comes twice the last one counts
+        self._properties.write_text(properties.format(**ports, data=root / "data", users=users))
         self._format()
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secured(self) -> str:
+        """Where users log in."""
+        return f"127.0.0.1:{self._secured_port}"
 
     def start(self) -> None:
         """Starts the broker and returns once it answers a client."""

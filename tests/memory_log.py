@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from streamer.events.model import CONTROL, DEAD, INPUT_TOPICS
 from streamer.ports import (
+    ALL_TOPICS,
     Acknowledge,
     Committed,
     FencedError,
@@ -319,9 +320,10 @@ class MemoryAdmin:
                 self._broker.create(name)
             return made
 
-    def topics(self) -> dict[str, TopicInfo]:
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
         with self._broker.changed:
-            return {name: TopicInfo(topic.topic_id, len(topic.partitions)) for name, topic in self._broker.topics.items()}
+            found = self._broker.topics
+            return {name: TopicInfo(found[name].topic_id, len(found[name].partitions)) for name in topics if name in found}
 
     def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
         with self._broker.changed:

@@ -17,9 +17,12 @@ class MemoryStore:
         """Of each user, as written last: nothing expires here."""
         self.away = False
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+    def write_lists(
+        self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = (), *, erases: bool = False
+    ) -> list[bool]:
         self.unseen_s.update(zip(user_ids, unseen_s, strict=False))
-        return [self._write(b"rec:" + user, payload) for user, payload in zip(user_ids, payloads, strict=True)]
+        pairs = zip((b"rec:" + user for user in user_ids), payloads, strict=True)
+        return [(erases and self._get(key) is None) or self._write(key, payload) for key, payload in pairs]
 
     def write_shared(self, name: str, payload: bytes) -> bool:
         return self._write(name.encode(), payload)

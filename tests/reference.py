@@ -266,7 +266,7 @@ class ReferenceFold:
 
     def _forget(self, user: str, until_ms: int) -> None:
         self.forgotten_ms[user] = max(self.forgotten_ms.get(user, NEVER), until_ms)
-        self.users[user] = ReferenceUser()
+        self.users.pop(user, None)
         if self._group is not None and self._group[0] == user:
             self._group, self._group_moves = None, []
 

@@ -19,12 +19,14 @@ from producers.formats import AUTO, FORMAT_HELP
 from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
+from streamer.config.masking import masked
 
 # The engine takes a second to import, which the help need not wait for.
 # ruff: noqa: PLC0415
 if TYPE_CHECKING:
     from streamer.cli.backtest_input import Read
     from streamer.evaluate.prequential import Run
+    from streamer.tracking import Place
 
 METHODS = (
     *("streamer", "bilinear", "attention", "frozen", "fixed", "popularity", "decayed", "transition", "covisit"),
@@ -78,6 +80,19 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return names
 
 
+def _places(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Place, ...]:
+    """Callback of --track: places, each with its package installed."""
+    from streamer.tracking import parsed, require
+
+    try:
+        found = tuple(map(parsed, value))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    for place in found:
+        require(place)
+    return found
+
+
 def _periods(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Callback of --served: seconds, OFF or DEFAULT, as words."""
     words = tuple(dict.fromkeys(word for word in SEPARATORS.split(value or "") if word))
@@ -107,6 +122,13 @@ def _periods(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     metavar="N",
     help="Methods run at a time; one a core unless given, at most 4.",
 )
+@click.option(
+    "--track",
+    multiple=True,
+    callback=_places,
+    metavar="KIND:WHERE",
+    help="Tell the runs to tensorboard:FOLDER or mlflow:URI too (extras of these names).",
+)
 @json_option
 @config_option
 @click.pass_context
@@ -119,6 +141,7 @@ def backtest(
     methods: tuple[str, ...],
     served: tuple[str, ...],
     processes: int | None,
+    track: tuple[Place, ...],
     config_path: Path | None,
     *,
     keeps_lists: bool,
@@ -136,7 +159,23 @@ def backtest(
     runs = _run(methods, read, config, processes or _processes(), keeps_lists=keeps_lists, served=served)
     report = _written(out, events, items, read, config, runs, keeps_lists=keeps_lists)
     _tell(report, out, as_json=as_json)
+    _track(track, report, out)
     ctx.exit(1 if read.problems.count else 0)
+
+
+def _track(places: tuple[Place, ...], report: dict[str, Any], out: Path) -> None:
+    """Tells each tracker each method's run; the report is written by then, so that nothing is lost with a tracker that is away."""
+    from streamer.evaluate.tracked import track, track_files
+    from streamer.tracking import open_tracker
+
+    group = f"{out.resolve().name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    for place in places:
+        for method in report["methods"]:
+            with contextlib.closing(open_tracker(place, group, method)) as tracker:
+                track(tracker, report, method)
+                if method == report["compared_with"]:
+                    track_files(tracker, out)
+        click.echo(f"tracked as {group} at {place.kind}:{masked('uri', place.where)}", err=True)
 
 
 def _make_folder(out: Path) -> None:
@@ -155,12 +194,16 @@ def _processes() -> int:
 def _read(events: Path, items: Path | None, format_name: str, config: Config) -> Read:
     from streamer.cli.backtest_input import read_stream
 
-    with _bar("reading", " records") as reading, _bar("encoding texts", " texts") as encoding:
+    with _bar("reading", " records") as reading, _bar("encoding items", " items") as encoding:
         read = read_stream(events, items, format_name, config, reading=reading.add, encoding=encoding.add)
     for problem in read.problems.named:
         click.echo(f"rejected: {problem}", err=True)
     if read.problems.count > len(read.problems.named):
         click.echo(f"rejected: {read.problems.count} records in all, {read.problems.by_reason}", err=True)
+    for content in read.problems.contents:
+        click.echo(f"without a vector: {content}", err=True)
+    if read.problems.contents_count > len(read.problems.contents):
+        click.echo(f"without a vector: {read.problems.contents_count:,} texts and images in all", err=True)
     if read.left_out:
         told = ", ".join(f"{count:,} {kind}" for kind, count in read.left_out.items())
         click.echo(f"left out, being no interactions: {told}", err=True)
@@ -222,6 +265,7 @@ def _written(
         "items_file": None if items is None else {"path": str(items), "sha256": sha256_of(items)},
         "in_order": read.in_order,
         "repeated_event_ids": read.repeated_ids,
+        "contents_unusable": {"count": read.problems.contents_count, "named": read.problems.contents},
         "rejected": {"count": read.problems.count, "by_reason": read.problems.by_reason, "named": read.problems.named},
     }
     report = report_of(read.stream, runs, config, ran_on=ran_on, versions=_versions())

@@ -12,11 +12,12 @@ import click
 
 from consumers.compose import open_admin, open_reader
 from consumers.dead_topic import DeadTopic, Overview, Selection, overview, ranges
+from consumers.forgetting import requests_to_forget
+from consumers.words import printable
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json, shown
-from streamer.cli.words import printable
 from streamer.config import Config
 from streamer.events.dead_letters import Letter
-from streamer.events.model import RejectReason
+from streamer.events.model import FORGET, RejectReason
 
 SHOWN = 10
 BEGINNING_CHARS = 160
@@ -52,7 +53,7 @@ def selection_options(command: Command) -> Command:
 def opened(config: Config) -> Iterator[DeadTopic]:
     """The topic, read as far as it reaches now."""
     with contextlib.closing(open_admin(config)) as admin, contextlib.closing(open_reader(config)) as reader:
-        yield DeadTopic(reader, admin)
+        yield DeadTopic(reader, admin, requests_to_forget(reader, admin.bounds([FORGET])))
 
 
 @click.command("dead-letters")
@@ -79,7 +80,10 @@ def dead_letters(
     places: bool,
     as_json: bool,
 ) -> None:
-    """Show what workers rejected, by reason, and what of it was sent again; `streamer redrive` sends it."""
+    """Show what workers rejected, by reason, and what of it was sent again; `streamer redrive` sends it.
+
+    Of users who asked to be forgotten since, key, value and error are not shown.
+    """
     if lines + places + as_json > 1:
         message = "--lines, --places and --json each say what stands on stdout: give one of them"
         raise click.UsageError(message)

@@ -70,7 +70,7 @@ def ending(writer: LogWriter) -> Iterator[LogWriter]:
 def check_log(config: Config) -> None:
     """Raises LogError where the log cannot be reached, or lacks a topic that the gateway writes."""
     with contextlib.closing(open_admin(config)) as admin:
-        missing = sorted({EVENTS, ITEMS} - set(admin.topics()))
+        missing = sorted({EVENTS, ITEMS} - set(admin.topics([EVENTS, ITEMS])))
     if missing:
         raise TopicsMissingError(f"the log has no topic {', '.join(missing)}: run `streamer topics create`")
 

@@ -10,6 +10,8 @@ from producers.formats.base import LeftOut, Recorded, Row
 from producers.formats.reader import Format, JsonReader
 from streamer.events.codec import decode_events
 from streamer.events.dead_letters import Letter
+from streamer.events.model import EVENTS
+from streamer.events.pseudonyms import Pseudonyms
 
 _PARTITION_BITS = 12
 
@@ -32,6 +34,22 @@ def mender(known: Format) -> Mend:
         return [_mended(known.name, found.get(row.line, [])) for row in rows]
 
     return mend
+
+
+def under_pseudonyms(mend: Mend | None, pseudonyms: Pseudonyms | None) -> Mend | None:
+    """The same with the users of its events under pseudonyms, where there are such."""
+    if mend is None or pseudonyms is None:
+        return mend
+
+    def hidden(letters: Sequence[Letter]) -> list[Mended]:
+        return [one if isinstance(one, str) else [_hidden(pseudonyms, *event) for event in one] for one in mend(letters)]
+
+    return hidden
+
+
+def _hidden(pseudonyms: Pseudonyms, key: bytes | None, value: bytes) -> tuple[bytes | None, bytes]:
+    hidden_key, hidden_value = pseudonyms.of_record(EVENTS, key, value)
+    return hidden_key, hidden_value or b""
 
 
 def _readers(known: Format) -> list[JsonReader]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from consumers.compose import open_admin, open_reader, open_writer
+from consumers.compose import open_admin, open_reader, open_writer, user_pseudonyms
 from producers import registration
 from producers.checks import Checked, Interval, check, check_items, shown
-from producers.formats import AUTO, FORMAT_HELP, Reading
+from producers.formats import AUTO, FORMAT_HELP, Reading, Recorded
 from producers.landed import Landed, Placed, find_landed, placed_by
 from producers.progress import Meter
 from producers.registration import Playing, Run, Runs, wait_until_still
@@ -26,6 +26,7 @@ from streamer.cli.replay_target import Target, own_namespace, require_same_parti
 from streamer.cli.topics import full_name, require_topics
 from streamer.config import Config
 from streamer.embedded.batches import partition_of
+from streamer.events.codec import InvalidEventError
 from streamer.events.model import EVENTS, ITEMS
 from streamer.ports import LogAdmin, LogWriter, OffsetGapError, Positions
 
@@ -95,9 +96,28 @@ def replay(
             config = prepare(config_path, target.overrides(own_namespace(files, recording)))
             require_topics(config, create=True)
         with contextlib.closing(open_admin(config)) as admin:
+            recording = dataclasses.replace(recording, alias=_alias(config))
             played = _Replay(config, admin, recording, progress).play(target, pace, items, again=again)
     _tell(config, target, played, as_json=as_json)
     ctx.exit(1 if played.report.refused + played.items.refused else 0)
+
+
+def _alias(config: Config) -> Callable[[Recorded], Recorded] | None:
+    """A record as it is on the log, where users are pseudonyms: by it the partition is chosen, and it is what is looked for there.
+
+    What can't be put under one is left as it is: the writer refuses it.
+    """
+    pseudonyms = user_pseudonyms(config)
+    if pseudonyms is None:
+        return None
+
+    def alias(record: Recorded) -> Recorded:
+        with contextlib.suppress(InvalidEventError):
+            key, value = pseudonyms.of_record(EVENTS, record.key, record.value)
+            return record._replace(key=key, value=value or b"")
+        return record
+
+    return alias
 
 
 def _speed(text: str) -> float:

@@ -10,10 +10,7 @@ import click
 from consumers.compose import open_admin
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
-from streamer.events.model import DEAD, INPUT_TOPICS
-from streamer.ports import TopicInfo, TopicsMissingError
-
-ALL_TOPICS = (*INPUT_TOPICS, DEAD)
+from streamer.ports import ALL_TOPICS, TopicInfo, TopicsMissingError
 
 
 @click.group()

@@ -47,7 +47,10 @@ _HIGHEST: dict[str, float] = {
     "signals.neighbours_max": 4_096,
     "head.block_records": 256,
 }
+_USER_KEY_CHARS_MIN = 32
+_USER_KEY_ID = re.compile(r"[A-Za-z0-9]{1,16}")
 _SECRET_BYTES_MAX = 65_536
+_TOKEN_CHARS_MIN = 16
 _API_KEY = re.compile(r"[!-~]+")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s,]+/?")
 """Not ``null``: that is what every sandboxed frame and every local file says it is."""
@@ -210,11 +213,23 @@ def _kind(value: object) -> str:
 def _with_secret_files(config: Config) -> Config:
     password = _secret("kafka.sasl_password", config.kafka.sasl_password, config.kafka.sasl_password_file, "the password")
     api_key = _secret("gateway.api_key", config.gateway.api_key, config.gateway.api_key_file, "the key")
+    token = _secret("http.token", config.http.token, config.http.token_file, "the token")
     _check_gateway(api_key, config.gateway.cors_origins)
+    if token is not None and not (_API_KEY.fullmatch(token) and len(token) >= _TOKEN_CHARS_MIN):
+        raise ConfigError(
+            f"http.token can be guessed or cannot stand in a header: expected at least {_TOKEN_CHARS_MIN} characters, printable ASCII "
+            "without spaces; `openssl rand -hex 16` makes one"
+        )
+    privacy = config.privacy
+    user_key = _secret("privacy.user_key", privacy.user_key, privacy.user_key_file, "the key")
+    former = _secret("privacy.former_user_key", privacy.former_user_key, privacy.former_user_key_file, "the key")
+    _check_user_keys((user_key, privacy.user_key_id), (former, privacy.former_user_key_id))
     return msgspec.structs.replace(
         config,
         kafka=msgspec.structs.replace(config.kafka, sasl_password=password),
         gateway=msgspec.structs.replace(config.gateway, api_key=api_key),
+        http=msgspec.structs.replace(config.http, token=token),
+        privacy=msgspec.structs.replace(privacy, user_key=user_key, former_user_key=former),
     )
 
 
@@ -224,6 +239,20 @@ def _check_gateway(api_key: str | None, cors_origins: str) -> None:
     for origin in filter(None, map(str.strip, cors_origins.split(","))):
         if not _ORIGIN.fullmatch(origin):
             raise ConfigError(f"gateway.cors_origins names {origin!r}, expected https://host, http://host:port, or * for any")
+
+
+def _check_user_keys(present: tuple[str | None, str], former: tuple[str | None, str]) -> None:
+    for name, (key, key_id) in {"user_key": present, "former_user_key": former}.items():
+        if key is not None and len(key) < _USER_KEY_CHARS_MIN:
+            found = f"privacy.{name} has {len(key)} characters, expected {_USER_KEY_CHARS_MIN} or more"
+            raise ConfigError(f"{found}: a short key can be guessed; make one with `openssl rand -hex 32`")
+        if not _USER_KEY_ID.fullmatch(key_id):
+            raise ConfigError(f"privacy.{name}_id is {key_id!r}, expected 1 to 16 letters and digits")
+    if former[0] is not None and (present[0] is None or present[1] == former[1]):
+        raise ConfigError(
+            "privacy.former_user_key goes with a privacy.user_key of another id: expected privacy.user_key_id and "
+            "privacy.former_user_key_id to differ"
+        )
 
 
 def _secret(name: str, given: str | None, path: str | None, what: str) -> str | None:

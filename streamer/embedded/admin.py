@@ -9,10 +9,18 @@ from collections.abc import Sequence
 from streamer.config.tree import Config
 from streamer.embedded.database import Database, PartitionRow
 from streamer.embedded.log import EmbeddedLog
-from streamer.events.model import CONTROL, DEAD, INPUT_TOPICS
-from streamer.ports import Committed, GroupInUseError, LogError, Positions, TopicInfo, TopicPartition, TopicsMissingError
+from streamer.events.model import CONTROL, INPUT_TOPICS
+from streamer.ports import (
+    ALL_TOPICS,
+    Committed,
+    GroupInUseError,
+    LogError,
+    Positions,
+    TopicInfo,
+    TopicPartition,
+    TopicsMissingError,
+)
 
-_TOPICS = (*INPUT_TOPICS, DEAD)
 _COMMITS_OF_GROUPS = """SELECT group_name, partition_id, next_offset, metadata FROM commits
                         WHERE substr(group_name, 1, ?) = ? ORDER BY group_name, partition_id"""
 
@@ -31,7 +39,7 @@ class EmbeddedAdmin:
         self._database.create()
         with self._database.transaction() as connection:
             present = {name for (name,) in connection.execute("SELECT name FROM topics")}
-            created = [topic for topic in _TOPICS if self._prefix + topic not in present]
+            created = [topic for topic in ALL_TOPICS if self._prefix + topic not in present]
             for topic in created:
                 name = self._prefix + topic
                 count = 1 if topic == CONTROL else self._partitions
@@ -40,15 +48,15 @@ class EmbeddedAdmin:
                 connection.executemany("INSERT INTO partitions (topic, partition) VALUES (?, ?)", rows)
         return created
 
-    def topics(self) -> dict[str, TopicInfo]:
-        """The existing ones among our topics, by logical name."""
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, by logical name."""
         try:
             with self._database.reading() as connection:
                 rows = connection.execute("SELECT name, topic_id, partitions FROM topics").fetchall()
         except TopicsMissingError:
             return {}
         found = {name: TopicInfo(topic_id, partitions) for name, topic_id, partitions in rows}
-        return {topic: found[self._prefix + topic] for topic in _TOPICS if self._prefix + topic in found}
+        return {topic: found[self._prefix + topic] for topic in topics if self._prefix + topic in found}
 
     def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
         """(beginning, end) offset of every partition of those of ``topics`` that exist."""

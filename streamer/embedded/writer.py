@@ -14,7 +14,9 @@ from typing import NamedTuple, Self
 from streamer.config.tree import Config
 from streamer.embedded.appending import Appending
 from streamer.embedded.database import Database
+from streamer.events.pseudonyms import pseudonyms_of
 from streamer.ports import Acknowledge, BufferFullError, LogError, OutRecord
+from streamer.ports.pseudonymous import pseudonymous
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class EmbeddedWriter:
 
     def __init__(self, config: Config, *, now_ms: Callable[[], int] = wall_clock_ms) -> None:
         self._config = config
+        self._pseudonyms = pseudonyms_of(config.privacy.user_key, config.privacy.user_key_id)
         self._now_ms = now_ms
         self._making = threading.Lock()
         self._appender: _Appender | None = None
@@ -63,6 +66,8 @@ class EmbeddedWriter:
 
         Raises BufferFullError after that time, and LogError once closed: the record was not taken.
         """
+        if self._pseudonyms is not None:
+            record, on_done = pseudonymous(self._pseudonyms, record, on_done)
         self._own().send(_Sent(record, on_done), timeout_s)
 
     def flush(self, timeout_s: float) -> None:

@@ -10,9 +10,10 @@ from threadpoolctl import threadpool_limits
 
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
 from streamer.catalog.vectors import ContentVectors
+from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
-from streamer.engine.evict import evict_items, evict_users
+from streamer.engine.evict import evict_items, evict_users, forget_user
 from streamer.engine.learn import close_group, count_ahead, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.rules import rules_of
@@ -31,32 +32,27 @@ from streamer.engine.state import (
     state_out,
 )
 from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, block_is_due, pools_have_room, step
+from streamer.engine.switch import Aside
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
-from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_learned, with_text_width
+from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_content, with_learned
 from streamer.head.gate import PHI, Gate
-from streamer.head.learner import Gradient, Learner
+from streamer.head.learner import Gradient, Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch, reserve_scratch
-from streamer.signals.trends import unchanged_after
+from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
-from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
-from streamer.tables.pools import give_piece
+from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row, without_row
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
-from streamer.windows.group import COUNT, LENGTH, NOBODY, TARGETS, USER
-from streamer.windows.impressions import drop_from_impressions
-from streamer.windows.journal import drop_users_from_journal
-from streamer.windows.users import clear_user
+from streamer.windows.group import COUNT, NOBODY, TARGETS, USER
 
 logger = logging.getLogger(__name__)
 
 BY_OPERATOR, BY_SKIPS, SKIPPED_IN_A_ROW = range(3)
 SKIPPED_IN_A_ROW_MAX = 10
 """Blocks skipped one after the other, each for a loss or gradient that was not finite, after which learning is frozen."""
-FUSED_AT_ONCE = 4_096
-"""Rows of the catalog whose fused vectors are computed in one product after a rollback."""
 FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
@@ -79,7 +75,8 @@ class Engine:
         """Seconds spent in the head's blocks, by the caller's ``clock_s``, which nothing else reads."""
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
-        self.content = ContentVectors(None if fold is None else fold["items.vectors"])
+        self.content = ContentVectors(config.seed, fold)
+        self.aside = Aside(config.seed, fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
@@ -149,46 +146,50 @@ class Engine:
             ValueError: the other state's vectors have another width; nothing is changed.
         """
         self.require_same_width(head)
-        head = with_text_width(head, self.content.width, self.rules.seed)  # one of before the first vector gets its matrix anew
+        head = with_content(head, self.content.widths, self.rules.seed)  # one of before the first vector gets its matrix anew
         taught = with_learned(self.state.head, head, from_T, to_T, rows=self.item_rows, seed=self.rules.seed)
         self.state = self.state._replace(head=taught, gate=Gate(*(table.copy() for table in gate)))
         self._control[SKIPPED_IN_A_ROW] = 0
-        self._fuse_all()
+        refresh_all(self.state.head, self.state.items, self.content, self.item_rows)
 
     def apply_item(self, document: ItemDocument) -> None:
         """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
         row = self._item_row(document.item_id)
         flags = HAS_DOCUMENT if document.available else HAS_DOCUMENT | WITHDRAWN
-        self.state.items.flags_I[row] = flags
+        self.state.items.flags_I[row] = flags | (self.state.items.flags_I[row] & IN_POOL)
 
     def apply_item_deleted(self, item_id: str) -> None:
         """Withdraws an item; what was learned of it stays until its row is freed."""
         row = self._item_row(item_id)  # may put larger arrays in the place of the present ones
-        self.state.items.flags_I[row] = WITHDRAWN
+        self.state.items.flags_I[row] = WITHDRAWN | (self.state.items.flags_I[row] & IN_POOL)
 
-    def apply_vector(self, item_id: str, vector_E: Array) -> None:
-        """Keeps an item's content vector; raises ValueError where its width is not that of the others."""
+    def apply_vectors(self, item_id: str, text_E: Array | None, image_E: Array | None = None, name: str = "") -> None:
+        """Keeps an item's content vectors, made by the encoders of that name; those of others wait until nearly all items have some.
+
+        Raises:
+            ValueError: a width is not that of the others of the name.
+        """
         row = self._item_row(item_id)
-        self.content.set(self.state.items, row, vector_E)
-        head = with_text_width(self.state.head, self.content.width, self.rules.seed)
-        self.state = self.state._replace(head=head)
-        vector = self.content.of_rows(self.state.items, np.array([row]))
-        head.fused_ID[row] = head.free_ID[row] + (vector @ head.text_ED)[0]
+        if self.aside.takes(name, used=len(self.content.live_VE) > 0):
+            self.aside.put(row, text_E, image_E)
+            return
+        moved = self.content.set(self.state.items, row, text_E, image_E)
+        note_young(self.state.young, self.state.items, row)
+        self.state = self.state._replace(head=with_content(self.state.head, self.content.widths, self.rules.seed))
+        rows = np.flatnonzero(self.state.items.vector_I[: self.item_rows] >= 0) if moved else np.array([row])
+        refresh(self.state.head, self.state.items, self.content, rows)
 
     def apply_forget(self, user_id: str, until_ms: int) -> None:
-        """Clears a user's rows and drops his events up to that time from now on; his list becomes an empty one."""
+        """Clears and frees a user's row and drops his events up to that time from now on; his list is to be erased."""
         hashed = bytes_and_hash(user_id)[1]
         self.state = self.state._replace(forgotten=with_forgotten(self.state.forgotten, hashed, until_ms))
-        user = self._user_row(user_id)  # also for one who has none: the store may hold a list from an earlier life
-        clear_user(self.state.users, user)
-        give_piece(self.state.history.rows, user)
-        drop_users_from_journal(self.state.journal, np.array([user]))
-        drop_from_impressions(self.state.impressions, users=np.array([user]))
-        if self.state.group.state[USER] == user:
-            self.state.group.state[USER] = NOBODY
-            self.state.group.state[COUNT] = 0
-            self.state.group.state[LENGTH] = 0
-        self.published.touch(np.array([user], np.int32))
+        self.published.erase([user_id.encode()])  # also of one who has no row: the store may hold a list from an earlier life
+        user = row_of_text(self.state.users.ids, user_id)
+        if user < 0:
+            return
+        forget_user(self.state, user)
+        self.state = self.state._replace(users=self.state.users._replace(ids=without_row(self.state.users.ids, user)))
+        self.published.drop_users(np.array([user]))
 
     def settle(self, time_ms: int) -> None:
         """Closes a block that is due and the open group, as the next record would that comes at that time from someone else."""
@@ -290,7 +291,7 @@ class Engine:
 
     def fold_tables(self) -> dict[str, Array]:
         """All fold tables: views, to be copied before the next micro-batch."""
-        return state_out(self.state) | {"items.vectors": self.content.live_VE, "control": self._control}
+        return state_out(self.state) | self.content.tables() | self.aside.tables(self.item_rows) | {"control": self._control}
 
     def publisher_tables(self) -> dict[str, Array]:
         """What is known of lists in the store: views, to be copied before the next micro-batch."""
@@ -308,12 +309,23 @@ class Engine:
             self.state.block.state[:] = 0
         else:
             self._learn_block()
+        tend_young(self.state.young, self.state.items, self.state.trends.value_IH[:, FOR_EVER], self.item_rows)
+        if self.aside.is_complete(self.state.items, self.item_rows):
+            self._switch_encoders()
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
+
+    def _switch_encoders(self) -> None:
+        before, waiting = self.aside.name, self.aside.waiting
+        head, self.content = self.aside.switch(self.state.head, self.state.items, self.content, self.item_rows, self.rules.seed)
+        self.state = self.state._replace(head=head)
+        logger.info("vectors of %d items by the encoder %s take the place of those by %s", waiting, self.aside.name, before)
 
     def require_same_width(self, head: Head) -> None:
         """Returns if ``restore_head`` can take that head. Raises ValueError where its text matrix is of another encoder."""
-        if len(head.text_ED) not in {0, self.content.width}:
-            found = f"its content vectors have {len(head.text_ED)} dimensions, those of now {self.content.width}"
+        if any(had not in {0, width} for had, width in zip(head.widths, self.content.widths, strict=True)):
+            found = (
+                f"its content vectors have {tuple(map(int, head.widths))} dimensions, those of now {tuple(self.content.widths)}"
+            )
             msg = f"{found}: take a snapshot of the same encoder"
             raise ValueError(msg)
 
@@ -341,15 +353,6 @@ class Engine:
         learns_gate = int(self._config.head.kind == "gated" and not self.frozen)
         self.rules = self.rules._replace(learns_gate=learns_gate)
 
-    def _fuse_all(self) -> None:
-        head, rows = self.state.head, self.item_rows
-        for first in range(0, rows, FUSED_AT_ONCE):
-            row_T = np.arange(first, min(first + FUSED_AT_ONCE, rows))
-            fused_TD = head.free_ID[row_T]
-            if self.content.width:
-                fused_TD = fused_TD + self.content.of_rows(self.state.items, row_T) @ head.text_ED
-            head.fused_ID[row_T] = fused_TD
-
     def _item_row(self, item_id: str) -> int:
         row = row_of_text(self.state.items.ids, item_id)
         if row >= 0:
@@ -364,16 +367,6 @@ class Engine:
         self.state.trends.tick_I[row] = self.state.trends.tick[0]
         return row
 
-    def _user_row(self, user_id: str) -> int:
-        row = row_of_text(self.state.users.ids, user_id)
-        if row >= 0:
-            return row
-        raw, hashed = bytes_and_hash(user_id)
-        if live_rows(self.state.users.ids) >= self.rules.users_max:
-            self._evict_users()
-        self._reserve(users=1, text_bytes=len(raw))
-        return int(find_or_add_id(self.state.users.ids, hashed, raw, 0, len(raw)))
-
     def _evict_users(self) -> None:
         self.state, user_T = evict_users(self.state, self.rules.users_max)
         _require_room(user_T, "windows.users_max", self.rules.users_max)
@@ -382,6 +375,7 @@ class Engine:
     def _evict_items(self) -> None:
         self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
         _require_room(item_T, "catalog.items_max", self.rules.items_max)
+        self.aside.drop(item_T)
         self.published.drop_items(item_T)
 
 

@@ -10,18 +10,19 @@ import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
+from streamer.catalog.young import tend_young
 from streamer.engine.state import State
-from streamer.head.bilinear import BLOCK_EXAMPLES, RECENT_TARGETS, Head
+from streamer.head.bilinear import BLOCK_EXAMPLES, BY_ITEM, RECENT_TARGETS, Head
 from streamer.signals.pairs import CONTEXT, Pairs, drop_items
-from streamer.signals.trends import Trends
+from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, free_rows
 from streamer.tables.pools import give_pieces
-from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, Group
-from streamer.windows.history import drop_from_history
+from streamer.windows.group import COUNT, LENGTH, NOBODY, USER, Group, drop_group
+from streamer.windows.history import clear_histories, clear_history, drop_from_history
 from streamer.windows.impressions import drop_from_impressions
-from streamer.windows.journal import drop_items_from_journal, drop_users_from_journal
-from streamer.windows.users import drop_from_windows
+from streamer.windows.journal import drop_items_from_journal, drop_users_from_journal, forget_in_journal
+from streamer.windows.users import clear_user, drop_from_windows
 
 SHARE = 16
 
@@ -35,10 +36,20 @@ def evict_users(state: State, users_max: int) -> tuple[State, Array]:
     gone_T = _first_by(state.users.last_ms_U[:rows], live_U, max(1, users_max // SHARE))
     for column in state.users[1:]:
         column[gone_T] = 0
-    give_pieces(state.history.rows, gone_T)
+    clear_histories(state.history, gone_T)
     drop_users_from_journal(state.journal, gone_T)
     drop_from_impressions(state.impressions, users=gone_T)
     return state._replace(users=state.users._replace(ids=free_rows(state.users.ids, gone_T))), gone_T
+
+
+def forget_user(state: State, user: int) -> None:
+    """Clears all that is the user's own: nothing in any table but his id in ``users.ids`` belongs to his row any more."""
+    clear_user(state.users, user)
+    clear_history(state.history, user)
+    forget_in_journal(state.journal, user)
+    drop_from_impressions(state.impressions, users=np.array([user]))
+    if state.group.state[USER] == user:
+        drop_group(state.group)
 
 
 def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[State, Array]:
@@ -62,7 +73,10 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
     _clear_head(state.head, gone_T)
     state.items.flags_I[gone_T] = 0
     content.drop(state.items, gone_T)
-    return state._replace(items=state.items._replace(ids=free_rows(state.items.ids, gone_T))), gone_T
+    ids = free_rows(state.items.ids, gone_T)
+    state = state._replace(items=state.items._replace(ids=ids))
+    tend_young(state.young, state.items, state.trends.value_IH[:, FOR_EVER], rows)
+    return state, gone_T
 
 
 def _first_by(age_R: Array, allowed_R: Array, count: int) -> Array:
@@ -108,5 +122,5 @@ def _drop_trends(trends: Trends, gone_T: Array, gone_I: Array) -> None:
 
 
 def _clear_head(head: Head, gone_T: Array) -> None:
-    for column in (head.free_ID, head.bias_I, head.square_I, head.fused_ID, head.recent_count_I):
-        column[gone_T] = 0
+    for name in BY_ITEM:
+        getattr(head, name)[gone_T] = 0

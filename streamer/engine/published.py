@@ -6,16 +6,19 @@ between, a touched user stays marked until the store has confirmed a list render
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from streamer.engine.columns import Columns
 from streamer.engine.step import Touched
 from streamer.tables.arrays import Array, grown, resized
 from streamer.tables.compile import kernel
-from streamer.tables.ids import IdTable, find_id, mix
+from streamer.tables.ids import SEPARATOR, IdTable, find_id, mix, row_of_bytes
 from streamer.windows.dedup import Dedup, seen_before
 
 CLEAN, TOUCHED, SENT = 0, 1, 2
+_BETWEEN = bytes([SEPARATOR])
 JUDGED_ENTRIES = 10
 ARRIVED, JUDGED, HITS, NDCG = range(4)
 
@@ -36,6 +39,13 @@ class Published:
         self._queue_U = np.zeros(rows, np.int32)
         self._queue_U[: len(waiting)] = waiting
         self._count = np.array([len(waiting)], np.int64)
+        self._erasing: dict[bytes, int] = {}
+        """Forgotten users whose lists the store is still to drop: TOUCHED or SENT, those that wait longest first."""
+        self.erased: set[bytes] = set()
+        """Those whose lists it has dropped. Not in snapshots: who is forgotten is known from the log, and in none of our files."""
+        self.erased_since = 0
+        """How many of these a snapshot may hold still; set to 0 by who takes one."""
+        self.erase(bytes(tables.get("published.erasing", np.zeros(0, np.uint8))).split(_BETWEEN)[:-1])
 
     def reserve(self, rows: int) -> None:
         """Room for that many user rows."""
@@ -56,8 +66,42 @@ class Published:
 
     @property
     def unpublished(self) -> int:
-        """Users touched and not confirmed."""
-        return int(np.count_nonzero(self.mark_U))
+        """Users touched and not confirmed, and forgotten ones whose lists are to be erased."""
+        return int(np.count_nonzero(self.mark_U)) + len(self._erasing)
+
+    def erase(self, user_ids: Iterable[bytes]) -> None:
+        """The lists of these users are to be erased from the store."""
+        for user_id in user_ids:
+            self._erasing[user_id] = TOUCHED
+
+    def erase_again(self) -> int:
+        """The store may have got back lists that it had dropped: all are to be erased once more. Returns how many."""
+        again, self.erased = self.erased, set()
+        self.erase(again)
+        return len(again)
+
+    def take_erasures(self, users: IdTable, users_max: int) -> list[bytes]:
+        """Takes users whose lists are to be erased. Those who came back since are left alone: their own new list takes the place."""
+        taken: list[bytes] = []
+        for user_id in [one for one, mark in self._erasing.items() if mark == TOUCHED]:
+            row = row_of_bytes(users, user_id)
+            if row >= 0 and self.mark_U[row] == CLEAN:
+                self._erased(user_id)
+            elif row < 0 and len(taken) < users_max:
+                self._erasing[user_id] = SENT
+                taken.append(user_id)
+        return taken
+
+    def confirm_erased(self, user_ids: Iterable[bytes]) -> None:
+        """The store has dropped these lists; but for those that are to be erased anew since."""
+        for user_id in user_ids:
+            if self._erasing.get(user_id) == SENT:
+                self._erased(user_id)
+
+    def _erased(self, user_id: bytes) -> None:
+        del self._erasing[user_id]
+        self.erased.add(user_id)
+        self.erased_since += 1
 
     def take(self, users_max: int) -> Array:
         """Takes users off the queue, those touched first first, and marks them SENT."""
@@ -116,6 +160,7 @@ class Published:
             "published.written_ms": self.written_ms_U[:rows],
             "published.item": self.item_UL[:rows],
             "published.served": self.served,
+            "published.erasing": np.frombuffer(b"".join(user_id + _BETWEEN for user_id in self._erasing), np.uint8),
         }
 
 

@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from streamer.events.model import INPUT_TOPICS
+from streamer.events.model import DEAD, INPUT_TOPICS
+
+ALL_TOPICS = (*INPUT_TOPICS, DEAD)
+"""Logical names."""
 
 
 class TopicPartition(NamedTuple):
@@ -175,6 +178,8 @@ class TopicInfo:
     topic_id: str
     partitions: int
     warnings: tuple[str, ...] = ()
+    kept_ms: int | None = None
+    """After so long at the latest the log drops a record; None: it keeps it."""
 
 
 class LogAdmin(Protocol):
@@ -184,8 +189,8 @@ class LogAdmin(Protocol):
         """Makes the topics that are missing; returns their names. Idempotent."""
         ...
 
-    def topics(self) -> dict[str, TopicInfo]:
-        """The existing ones among our topics, by logical name."""
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
+        """Those of ``topics`` that exist, by logical name. A process asks for those that it works on, and has rights to no others."""
         ...
 
     def bounds(self, topics: Sequence[str] = INPUT_TOPICS) -> dict[TopicPartition, tuple[int, int]]:
@@ -307,10 +312,13 @@ class StoreError(Exception):
 class RecommendationStore(Protocol):
     """Lists ready to be served. A write is refused where the store holds a strictly newer version."""
 
-    def write_lists(self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = ()) -> list[bool]:
+    def write_lists(
+        self, user_ids: Sequence[bytes], payloads: Sequence[bytes], unseen_s: Sequence[int] = (), *, erases: bool = False
+    ) -> list[bool]:
         """Writes each user's JSON list (its first field is the version); False where refused as older. Raises StoreError.
 
-        A list expires a time to live after its user was seen: now, or ``unseen_s`` seconds ago.
+        A list expires a time to live after its user was seen: now, or ``unseen_s`` seconds ago. What ``erases`` only takes the place of a
+        list that is there, and expires within the hour.
         """
         ...
 

@@ -115,6 +115,11 @@ def read_fold_tables(store: SnapshotStore, manifest: Manifest, wanted: Callable[
     }
 
 
+def read_tables(store: SnapshotStore, manifest: Manifest, wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]]:
+    """The same of tables of either kind."""
+    return {entry.name: _read_table(store, entry, manifest) for entry in manifest.tables if wanted(entry.name)}
+
+
 def read_snapshot(store: SnapshotStore, name: str) -> tuple[Manifest, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Reads snapshot ``name``: (manifest, fold tables, publisher tables), every byte checked against its hash.
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from streamer.events.model import FORGET
 from streamer.ports import TopicInfo, TopicPartition
 from streamer.snapshots.manifest import Manifest, left_out_ahead, offsets_of, positions_of
 from streamer.snapshots.recovery import Bounds
@@ -45,6 +46,9 @@ def require_readable(left_out: LeftOut, manifest: Manifest, bounds: Bounds, topi
     if topic not in topics or place not in bounds:
         known = ", ".join(f"{one.topic}[{one.partition}]" for one in sorted(bounds) if one.topic in topics)
         msg = f"{text}: there is no such partition; those that a worker reads are {known}"
+        raise ValueError(msg)
+    if topic == FORGET:
+        msg = f"{text}: a request to forget a user can't be left out, whatever the state goes back to"
         raise ValueError(msg)
     reached, end = positions_of(manifest).get(place, 0), bounds[place][1]
     if first < reached:

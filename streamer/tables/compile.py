@@ -8,6 +8,8 @@ folder of their own.
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +34,7 @@ _ROOMS = ("tables", "windows", "catalog", "signals", "head", "ranking", "engine"
 
 
 def cache_folder() -> Path:
-    """The folder of compiled kernels that belong to the sources as they are; under the temporary folder if ours is read-only."""
+    """The folder of compiled kernels that belong to the sources as they are: beside them, or a copy where that is read-only."""
     digest = hashlib.sha256((_PACKAGE / "events" / "model.py").read_bytes())  # codes of event types are compiled in
     for room in _ROOMS:
         for path in sorted((_PACKAGE / room).glob("*.py")):
@@ -40,12 +42,41 @@ def cache_folder() -> Path:
                 digest.update(path.read_bytes())
     checked = "-checked" if numba_config.BOUNDSCHECK else ""
     name = f"numba-{digest.hexdigest()[:16]}{checked}"
-    ours = _PACKAGE / "__pycache__"
+    return writable(_PACKAGE / "__pycache__" / name, Path(tempfile.gettempdir()) / f"streamer-{os.getuid()}")
+
+
+def writable(ours: Path, spare: Path) -> Path:
+    """``ours``, made if it is not there; where this process may not write to it, a copy of it under ``spare``.
+
+    Numba uses no cache that it may not write to, and without any it compiles nothing; what an image or a package brought along would
+    be of no use to a user without rights. Raises OSError where ``spare`` is another user's: its kernels would run as ours.
+    """
     try:
-        (ours / name).mkdir(parents=True, exist_ok=True)
+        ours.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=ours).close()
     except OSError:
-        return Path(tempfile.gettempdir()) / "streamer" / name
-    return ours / name
+        spare.mkdir(mode=0o700, exist_ok=True)
+        if spare.stat().st_uid != os.getuid():
+            raise PermissionError(
+                f"{spare}, for compiled kernels, is another user's: remove it, or set TMPDIR to a folder of your own"
+            ) from None
+        return _copied(ours, spare / ours.name)
+    return ours
+
+
+def _copied(ours: Path, copy: Path) -> Path:
+    """The copy, which appears whole; where two processes make it at once, the first one's stays."""
+    if copy.is_dir():
+        return copy
+    made = Path(tempfile.mkdtemp(dir=copy.parent))
+    if ours.is_dir():
+        shutil.copytree(ours, made, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        made.chmod(0o700)
+    try:
+        made.rename(copy)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+    return copy
 
 
 numba_config.CACHE_DIR = str(cache_folder())

@@ -17,6 +17,8 @@ SEPARATOR = 0xFF
 """Between ids joined into one buffer: a byte that UTF-8 never contains."""
 
 ROWS_USED, TEXT_USED, FREE_USED = 0, 1, 2
+HOLES_MAX = 65_536
+"""Bytes that single ids may leave behind before the text is moved together, if those of the living are fewer."""
 
 
 class IdTable(NamedTuple):
@@ -120,6 +122,12 @@ def row_of_text(table: IdTable, text: str) -> int:
     return int(find_id(table, hashed, raw, 0, len(raw)))
 
 
+def row_of_bytes(table: IdTable, raw: bytes) -> int:
+    """The same of an id's UTF-8 bytes."""
+    text_B = np.frombuffer(raw, np.uint8)
+    return int(find_id(table, np.uint64(hash_bytes(text_B, 0, len(raw))), text_B, 0, len(raw)))
+
+
 def live_rows(table: IdTable) -> int:
     """How many ids the table holds."""
     return int(table.used[ROWS_USED] - table.used[FREE_USED])
@@ -135,6 +143,44 @@ def free_rows(table: IdTable, row_T: Array) -> IdTable:
     table.used[TEXT_USED] = move_text(table.text_B, table.start_R, table.size_R, rows, text_B)
     table.used[FREE_USED] = freed + len(row_T)
     return reindexed(table._replace(text_B=text_B))
+
+
+def without_row(table: IdTable, row: int) -> IdTable:
+    """The table without one id, whose bytes are gone at once; now and then the others' text is moved together.
+
+    When that is depends on the ids alone, so that it is the same however a log is cut.
+    """
+    drop_row(table, row)
+    used = int(table.used[TEXT_USED])
+    live = int(table.size_R[: int(table.used[ROWS_USED])].sum())
+    return free_rows(table, np.zeros(0, np.int64)) if used - live > max(HOLES_MAX, live) else table
+
+
+@kernel
+def drop_row(table: IdTable, row: int) -> None:
+    """Frees a row: its bytes become zeros, and the index closes up behind it, as linear probing wants it (Knuth 6.4, algorithm R)."""
+    mask = np.uint64(len(table.slot_S) - 1)
+    hole = table.hash_R[row] & mask
+    while table.slot_S[hole] != row:
+        hole = (hole + np.uint64(1)) & mask
+    slot = hole
+    while True:
+        slot = (slot + np.uint64(1)) & mask
+        other = table.slot_S[slot]
+        if other < 0:
+            break
+        wanted = table.hash_R[other] & mask
+        if ((slot - wanted) & mask) >= ((slot - hole) & mask):
+            table.slot_S[hole] = other
+            hole = slot
+    table.slot_S[hole] = -1
+    for at in range(table.start_R[row], table.start_R[row] + table.size_R[row]):
+        table.text_B[at] = 0
+    table.hash_R[row] = 0
+    table.start_R[row] = 0
+    table.size_R[row] = 0
+    table.free_R[table.used[FREE_USED]] = row
+    table.used[FREE_USED] += 1
 
 
 @kernel

@@ -59,6 +59,13 @@ def group_in(tables: dict[str, Array]) -> Group:
     )
 
 
+def drop_group(group: Group) -> None:
+    """None is open any more, and nothing is left of the one that was."""
+    for array in group:
+        array[:] = 0
+    group.state[USER] = NOBODY
+
+
 @kernel
 def moves_anything(group: Group) -> bool:
     """Whether any interaction of the open group may move global state."""

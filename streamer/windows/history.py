@@ -127,6 +127,31 @@ def _move_entry(history: History, at: int, to: int) -> None:
 
 
 @leaf_kernel
+def _blank(history: History, first: int, count: int) -> None:
+    """What a row leaves says nothing of whom it was."""
+    for at in range(first, first + count):
+        history.item_P[at] = 0
+        history.count_P[at] = 0.0
+        history.turn_P[at] = 0
+        history.tick_P[at] = 0
+        history.kind_P[at] = 0
+
+
+@kernel
+def clear_history(history: History, user: int) -> None:
+    """Empties the user's row, and gives back its piece without what stood there."""
+    _blank(history, history.rows.start_R[user], room_of(history.rows, user))
+    give_piece(history.rows, user)
+
+
+@kernel
+def clear_histories(history: History, user_T: Array) -> None:
+    """``clear_history`` for several users."""
+    for n in range(len(user_T)):
+        clear_history(history, user_T[n])
+
+
+@leaf_kernel
 def _append_place(history: History, user: int) -> int:
     rows = history.rows
     length = rows.length_R[user]
@@ -136,6 +161,7 @@ def _append_place(history: History, user: int) -> int:
         old = rows.start_R[user]
         for n in range(length):
             _move_entry(history, old + n, piece + n)
+        _blank(history, old, length)
         give_piece(rows, user)
         rows.start_R[user] = piece
         rows.class_R[user] = size_class
@@ -153,4 +179,5 @@ def drop_from_history(history: History, gone_I: Array) -> None:
             if not gone_I[history.item_P[at]]:
                 _move_entry(history, at, start + kept)
                 kept += 1
+        _blank(history, start + kept, rows.length_R[user] - kept)
         rows.length_R[user] = kept

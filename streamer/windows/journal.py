@@ -122,6 +122,19 @@ def drop_users_from_journal(journal: Journal, user_T: Array) -> None:
     journal.newest_U[user_T] = 0
 
 
+@kernel
+def forget_in_journal(journal: Journal, user: int) -> None:
+    """Empties a user's entries, as ``drop_users_from_journal``, along his chain alone; what tells that they were of one user goes, too."""
+    position, oldest, size_max = journal.newest_U[user], oldest_position(journal), journal.extent[SIZE_MAX]
+    while position > oldest:
+        entry_L = journal.entry_JL[(position - 1) % size_max]
+        position = entry_L[BEFORE]
+        entry_L[WHAT] = NOTHING
+        entry_L[BEFORE] = 0
+        entry_L[AFTER] = 0
+    journal.newest_U[user] = 0
+
+
 def drop_items_from_journal(journal: Journal, item_T: Array) -> None:
     """Empties the entries of those items; what follows them in chains stays reachable."""
     journal.entry_JL[np.isin(users_and_items(journal)[1], item_T), WHAT] = NOTHING

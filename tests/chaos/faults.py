@@ -11,17 +11,19 @@ from typing import NamedTuple
 import redis
 from chaos.parts import Parts, Worker
 from chaos.watch import Watch
-from kafka import KafkaConsumer, OffsetAndMetadata
+from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
 from line import wait_until
 
 from consumers.compose import committed_offsets
+from streamer.events.model import EVENTS
 from streamer.snapshots import parse_metadata
 
 TAKEOVER_S_MAX = 120.0
 REFUSAL_S_MAX = 90.0
 COPY_AGE_S = 4.0
+PARTITIONS_MAX = 12
 
 
 class Fault(NamedTuple):
@@ -275,6 +277,25 @@ def meddle(scene: Scene, fault: Fault) -> None:
     scene.refused_then("--accept-snapshot", "--accept-snapshot", name)
 
 
+def add_partition(scene: Scene, fault: Fault) -> None:
+    """``events`` gets one more; often the owner is killed a moment later, so that one takes over who may not know of it yet."""
+    owner = scene.parts.wait_owner()
+    topic = f"{scene.parts.config.kafka.topic_prefix}{EVENTS}"
+    added = len(owner.status["offsets"][EVENTS])
+    if added == PARTITIONS_MAX:
+        return
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=scene.parts.broker.bootstrap)) as client:
+        client.create_partitions({topic: added + 1})
+    if fault.chance < 0.7:
+        kill_owner(scene, fault)
+
+    def read() -> bool:
+        owner = scene.parts.owner()
+        return owner is not None and str(added) in owner.status.get("offsets", {}).get(EVENTS, {})
+
+    wait_until(read, "the new partition read", deadline_s=TAKEOVER_S_MAX)
+
+
 KINDS: dict[str, Callable[[Scene, Fault], None]] = {
     "owner killed": kill_owner,
     "standby killed": kill_standby,
@@ -291,6 +312,7 @@ KINDS: dict[str, Callable[[Scene, Fault], None]] = {
     "snapshot folder full": fill_folder,
     "snapshot torn, workers killed": tear_snapshot,
     "offsets moved by a stranger": meddle,
+    "partition added": add_partition,
 }
 OFTEN = ("owner killed", "owner stalled", "owner killed")
 """Dealt more often than the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -37,12 +38,19 @@ class LogWorld(Protocol):
     def close(self) -> None: ...
 
 
-@pytest.fixture(params=["kafka", "embedded", "memory"])
+FAST = pytest.param(
+    "kafka-fast",
+    marks=pytest.mark.skipif(not find_spec("confluent_kafka"), reason="confluent-kafka (extra fast) is not installed"),
+)
+
+
+@pytest.fixture(params=["kafka", FAST, "embedded", "memory"])
 def empty_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogWorld]:
     """A log on which the topics were not made yet; they will have two partitions."""
     world: LogWorld
-    if request.param == "kafka":
-        world = KafkaWorld(request.getfixturevalue("kafka_config"))
+    if request.param in {"kafka", "kafka-fast"}:
+        client = "confluent" if request.param == "kafka-fast" else "kafka-python"
+        world = KafkaWorld(request.getfixturevalue("kafka_config"), client=client)
     elif request.param == "embedded":
         world = EmbeddedWorld(tmp_path)
     else:

@@ -93,6 +93,7 @@ def test_topics_are_made_once(empty_world):
     assert {name: info.partitions for name, info in first.items()} == dict.fromkeys((*INPUT_TOPICS, DEAD), 2) | {CONTROL: 1}
     assert len({info.topic_id for info in first.values()}) == len(first)
     assert not any(info.warnings for info in first.values())
+    assert admin.topics([EVENTS, DEAD]) == {topic: first[topic] for topic in (EVENTS, DEAD)}
 
 
 def test_a_member_without_topics_says_what_is_missing_and_goes_on_once_they_exist(empty_world):

@@ -122,6 +122,15 @@ def test_an_empty_list_counts_as_none_where_there_is_a_popular_one(store: Recomm
     assert ids(store.read("forgotten")) == ids(store.read("u")) == ["p"]
 
 
+def test_what_erases_takes_the_place_of_a_list_and_makes_none(store: RecommendationStore) -> None:
+    store.write_shared("popular", a_list(1, "p", user=""))
+    store.write_lists([b"u", b"newer"], [a_list(5, "a"), a_list(9, "b", user="newer")])
+    empty = [a_list(6, user=user) for user in ("u", "nobody", "newer")]
+    assert store.write_lists([b"u", b"nobody", b"newer"], empty, erases=True) == [True, True, False]
+    assert [ids(store.read(user)) for user in ("u", "nobody", "newer")] == [["p"], ["p"], ["b"]]
+    assert store.write_lists([b"u", b"nobody"], [a_list(5, "late"), a_list(5, "late", user="nobody")]) == [False, True]
+
+
 @pytest.mark.parametrize("user", ["é", "用户", "a b", "a:b", "*", "{tag}", "a\nb", "\0", "'\"\\", "🙂" * 64, "rec:x", "%s%d"])
 def test_odd_user_ids_are_kept_apart(store: RecommendationStore, user: str) -> None:
     store.write_lists([user.encode(), b"other"], [a_list(1, "mine", user=user), a_list(1, "not mine")])

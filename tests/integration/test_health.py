@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from consumers import metrics
 from consumers.drift import STREAMS, Drift
-from consumers.health import CONNECTIONS_MAX, HealthServer, HttpUnavailable
+from consumers.health import HealthServer
+from consumers.http_server import CONNECTIONS_MAX, HttpUnavailable
 from consumers.measurements import STAGES, Measurements
 from consumers.metric_rows import ENCODER, HISTOGRAMS
 from consumers.metrics import EncoderCollector, WorkerCollector

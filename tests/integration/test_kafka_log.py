@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from unittest.mock import Mock
 
 import pytest
@@ -27,6 +28,14 @@ from streamer.ports import FencedError, LogError, OutRecord, Polled, RecordBatch
 
 DEADLINE_S = 30.0
 TOPICS = (EVENTS, CONTROL)
+MISSING_FAST = pytest.mark.skipif(not find_spec("confluent_kafka"), reason="confluent-kafka (extra fast) is not installed")
+with_each_client = pytest.mark.parametrize("client", ["kafka-python", pytest.param("confluent", marks=MISSING_FAST)])
+
+
+@pytest.fixture
+def client() -> str:
+    """What reads the records, where a test does not name it."""
+    return "kafka-python"
 
 
 @pytest.fixture
@@ -39,8 +48,8 @@ def opened() -> Iterator[list[KafkaLog | KafkaReader]]:
 
 
 @pytest.fixture
-def config(kafka_config: Callable[..., Config]) -> Config:
-    config = kafka_config()
+def config(kafka_config: Callable[..., Config], client: str) -> Config:
+    config = kafka_config(client=client)
     KafkaAdmin(config).create_topics()
     return config
 
@@ -107,6 +116,7 @@ def test_an_owner_that_stalls_loses_the_log_and_cannot_commit(kafka_config, open
     assert owner.committed()[TopicPartition(EVENTS, 0)].metadata == "after"
 
 
+@with_each_client
 def test_members_that_share_have_each_partition_once(config, member):
     write(config, 40)
     bounds = {place: first for place, (first, _) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
@@ -215,6 +225,7 @@ def test_a_merged_log_passes_the_markers_at_the_end(config, member):
     log.close()
 
 
+@with_each_client
 def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(config, member):
     send_in_transactions(config)
     owner = member()
@@ -228,8 +239,9 @@ def test_aborted_records_are_not_shown_and_the_position_passes_their_markers(con
         assert [batch.offsets for batch in last.batches] == [[]]
 
 
-def test_one_poll_returns_no_more_records_than_configured(kafka_config, opened):
-    config = kafka_config(max_poll_records=7)
+@with_each_client
+def test_one_poll_returns_no_more_records_than_configured(kafka_config, opened, client):
+    config = kafka_config(max_poll_records=7, client=client)
     KafkaAdmin(config).create_topics()
     write(config, 50)
     owner = KafkaLog(config, group=config.group, topics=TOPICS, exclusive=True)
@@ -260,6 +272,7 @@ def test_a_commit_needs_positions_and_its_metadata_has_a_limit(config, member):
     assert not caught.value.retriable
 
 
+@with_each_client
 def test_a_topic_that_was_deleted_and_made_again_is_not_read_as_if_nothing_had_happened(config, member, monkeypatch):
     monkeypatch.setattr(kafka_log, "METADATA_AGE_MS_MAX", 1_000)
     write(config, 30)
@@ -319,10 +332,12 @@ def test_a_server_that_does_not_answer_is_named_with_its_setting():
         assert caught.value.retriable
 
 
-def test_a_member_outlives_a_broker_that_is_killed_and_comes_back(tmp_path):
+@with_each_client
+def test_a_member_outlives_a_broker_that_is_killed_and_comes_back(tmp_path, client):
     server = KafkaServer(tmp_path / "kafka")
     server.start()
-    kafka = Kafka(bootstrap_servers=server.bootstrap, partitions=2, session_timeout_ms=6_000, request_timeout_ms=4_000)
+    timeouts = {"session_timeout_ms": 6_000, "request_timeout_ms": 4_000}
+    kafka = Kafka(bootstrap_servers=server.bootstrap, client=client, partitions=2, **timeouts)
     config = Config(kafka=kafka)
     KafkaAdmin(config).create_topics()
     write(config, 10)
@@ -352,3 +367,66 @@ def until_error(member: KafkaLog) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         member.poll(200)
+
+
+def test_positions_of_a_partition_that_the_member_does_not_know_of_yet_make_it_look_at_once(config, member):
+    owner, place = member(), TopicPartition(EVENTS, config.kafka.partitions)
+    generation = start(config, owner)
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers)) as client:
+        client.create_partitions({config.kafka.topic_prefix + EVENTS: config.kafka.partitions + 1})
+    with KafkaWriter(config) as writer:
+        writer.send(OutRecord(EVENTS, b"u", b"there", partition=place.partition))
+    began_s = time.monotonic()
+    bounds = {at: first for at, (first, _) in KafkaAdmin(config).bounds().items() if at.topic in TOPICS}
+    assert place in bounds
+    owner.seek(bounds)
+    polled = until(owner, lambda polled: polled.generation not in (None, generation))
+    assert time.monotonic() - began_s < kafka_log.METADATA_AGE_MS_MAX / 1_000 / 2
+    assert polled.batches == []  # another generation: positions first
+    owner.seek(bounds)
+    assert [batch.values for batch in take(owner, 1)] == [[b"there"]]
+
+
+def test_a_commit_to_a_broker_that_does_not_answer_ends_before_the_poll_interval(own_server, opened):
+    kafka = Kafka(bootstrap_servers=own_server.bootstrap, partitions=1)
+    config = Config(kafka=kafka)
+    KafkaAdmin(config).create_topics()
+    owner = KafkaLog(config, group="g", topics=TOPICS, exclusive=True)
+    opened.append(owner)
+    start(config, owner)
+    positions = {place: first for place, (first, _) in KafkaAdmin(config).bounds().items() if place.topic in TOPICS}
+    owner.commit(positions, "heard")
+    own_server.suspend()
+    began_s = time.monotonic()
+    with pytest.raises(LogError) as caught:
+        owner.commit(positions, "into the void")
+    took_s = time.monotonic() - began_s
+    own_server.resume()
+    assert caught.value.retriable
+    assert took_s < kafka.max_poll_interval_ms / 1_000, took_s
+
+
+class Hurried:
+    """A client whose calls end all at once where two are made side by side."""
+
+    def __init__(self) -> None:
+        self.within, self.side_by_side = 0, False
+
+    def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
+        del names
+        self.within += 1
+        self.side_by_side |= self.within > 1
+        time.sleep(0.02)
+        self.within -= 1
+        return []
+
+
+def test_threads_that_share_what_asks_the_broker_ask_one_after_the_other():
+    admin, client = KafkaAdmin(Config()), Hurried()
+    admin._client = client
+    threads = [threading.Thread(target=admin.ids, args=([],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not client.side_by_side

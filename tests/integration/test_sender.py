@@ -190,7 +190,7 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(config, writer):
         writer.send(OutRecord(EVENTS, b"u", b"child"))
         writer.flush(10)
 
-    process = multiprocessing.get_context("fork").Process(target=child)
+    process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
     process.start()
     process.join(30)
     assert process.exitcode == 0

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import collections
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from kafka_server import KafkaServer
-from test_sender import Told, numbered, on_the_log
+from test_sender import TOPIC_BYTES_MAX, Told, limit_size, numbered, on_the_log
 
 from consumers.kafka_admin import KafkaAdmin
 from producers.sender import KafkaWriter
@@ -116,6 +119,60 @@ def test_closing_while_the_broker_is_away_tells_of_every_record_once(own_server)
     writer.close()
     assert calls == collections.Counter(record.value for record in numbered(0, 30))
     assert all(isinstance(error, LogError) for error in refused)
+
+
+def never_connects(connect: Callable[[], Any], server: KafkaServer) -> Any:
+    del connect, server
+    message = "nobody answers"
+    raise LogError(message, retriable=True)
+
+
+def connects_and_hangs(connect: Callable[[], Any], server: KafkaServer) -> Any:
+    producer = connect()
+    server.suspend()
+    return producer
+
+
+@pytest.mark.parametrize("again", [never_connects, connects_and_hangs])
+def test_closing_while_a_failed_connection_is_replaced_does_not_wait_for_a_broker_that_is_away(own_server, monkeypatch, again):
+    config = config_of(own_server)
+    limit_size(config, EVENTS)
+    writer, told = warmed(config, close_timeout_s=1.0), Told()
+    connect = writer._connect
+    monkeypatch.setattr(writer, "_connect", lambda: again(connect, own_server))
+    records = [OutRecord(EVENTS, b"u", os.urandom(3 * TOPIC_BYTES_MAX)), *numbered(0, 5)]
+    for record in records:
+        writer.send(record, told)
+    began = time.monotonic()
+    with pytest.raises(LogError, match="neither acknowledged nor refused"):
+        writer.close()
+    assert time.monotonic() - began < 15
+    assert told.refused.keys() | set(told.acknowledged) == {record.value for record in records}
+    assert len(told.refused) + len(told.acknowledged) == len(records)
+    assert any("closed before this record could be sent again" in str(error) for error in told.refused.values())
+
+
+def test_a_broker_that_hangs_while_a_failed_connection_is_replaced_costs_no_innocent_record(own_server, monkeypatch):
+    config = config_of(own_server)
+    limit_size(config, EVENTS)
+    writer, told, resumed = warmed(config), Told(), threading.Timer(6.0, own_server.resume)
+    connect = writer._connect
+
+    def connect_and_hang() -> Any:
+        producer = connect()
+        if resumed.ident is None:
+            own_server.suspend()
+            resumed.start()
+        return producer
+
+    monkeypatch.setattr(writer, "_connect", connect_and_hang)
+    guilty = OutRecord(EVENTS, b"u", os.urandom(3 * TOPIC_BYTES_MAX))
+    for record in [*numbered(0, 20), guilty, *numbered(20, 20)]:
+        writer.send(record, told)
+    writer.close()
+    assert resumed.ident is not None
+    assert told.refused.keys() == {guilty.value}
+    assert sorted(told.acknowledged) == [record.value for record in numbered(0, 40)]
 
 
 SCRIPT = """

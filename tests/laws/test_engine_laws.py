@@ -37,6 +37,7 @@ from streamer.engine import state as engine_state
 from streamer.engine.engine import Engine
 from streamer.ranking.lists import NOBODY
 from streamer.tables.ids import row_of_text, text_of_row
+from streamer.windows.journal import users_and_items
 from streamer.windows.users import WINDOW
 
 LONG = st.builds(random_choices, st.integers(0, 2**32), st.just(400), users=st.sampled_from([6, 60]))
@@ -163,17 +164,58 @@ def test_a_forgotten_user_leaves_no_window_no_history_and_no_list_and_older_even
     engine = fold(Engine(tiny_config()), records_of(choices))
     until_ms = 2_000_000_000_000
     engine.apply_forget(user_id(user), until_ms)
-    row = row_of_text(engine.state.users.ids, user_id(user))
     before = engine.counters()
+    assert traces_of(engine, user_id(user)) == []
+    assert user_id(user).encode() in engine.publisher_tables()["published.erasing"].tobytes()
     own = [choice._replace(user=user) for choice in more if choice.kind in EVENT_KINDS and choice.kind != "broken"]
     fold(engine, records_of(own))
     assert engine.counters() == before | {"forgotten": before["forgotten"] + len(own)}
-    if row >= 0:
-        assert engine.state.users.pushed_U[row] == 0
-        assert engine.state.history.rows.length_R[row] == 0
-        assert engine.state.group.state[0] != row
-        assert lists_of(engine)[row]["items"] == []
-        assert row in engine.published.take(100)
+    erased = engine.published.take_erasures(engine.state.users.ids, 100)
+    assert user_id(user).encode() in erased
+    engine.published.confirm_erased(erased)
+    assert traces_of(engine, user_id(user)) == []
+    assert traces_of(restored(engine, tiny_config()), user_id(user)) == []
+    assert user_id(user).encode() not in engine.publisher_tables()["published.erasing"].tobytes()
+
+
+def traces_of(engine, user):
+    """Tables that hold the id's bytes, or anything in a row that is no living user's: what is left of whoever had it."""
+    state, used = engine.state, int(engine.state.users.ids.used[0])
+    dead = np.flatnonzero(state.users.ids.size_R[:used] == 0)
+    tables = engine.fold_tables() | engine.publisher_tables()
+    found = [name for name, table in tables.items() if user.encode() in table.tobytes() and name != "published.erasing"]
+    columns = {name: table for name, table in tables.items() if name.startswith("users.") and not name.startswith("users.ids.")}
+    columns |= {name: tables[name] for name in ("published.mark", "published.append_ms", "published.written_ms")}
+    columns |= {name: tables[name] for name in ("users.ids.hash", "users.ids.size", "history.length", "journal.newest_U")}
+    found += [name for name, table in columns.items() if table[dead].any()]
+    rows, pool = state.history.rows, np.ones(int(state.history.rows.top[0]), np.bool_)
+    for row in np.flatnonzero(rows.length_R[:used]):
+        pool[rows.start_R[row] : rows.start_R[row] + rows.length_R[row]] = False
+    found += [name for name in ("item", "count", "turn", "tick", "kind") if tables[f"history.{name}"][pool].any()]
+    found += [
+        name
+        for name, user_T in {
+            "journal": users_and_items(state.journal)[0][: len(tables["journal.entry"])],
+            "impressions": tables["impressions.user_M"],
+        }.items()
+        if np.isin(dead, user_T).any()
+    ]
+    return found + ["group"] * (int(state.group.state[0]) in dead)
+
+
+@settings(deadline=None, max_examples=60)
+@given(choices=STREAM, gone=st.lists(st.integers(0, USERS - 1), min_size=1, max_size=3), more=STREAM)
+def test_whoever_is_forgotten_amid_a_stream_leaves_nothing_and_the_rest_goes_on(choices, gone, more):
+    engine = fold(Engine(tiny_config()), records_of(choices))
+    users = engine.state.users
+    others = {u: window_of(engine, row) for u in map(user_id, range(USERS)) if (row := row_of_text(users.ids, u)) >= 0}
+    for user in gone:
+        engine.apply_forget(user_id(user), 0)  # all that he does from now on counts
+        others.pop(user_id(user), None)
+        assert traces_of(engine, user_id(user)) == []
+    assert {u: window_of(engine, row_of_text(engine.state.users.ids, u)) for u in others} == others
+    fold(engine, records_of(more))
+    assert len(lists_of(engine)) > 0
 
 
 def test_the_open_group_of_a_forgotten_user_keeps_nothing_of_his_window():
@@ -194,10 +236,9 @@ def test_counters_windows_and_blocks_are_those_of_the_readable_fold(choices):
     assert engine.counters() == reference.counters()
     assert engine.head_step == reference.blocks
     users = engine.state.users
-    known = [text_of_row(users.ids, row) for row in range(int(users.ids.used[0]))]
-    assert known == list(reference.users)
-    for row, user in enumerate(known):
-        assert window_of(engine, row) == list(reference.users[user].window)
+    rows = np.flatnonzero(users.ids.size_R[: int(users.ids.used[0])]).tolist()
+    known = {text_of_row(users.ids, row): window_of(engine, row) for row in rows}
+    assert known == {user: list(state.window) for user, state in reference.users.items()}
 
 
 def test_the_streams_of_these_laws_hold_every_outcome():
@@ -245,12 +286,26 @@ def test_a_basket_larger_than_a_group_is_folded_whole():
     assert engine.state.history.rows.length_R[0] == 400
 
 
-def test_a_forgotten_user_of_whom_nothing_is_known_still_gets_an_empty_list():
+def test_the_list_of_a_user_of_whom_nothing_is_known_is_erased_too():
     engine = Engine(tiny_config())
     engine.apply_forget("stranger", 1_795_485_458_344)
-    (user,) = engine.published.take(10).tolist()
-    lists = engine.rank(np.array([user]), entries=5)
-    assert (engine.user_ids(np.array([user])), lists.count_U.tolist()) == ([b"stranger"], [0])
+    assert engine.published.take_erasures(engine.state.users.ids, 10) == [b"stranger"]
+    assert engine.user_rows == 0
+
+
+def test_who_came_back_keeps_his_new_list_and_his_old_one_is_erased_where_he_left_again_before_it_was_written():
+    click = Choice(kind="click", user=1, item=2, gap=2, offset=0, event_id=-2, partition=0)
+    engine = fold(Engine(tiny_config()), records_of([click]))
+    user = user_id(1).encode()
+    engine.apply_forget(user_id(1), 0)
+    fold(engine, records_of([click]))  # back: his list is to be written
+    assert engine.published.take_erasures(engine.state.users.ids, 10) == []
+    engine.published.drop_users(np.array([0]))  # as an eviction does
+    row = row_of_text(engine.state.users.ids, user_id(1))
+    engine.state.users.ids.size_R[row], engine.state.users.ids.slot_S[:] = 0, -1
+    assert engine.published.take_erasures(engine.state.users.ids, 10) == [user]
+    engine.published.confirm_erased([user])
+    assert (engine.published.erase_again(), engine.published.unpublished) == (1, 1)
 
 
 @pytest.mark.parametrize("kinds", [("click",), ("click", "purchase"), ("view", "cart", "purchase", "click")])

@@ -32,13 +32,13 @@ class HangingStore(MemoryStore):
         super().__init__()
         self.first, self.asked, self.let_go = True, threading.Event(), threading.Event()
 
-    def write_lists(self, user_ids, payloads, unseen_s=()):
+    def write_lists(self, user_ids, payloads, unseen_s=(), *, erases=False):
         if self.first:
             self.first = False
             self.asked.set()
             self.let_go.wait(30)
             raise StoreError("the store is away")
-        return super().write_lists(user_ids, payloads, unseen_s)
+        return super().write_lists(user_ids, payloads, unseen_s, erases=erases)
 
 
 def clicks(users, first):

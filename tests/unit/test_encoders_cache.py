@@ -87,7 +87,7 @@ def test_processes_share_one_cache_while_all_write(tmp_path: Path) -> None:
 def test_a_cache_may_be_made_by_several_processes_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")  # a fork would take along locks that other threads of this process hold
     barrier, roots = context.Barrier(4), [tmp_path / str(turn) for turn in range(10)]
-    makers = [context.Process(target=make_caches, args=(roots, barrier, n)) for n in range(4)]
+    makers = [context.Process(target=make_caches, args=(roots, barrier, n), daemon=True) for n in range(4)]
     for maker in makers:
         maker.start()
     for maker in makers:

@@ -10,7 +10,7 @@ from faulty_ports import Clock
 from memory_log import START_MS, MemoryBroker, MemoryWriter
 
 from consumers.apart import Apart, OffsetRange
-from consumers.kafka_log import batch_of
+from consumers.kafka_fetch import batch_of
 from consumers.letters import DeadLetters
 from consumers.measurements import Measurements
 from consumers.work import decode

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
+from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryReader, MemoryWriter
 from memory_store import MemoryStore
 
 from consumers.loops import Threads
 from consumers.measurements import Measurements
-from consumers.owner import Owner, Ports
+from consumers.owner import WENT_BACK_MAX, Owner, Ports
 from consumers.restoring import Restorer
 from consumers.runtime import WallClock
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config, Snapshots
+from streamer.engine.columns import Columns
+from streamer.engine.engine import Engine
 from streamer.events.codec import encode_event
 from streamer.events.model import DEAD, EVENTS, Event
-from streamer.ports import Acknowledge, Committed, FencedError, LogError, OutRecord, TopicInfo, TopicsMissingError
+from streamer.ports import (
+    ALL_TOPICS,
+    Acknowledge,
+    BufferFullError,
+    Committed,
+    FencedError,
+    LogError,
+    OutRecord,
+    TopicInfo,
+    TopicPartition,
+    TopicsMissingError,
+)
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
 from streamer.snapshots.folder import FolderStore
 
@@ -38,13 +52,16 @@ class Running:
         *,
         writer: MemoryWriter | None = None,
         bounded: bool = False,
+        interval_ms: int = 20,
     ) -> None:
         self.broker = broker
         self.snapshots = FolderStore(folder)
-        self.config = Config(snapshots=Snapshots(interval_ms=20, keep=1_000))
+        self.config = Config(snapshots=Snapshots(interval_ms=interval_ms, keep=1_000))
         log = MemoryLog(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
         writer = writer or MemoryWriter(broker)
-        ports = Ports(log, admin or MemoryAdmin(broker), writer, MemoryStore(), self.snapshots, WallClock())
+        ports = Ports(
+            log, admin or MemoryAdmin(broker), lambda: MemoryReader(broker), writer, MemoryStore(), self.snapshots, WallClock()
+        )
         self.owner = Owner(ports, self.config, Measurements(), Override(), bounded=bounded)
         self.failure: BaseException | None = None
         self._stop = threading.Event()
@@ -102,8 +119,8 @@ def broker() -> MemoryBroker:
 def start(broker: MemoryBroker, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
-    def make(admin: MemoryAdmin | None = None, *, writer: MemoryWriter | None = None, bounded: bool = False) -> Running:
-        running.append(Running(broker, tmp_path, admin, writer=writer, bounded=bounded))
+    def make(admin: MemoryAdmin | None = None, **settings: Any) -> Running:
+        running.append(Running(broker, tmp_path, admin, **settings))
         return running[-1]
 
     yield make
@@ -120,11 +137,11 @@ class Absent(MemoryAdmin):
 
     asked = 0
 
-    def topics(self) -> dict[str, TopicInfo]:
+    def topics(self, topics: Sequence[str] = ALL_TOPICS) -> dict[str, TopicInfo]:
         self.asked += 1
         if self.asked == 1:
             raise away()
-        return super().topics()
+        return super().topics(topics)
 
 
 def test_an_owner_that_could_not_ask_for_the_committed_offsets_asks_again(
@@ -193,7 +210,8 @@ class Reluctant(MemoryWriter):
 
     asked = 0
 
-    def send(self, record: OutRecord, on_done: Acknowledge | None = None) -> None:
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        del timeout_s
         self.asked += 1
         if self.asked == 1:
             raise away()
@@ -217,6 +235,82 @@ def test_a_dead_letter_that_the_log_does_not_take_costs_no_event_polled_with_it(
     assert running.committed().counters["applied"]["click"] == 100
     assert running.committed().counters["rejected"] == 1
     assert [record.value for record in broker.records(DEAD)] == [b"{"]
+
+
+def test_what_retention_removes_before_a_running_owner_has_read_it_is_counted_and_nothing_else_is_missed(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    send(broker, 0, 100)
+    running = start()
+    running.wait(lambda: running.committed() is not None and running.read() == 100)
+    place = TopicPartition(EVENTS, 1)
+    with broker.changed:  # the owner reads nothing meanwhile
+        end = MemoryAdmin(broker).bounds()[place][1]
+        send(broker, 100, 100)
+        broker.trim(place, end + 7)
+    running.wait(lambda: running.read() == 200)
+    running.end()
+    counters = running.committed().counters
+    assert (counters["applied"]["click"], counters["lost"], counters["duplicate"]) == (193, 7, 0)
+
+
+POISON = b"poison"
+
+
+class Fragile(Engine):
+    """Fails at some records, when it has half done them."""
+
+    def apply(self, columns: Columns) -> None:
+        super().apply(columns)
+        if POISON in columns.item_text.tobytes():
+            raise ZeroDivisionError
+
+
+def test_a_stretch_that_is_full_of_poison_is_passed_though_snapshots_are_far_between(
+    broker: MemoryBroker, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("consumers.fold", "consumers.restoring"):
+        monkeypatch.setattr(f"{module}.Engine", Fragile)
+    polled, polls = 10, 2 * WENT_BACK_MAX
+    monkeypatch.setattr("memory_log.POLL_RECORDS_MAX", polled)
+    for n in range(polls):
+        send(broker, polled * n, polled - 1)
+        event = Event(type="click", user_id="u", item_id=POISON.decode(), timestamp=T0 + 1_000 * polled * n)
+        broker.append(OutRecord(EVENTS, b"u", encode_event(event)))
+    running = start(interval_ms=600_000)
+    running.wait(lambda: running.read() == polled * polls)
+    running.end()
+    counters = running.committed().counters
+    assert (counters["applied"]["click"], counters["rejected"]) == ((polled - 1) * polls, polls)
+    assert len({dict(record.headers)["offset"] for record in broker.records(DEAD)}) == polls
+
+
+class Small(MemoryWriter):
+    """Holds three records; has sent them when it was found full once."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.timeouts_s: set[float | None] = set()
+
+    def send(self, record: OutRecord, on_done: Acknowledge | None = None, *, timeout_s: float | None = None) -> None:
+        self.timeouts_s.add(timeout_s)
+        if len(self._buffer) == 3:
+            self.flush(0)
+            message = "the buffer of 3 records was full"
+            raise BufferFullError(message)
+        super().send(record, on_done)
+
+
+def test_more_dead_letters_than_the_writer_holds_are_sent_without_a_wait_for_room(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    for _ in range(100):
+        broken(broker)
+    writer = Small(broker)
+    running = start(writer=writer)
+    running.wait(lambda: running.committed() is not None and running.committed().counters["rejected"] == 100)
+    assert len(broker.records(DEAD)) == 100
+    assert writer.timeouts_s == {0.0}  # the thread that polls waits for nobody
 
 
 def test_a_dead_letter_that_comes_back_is_sent_again_and_no_snapshot_leaves_it_behind(
@@ -266,7 +360,14 @@ def test_a_new_epoch_is_later_than_that_of_any_snapshot_whatever_the_clock_says(
     running.wait(lambda: running.committed() is not None)
     running.end()
     committed = {place: Committed(1, "a stranger's") for place in broker.groups["g"].committed}
-    restorer = Restorer(MemoryAdmin(broker), running.snapshots, SlowClock(), running.config, Override(from_beginning=True))
+    restorer = Restorer(
+        MemoryAdmin(broker),
+        lambda: MemoryReader(broker),
+        running.snapshots,
+        SlowClock(),
+        running.config,
+        Override(from_beginning=True),
+    )
     assert restorer.restore(2, committed).birth.epoch == running.committed().epoch + 1
 
 
@@ -296,7 +397,15 @@ def test_why_it_waits_is_said_at_once_and_then_once_a_minute(broker, tmp_path, c
             raise TopicsMissingError("run `streamer topics create`")
 
     log = Missing(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
-    ports = Ports(log, MemoryAdmin(broker), MemoryWriter(broker), MemoryStore(), FolderStore(tmp_path), Still())
+    ports = Ports(
+        log,
+        MemoryAdmin(broker),
+        lambda: MemoryReader(broker),
+        MemoryWriter(broker),
+        MemoryStore(),
+        FolderStore(tmp_path),
+        Still(),
+    )
     Owner(ports, config, Measurements(), Override(), loops=Slow()).run(threading.Event())
     assert said[0][1] == 1
     assert [count for at_s, count in said if at_s < 60] == [1] * sum(at_s < 60 for at_s, _ in said)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from drafts import draft
 from faulty_ports import Clock
+from memory_log import MemoryBroker, MemoryReader
 
 from consumers.restoring import Restorer
 from streamer.config.tree import Config
@@ -19,11 +20,11 @@ EVENTS_0 = TopicPartition("events", 0)
 class Admin:
     """A log of one partition."""
 
-    def topics(self):
-        return {"events": TopicInfo("id", 1)}
+    def topics(self, topics):
+        return {name: TopicInfo("id", 1) for name in topics if name == "events"}
 
-    def bounds(self):
-        return {EVENTS_0: (0, 100)}
+    def bounds(self, topics):
+        return {place: (0, 100) for place in (EVENTS_0,) if place.topic in topics}
 
 
 def test_a_refusal_offers_no_snapshot_whose_chunks_are_damaged(tmp_path):
@@ -32,7 +33,7 @@ def test_a_refusal_offers_no_snapshot_whose_chunks_are_damaged(tmp_path):
     store.delete(manifest_file(written[2].name))
     spoiled = chunk_file(written[1].tables[0].chunks[3])
     store.put(spoiled, b"spoiled")
-    restorer = Restorer(Admin(), store, Clock(0), Config(), Override())
+    restorer = Restorer(Admin(), lambda: MemoryReader(MemoryBroker()), store, Clock(0), Config(), Override())
     with pytest.raises(RecoveryRefused) as refused:
         restorer.restore(1, {EVENTS_0: Committed(2, format_metadata(written[2].name))})
     assert written[0].name in str(refused.value)

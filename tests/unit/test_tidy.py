@@ -32,7 +32,8 @@ ROOMS: dict[str, set[str]] = {
     "ranking": BELOW_RANKING,
     "engine": BELOW_SNAPSHOTS - {"engine"},
     "snapshots": BELOW_SNAPSHOTS | {"ports"},
-    "evaluate": BELOW_SNAPSHOTS | {"ports", "snapshots"},
+    "tracking": {"config"},
+    "evaluate": BELOW_SNAPSHOTS | {"ports", "snapshots", "tracking"},
     "compare": BELOW_SNAPSHOTS | {"ports", "snapshots", "evaluate"},
     "encoders": {"events", "config", "ports"},
     "embedded": {"ports", "events", "config"},
@@ -43,10 +44,16 @@ CORE = set(ROOMS) - {"embedded"}
 ONLY_STDLIB_AND = {"config": {"msgspec"}, "events": {"msgspec"}}
 ONLY_IMPORTERS = {
     "transformers": ("streamer.encoders",),
+    "timm": ("streamer.encoders",),
+    "PIL": ("streamer.encoders",),
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
     "river": ("streamer.evaluate", "consumers.drift"),
     "kafka": ("consumers", "producers"),
+    "confluent_kafka": ("consumers.kafka_fast",),
+    "mlflow": ("streamer.tracking",),
+    "tensorboard": ("streamer.tracking",),
+    "opentelemetry": ("consumers.tracing", "producers.tracing"),
     "recbole": (),
 }
 """Third parties that few may import, and these few; recbole carries a recording and is never imported."""
@@ -119,7 +126,7 @@ def may_import(importer: str, imported: str) -> bool:
             return True
         return imported_top == "streamer" and (imported_room not in {*ROOMS, "cli"} or imported_room in ROOMS.get(room, set()))
     if top == "consumers":
-        senders = ("producers.sender", "producers.kafka_client")
+        senders = ("producers.sender", "producers.kafka_client", "producers.tracing")
         return (imported_top == "streamer" and imported_room != "cli") or any(within(imported, name) for name in senders)
     return imported_top == "streamer" and imported_room in {"events", "config", "ports"}
 

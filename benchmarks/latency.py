@@ -1,0 +1,159 @@
+"""From an event that is due to the list that shows it: an open loop at shares of what the whole line does at most.
+
+Events leave when they are due, whatever became of those before, so that a stall counts for every event that it holds up. One in
+``PROBE_EVERY`` comes from a user of whom nothing was known; his list is looked for in Valkey, as any reader would, until it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter, sleep
+
+import numpy as np
+from redis import Redis
+
+from benchmarks import traffic
+from benchmarks.figures import rounded
+from benchmarks.world import World
+from consumers.compose import open_store, open_writer
+from streamer.config.tree import Config
+from streamer.events.model import EVENTS
+from streamer.ports import LogWriter, OutRecord
+
+from line import Process, wait_until  # isort: skip - found by benchmarks.world
+
+SHARES = (0.1, 0.5, 0.9)
+PHASE_S = 25.0
+"""Two snapshots and a half are taken meanwhile."""
+SETTLE_S = 3.0
+"""Of a phase's beginning: not counted."""
+PROBE_EVERY = 25
+LOOK_S = 0.002
+PATIENCE_S = 30.0
+P99_MS_MAX, STALL_MS_MAX = 100.0, 250.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one phase showed, in milliseconds; a list that did not come within ``PATIENCE_S`` counts as that long."""
+
+    events_per_s: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    missing: int
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether lists are as fast as promised and nothing stood still."""
+        return self.p99_ms <= P99_MS_MAX and self.max_ms <= STALL_MS_MAX and not self.missing
+
+    def as_json(self) -> dict[str, float]:
+        return {name: rounded(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+def latency(world: World, namespace: str, capacity_per_s: float, *, phase_s: float = PHASE_S) -> dict[str, Latency]:
+    """By share of the capacity; a worker with shipped defaults, in a process of its own, that has read the whole log before."""
+    config = world.config(namespace)
+    settings = {
+        "STREAMER_NAMESPACE": namespace,
+        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
+        "STREAMER_REDIS__URL": world.valkey.url,
+        "STREAMER_SNAPSHOTS__ROOT": config.snapshots.root,
+        "STREAMER_HTTP__PORT": "0",
+    }
+    per_s = {f"{share:.0%}": share * capacity_per_s for share in SHARES}
+    found: dict[str, Latency] = {}
+    with contextlib.ExitStack() as stack:
+        worker = Process(["worker"], settings, world.root / f"{namespace}.log")
+        stack.callback(worker.stop)
+        stack.callback(_forget, config, world.valkey.url)
+        wait_until(lambda: _has_caught_up(worker), "the worker reads the log", deadline_s=300)
+        writer = stack.enter_context(contextlib.closing(open_writer(config)))
+        total = sum(int(rate * phase_s) for rate in per_s.values())
+        records = _records(world.events, total)
+        for share, rate in per_s.items():
+            found[share] = _phase(config, world, writer, list(itertools.islice(records, int(rate * phase_s))), rate)
+            wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
+    return found
+
+
+def _has_caught_up(worker: Process) -> bool:
+    if not worker.alive:
+        raise RuntimeError(f"the worker ended; its log ends with: {worker.text[-500:]}")
+    status, page = worker.get("/status")
+    return status == 200 and page["role"] == "owner" and bool(page["lag"]) and not any(_leaves(page["lag"]))
+
+
+def _leaves(lag: dict[str, dict[str, int]]) -> Iterator[int]:
+    for partitions in lag.values():
+        yield from partitions.values()
+
+
+def _records(before: int, count: int) -> Iterator[tuple[str | None, OutRecord]]:
+    """Traffic that goes on from the log's; with the user of each that is a probe."""
+    for n, (key, value) in enumerate(itertools.islice(traffic.events(traffic.Shape(before + count)), before, None)):
+        if n % PROBE_EVERY:
+            yield None, OutRecord(EVENTS, key, value)
+        else:
+            user = f"probe-{before}-{n}"
+            yield user, OutRecord(EVENTS, user.encode(), value.replace(key, user.encode()))
+
+
+def _phase(
+    config: Config, world: World, writer: LogWriter, records: list[tuple[str | None, OutRecord]], rate: float
+) -> Latency:
+    waiting: deque[tuple[float, str]] = deque()
+    sent = threading.Event()
+    took_s: list[float] = []
+    start_s = perf_counter() + 0.2
+
+    def look() -> None:
+        open_: list[tuple[float, str]] = []
+        with contextlib.closing(Redis.from_url(world.valkey.url)) as client:
+            while not sent.is_set() or waiting or open_:
+                while waiting:
+                    open_.append(waiting.popleft())
+                open_ = _looked(client, config.namespace, open_, took_s, start_s + SETTLE_S)
+                sleep(LOOK_S)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for n, (user, record) in enumerate(records):
+        due_s = start_s + n / rate
+        if (early_s := due_s - perf_counter()) > 0:
+            sleep(early_s)
+        writer.send(record)
+        if user is not None:
+            waiting.append((due_s, user))
+    sent.set()
+    looking.join()
+    took_ms = 1e3 * np.array(took_s)
+    p50, p99 = np.quantile(took_ms, [0.5, 0.99])
+    return Latency(rate, float(p50), float(p99), float(took_ms.max()), int((took_ms >= 1e3 * PATIENCE_S).sum()))
+
+
+def _looked(
+    client: Redis, namespace: str, open_: list[tuple[float, str]], took_s: list[float], counted_from_s: float
+) -> list[tuple[float, str]]:
+    """Those still without a list; how long the others took is noted, but for those due before ``counted_from_s``."""
+    if not open_:
+        return open_
+    with client.pipeline(transaction=False) as pipe:
+        for _, user in open_:
+            pipe.exists(f"{namespace}:v1:rec:{user}")
+        there = pipe.execute()
+    now_s = perf_counter()
+    over = [bool(found) or now_s - due_s > PATIENCE_S for (due_s, _), found in zip(open_, there, strict=True)]
+    took_s.extend(now_s - due_s for (due_s, _), done in zip(open_, over, strict=True) if done and due_s >= counted_from_s)
+    return [one for one, done in zip(open_, over, strict=True) if not done]
+
+
+def _forget(config: Config, url: str) -> None:
+    with contextlib.closing(open_store(config, url)) as store:
+        store.delete_namespace()
