@@ -16,6 +16,8 @@ from consumers.dashboard_parts import (
     series,
 )
 
+PARTS = per_second("streamer_list_score_parts_total{$N}", "part")
+
 LEARNING = Dashboard(
     "learning",
     "Streamer: learning and quality",
@@ -62,6 +64,13 @@ LEARNING = Dashboard(
             ("{{namespace}}", "max by (namespace) (streamer_served_judged_ratio{$N})"),
             unit="percentunit",
             note="Only those whose list was confirmed before the event arrived.",
+        ),
+        series(
+            "What are lists made of?",
+            ("{{part}} {{namespace}}", f"{PARTS} / on (namespace) group_left () (sum by (namespace) ({PARTS}) > 0)"),
+            unit="percentunit",
+            note="What each part gave to the scores of entries listed, without sign.",
+            stacked=True,
         ),
         series(
             "Is it switched off?",
@@ -191,19 +200,23 @@ ENCODERS = Dashboard(
         series(
             "Does the cache help?",
             ("encoded {{namespace}}", per_second("streamer_encoder_encoded_total{$N}")),
+            ("images encoded {{namespace}}", per_second("streamer_encoder_images_encoded_total{$N}")),
             ("from the cache {{namespace}}", per_second("streamer_encoder_cached_total{$N}")),
+            ("images from the cache {{namespace}}", per_second("streamer_encoder_images_cached_total{$N}")),
             unit="reqps",
             stacked=True,
         ),
         series(
             "How busy is the model?",
-            ("{{instance}} {{namespace}}", "rate(streamer_encoder_seconds_total{$N}[$__rate_interval])"),
+            ("texts {{instance}} {{namespace}}", "rate(streamer_encoder_seconds_total{$N}[$__rate_interval])"),
+            ("images {{instance}} {{namespace}}", "rate(streamer_encoder_images_seconds_total{$N}[$__rate_interval])"),
             unit="percentunit",
         ),
         series(
             "What went wrong?",
             ("no documents {{namespace}}", per_second("streamer_encoder_rejected_total{$N}")),
             ("not encoded {{namespace}}", per_second("streamer_encoder_failed_total{$N}")),
+            ("images not usable {{namespace}}", per_second("streamer_encoder_images_unusable_total{$N}")),
             ("refused by the log {{namespace}}", per_second("streamer_encoder_refused_total{$N}")),
             ("cache {{namespace}}", per_second("streamer_encoder_cache_errors_total{$N}")),
             unit="reqps",

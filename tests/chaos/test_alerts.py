@@ -97,6 +97,12 @@ class Scene:
     def worker(self, name: str) -> Process:
         return self.parts.line.start("worker", STREAMER_HTTP__PORT=str(self.ports[name]))
 
+    def command(self, *arguments: str) -> None:
+        """As people run it; in this process it would set up logging anew."""
+        with self.parts.line.here.start(*arguments) as process:
+            said = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0, said
+
     def wait(self, condition: object, what: str) -> float:
         started = time.monotonic()
         while not condition():  # type: ignore[operator]
@@ -133,10 +139,9 @@ def no_standby(scene: Scene) -> None:
 
 
 def learning_frozen(scene: Scene) -> None:
-    here = scene.parts.line.here
-    here.json("freeze", "--reason", "a test")
+    scene.command("freeze", "--reason", "a test")
     scene.fires("StreamerLearningOff")
-    here.json("unfreeze", "--reason", "a test")
+    scene.command("unfreeze", "--reason", "a test")
     scene.clears("StreamerLearningOff")
 
 

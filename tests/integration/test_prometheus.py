@@ -19,7 +19,7 @@ from consumers.dashboards import DASHBOARDS
 from streamer.events.model import ITEMS
 
 SELECTED = re.compile(r"streamer_[a-z_]+(\{[^}]*\})?")
-CARDINALITY_MAX = 430
+CARDINALITY_MAX = 480
 """Samples of a worker's page, the process's own among them."""
 EVENTS_A_TURN = 300
 

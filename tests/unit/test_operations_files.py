@@ -111,6 +111,7 @@ def test_the_overview_answers_the_four_questions_and_each_drill_down_is_there() 
 LABELS = {
     "namespace",
     "outcome",
+    "part",
     "partition",
     "reason",
     "role",
