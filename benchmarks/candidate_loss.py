@@ -31,7 +31,7 @@ from streamer.evaluate.engines import apply_documents
 from streamer.evaluate.metrics import hit, ndcg
 from streamer.evaluate.stream import Stream, engine_batches
 from streamer.ranking.candidates import HISTORY_TURNS, PAIR_SCALE, PRIOR, REPEAT_SCALE, SHARE, TREND_SCALE
-from streamer.ranking.score import NEURAL_MAX
+from streamer.ranking.score import NEURAL_MAX, YOUTH
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
@@ -45,6 +45,8 @@ from streamer.ranking.scratch import (
     TREND,
     WIDE,
     WIDE_BACK,
+    YOUNG,
+    YOUNG_CONTENT,
 )
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.signals.trends import FOR_EVER, RATES
@@ -111,6 +113,8 @@ class Everything:
         feature_FI[TREND:NEURAL] = self._trends()
         if self._context:
             feature_FI[NEURAL] = self._affinity()
+        feature_FI[YOUNG] = YOUTH / (YOUTH + self._state.trends.value_IH[: self.items, FOR_EVER])
+        feature_FI[YOUNG_CONTENT] = feature_FI[YOUNG] * feature_FI[NEURAL]
         return feature_FI
 
     def _add_row(self, feature_FI: Floats, pairs: Pairs, item: int, place: int, near: int, wide: int) -> None:

@@ -8,11 +8,13 @@ import contextlib
 import logging
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Self
 
 import numpy as np
 
@@ -31,6 +33,7 @@ from streamer.snapshots import FolderStore, Manifest, read_snapshot, snapshot_na
 PIECE = 20_000
 NEVER_MS = 3_600_000
 PAUSES = 15
+POLL_S = 0.1
 
 
 def main() -> int:
@@ -73,9 +76,36 @@ def at_size(folder: Path, users: int, items: int) -> None:
     say(f"written in {perf_counter() - began_s:.1f} s")
     del fold, publisher
     began_s = perf_counter()
-    _, fold, publisher = read_snapshot(store, manifest.name)
-    restored = Engine(config, fold, publisher)
-    say(f"restored in {perf_counter() - began_s:.1f} s: {restored.sizes()}")
+    with Polling() as polling:
+        _, fold, publisher = read_snapshot(store, manifest.name)
+        restored = Engine(config, fold, publisher)
+    say(
+        f"restored in {perf_counter() - began_s:.1f} s: {restored.sizes()}; "
+        f"a thread that polls every {POLL_S * 1e3:.0f} ms had its turn after {polling.longest_s * 1e3:.0f} ms at the latest"
+    )
+
+
+class Polling:
+    """A thread that wants a turn every ``POLL_S`` seconds, as the one does that keeps the ownership while a state is restored."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        before_s = perf_counter()
+        while not self._end.wait(POLL_S):
+            self.longest_s = max(self.longest_s, perf_counter() - before_s)
+            before_s = perf_counter()
 
 
 def pieces(users: int, items: int) -> Iterator[list[bytes]]:

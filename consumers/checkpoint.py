@@ -8,6 +8,7 @@ manifest (here); 5. old snapshots are removed (the snapshotter).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -53,8 +54,20 @@ class Checkpoint:
         self._writing: Future[Manifest] | None = None
         self._written: Positions = {}
         self._owed = False
-        """The last one failed: the next is due whether or not anything was applied since."""
+        """The last one failed, or one is wanted: the next is due whether or not anything was applied since."""
+        self._wanted = False
+        """One is wanted at once: nothing more is applied until it is known what became of it."""
         self._at_s = clock.monotonic_s()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the next piece of work must wait for the one that is wanted."""
+        return self._wanted
+
+    def want_now(self) -> None:
+        """What was applied up to now must not be done again, whatever comes next."""
+        self._wanted = self._owed = True
+        self._at_s = -math.inf
 
     def keep(self) -> Positions | None:
         """The steps as far as they have come; what was committed, once it is."""
@@ -67,6 +80,7 @@ class Checkpoint:
                 return None
             committed = self._commit(self._writing)  # where the log is away, the same is tried again
             self._writing = None
+            self._wanted = self._wanted and self._at_s == -math.inf  # begun before it was wanted
             return committed
         if self._gathered is not None:
             if not self._letters:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import NamedTuple
 
-from consumers.vector_source import EncoderCounters, VectorSource
-from streamer.config.tree import Config
-from streamer.encoders import TextEncoder, VectorCache
+from consumers.document_vectors import DocumentVectors, Made
+from consumers.lag import LagWatch
 from streamer.events.dead_letters import attempts_before, encode_dead_letter
-from streamer.events.items import content_hash, decode_item, encode_vectors, text_of
+from streamer.events.items import content_hash, decode_item, encode_vectors
 from streamer.events.model import (
     DEAD,
     ITEMS,
@@ -26,7 +26,6 @@ from streamer.events.model import (
     ItemDocument,
     ItemVectors,
     Reject,
-    RejectReason,
 )
 from streamer.ports import (
     Committed,
@@ -49,6 +48,10 @@ FLUSH_TIMEOUT_S = 30.0
 BACKOFF_S_MIN = 0.2
 BACKOFF_S_MAX = 5.0
 """Below the group's poll interval: waiting must not cost the membership."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _Source(NamedTuple):
@@ -76,6 +79,8 @@ class _Stopped(Exception):  # noqa: N818 - as above
 class EncoderWorker:
     """Writes one ``items.vectors`` record for each item document read, and a deletion for each deletion.
 
+    An image that cannot be used is a dead letter; the item's record is written without it.
+
     Offsets are committed after the log has acknowledged the vectors, so a crash repeats work and loses none; the cache
     makes the repetition cheap. A committed offset names the topic's id and the encoder: after either has changed, the
     worker reads ``items`` from the beginning. One thread runs it; the caller closes what it hands in.
@@ -85,25 +90,31 @@ class EncoderWorker:
         self,
         log: EventLog,
         writer: LogWriter,
-        encoder: TextEncoder,
-        cache: VectorCache,
-        config: Config,
+        vectors: DocumentVectors,
         *,
         admin: LogAdmin,
-        clock: Callable[[], float] = time.monotonic,
+        pool: Executor | None = None,
+        reencode: bool = False,
     ) -> None:
-        self.counters = EncoderCounters()
+        """``reencode``: every partition is read from its beginning once, whatever is committed."""
+        self.counters = vectors.counters
         self.positions: dict[TopicPartition, int] = {}
         """Next offsets under the present generation, as far as committed; compare with the end offsets for the lag."""
+        self._began_at: dict[TopicPartition, int] = {}
+        """Next offsets at the beginning of this generation."""
         self._log = log
         self._writer = writer
-        self._fingerprint = encoder.fingerprint
-        self._source = VectorSource(encoder, cache, self.counters, config.encoder, clock)
+        self._fingerprint = vectors.fingerprint
+        self._vectors = vectors
         self._admin = admin
+        self._lag = LagWatch(admin, _now_ms, self.counters.backlog, pool) if pool else None
+        """``pool`` is where the log is asked for its ends; without one the backlog is not known."""
         self._stop = threading.Event()
         self._generation: int | None = None
         self._astray = True
         """Whether the log stands elsewhere than at the committed offsets, and must be sought back to them."""
+        self._reencode = reencode
+        self._done_anew: set[TopicPartition] = set()
         self._topic_id = ""
         self._failures: list[Exception] = []
 
@@ -146,6 +157,7 @@ class EncoderWorker:
                 return 0  # whatever this poll brought is read again
             if polled.batches:
                 self._apply(polled.batches)
+            self._look_at_lag()
             return sum(len(batch.offsets) for batch in polled.batches)
         except OffsetGapError as gap:
             self._astray = True
@@ -159,7 +171,7 @@ class EncoderWorker:
 
     def _change_generation(self, generation: int | None) -> None:
         self._generation, self._astray = generation, True
-        self.positions = {}
+        self.positions, self._began_at, self.counters.backlog.lag = {}, {}, {}
         if generation is None:
             logger.info("encoder worker has no partitions and stands by")
         else:
@@ -179,11 +191,14 @@ class EncoderWorker:
         }
         self._log.seek(positions)
         self._astray = False
+        self._began_at = dict(positions)
+        if not self.counters.backlog.append_ms:
+            self.counters.backlog.append_ms = _now_ms()
         logger.info("encoder worker reads under generation %d from %s", generation, positions)
 
     def _first_offset(self, where: TopicPartition, committed: Committed | None, bounds: tuple[int, int]) -> int:
         beginning, end = bounds
-        if committed is None:
+        if committed is None or (self._reencode and where not in self._done_anew):
             return beginning
         if committed.metadata != self._metadata():
             logger.warning(
@@ -207,7 +222,9 @@ class EncoderWorker:
         positions = {TopicPartition(batch.topic, batch.partition): batch.next_offset for batch in batches}
         self._log.commit(positions, self._metadata())
         self._astray = False
+        self._done_anew.update(positions)
         self.positions.update(positions)
+        self.counters.backlog.append_ms = max(batch.append_ms[-1] for batch in batches)
 
     def _latest(self, batches: Sequence[RecordBatch]) -> dict[str, _Entry]:
         """The last document or deletion of each item; what is neither is counted: the owner, who reads it too, buries it."""
@@ -226,43 +243,39 @@ class EncoderWorker:
         return entries
 
     def _send_vectors(self, entries: dict[str, _Entry]) -> None:
-        waiting: dict[str, list[_Entry]] = {}
-        texts: dict[str, str] = {}
         for item_id, entry in entries.items():
             if entry.document is None:
                 self._send(OutRecord(VECTORS, item_id.encode(), None))
-                continue
-            content, text = content_hash(entry.document), text_of(entry.document)
-            if not text.strip():
-                self._send_vector(entry.document, content, None)
-                continue
-            waiting.setdefault(content, []).append(entry)
-            texts[content] = text
-        for content, vector in self._source.vectors(texts, self._between_slices):
-            for entry in waiting[content]:
-                if isinstance(vector, Exception):
-                    self._send_failed(entry, vector)
-                else:
-                    assert entry.document is not None  # only documents wait
-                    self._send_vector(entry.document, content, vector)
+        there = [entry for entry in entries.values() if entry.document is not None]
+        documents = [entry.document for entry in there if entry.document is not None]
+        for place, made in self._vectors.made(documents, self._between_slices):
+            for reject in made.rejects:
+                self._send_dead(reject, there[place].source)
+            if not made.failed:  # else the item keeps the vectors that it had
+                self._send_made(documents[place], made)
+
+    def _look_at_lag(self) -> None:
+        if self._lag is not None and self._began_at:
+            self._lag.look(self._began_at | self.positions)
 
     def _between_slices(self) -> None:
         """Keeps the membership, and ends work that nobody waits for any more."""
+        self._look_at_lag()
         if self._stop.is_set():
             raise _Stopped
         if self._log.poll(0, paused=True).generation != self._generation:
             message = f"generation {self._generation} ended while documents were encoded"
             raise _LostGeneration(message)
 
-    def _send_vector(self, document: ItemDocument, content: str, text: bytes | None) -> None:
-        vectors = ItemVectors(item_id=document.item_id, fingerprint=self._fingerprint, content_hash=content, text=text)
+    def _send_made(self, document: ItemDocument, made: Made) -> None:
+        vectors = ItemVectors(
+            item_id=document.item_id,
+            fingerprint=self._fingerprint,
+            content_hash=content_hash(document),
+            text=made.text,
+            image=made.image,
+        )
         self._send(OutRecord(VECTORS, document.item_id.encode(), encode_vectors(vectors)))
-
-    def _send_failed(self, entry: _Entry, error: Exception) -> None:
-        """A document that breaks the encoder: its item keeps the vectors that it had."""
-        self.counters.failed += 1
-        found = f"the text encoder failed: {type(error).__name__}: {error}"
-        self._send_dead(Reject(RejectReason.ENGINE_ERROR, found), entry.source)
 
     def _send_dead(self, reject: Reject, source: _Source) -> None:
         batch, row = source

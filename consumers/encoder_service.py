@@ -6,14 +6,15 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 from consumers.compose import open_admin, open_log, open_writer
+from consumers.document_vectors import opened_vectors, roots_of
 from consumers.encoder import EncoderWorker
-from consumers.health import HealthServer, HttpUnavailable
+from consumers.health import HealthServer
+from consumers.http_server import HttpUnavailable
 from consumers.metrics import EncoderCollector
 from streamer.config.tree import Config
-from streamer.encoders import VectorCache, load_text_encoder
 from streamer.events.model import ITEMS
 from streamer.ports import OwnerStatus
 from streamer.snapshots.manifest import offsets_of
@@ -22,29 +23,27 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def opened_encoder(config: Config) -> Iterator[EncoderWorker]:
+def opened_encoder(config: Config, *, reencode: bool = False) -> Iterator[EncoderWorker]:
     """An encoder worker with all that it needs, closed afterwards; loading the model takes seconds.
 
     Raises EncoderUnavailable, CacheError.
     """
-    encoder = load_text_encoder(config.encoder)
     with contextlib.ExitStack() as stack:
-        cache = stack.enter_context(
-            contextlib.closing(VectorCache(Path(config.encoder.cache_root), vectors_max=config.encoder.cache_vectors_max))
-        )
+        vectors = stack.enter_context(opened_vectors(config.encoder, roots_of(config.encoder)))
         admin = stack.enter_context(contextlib.closing(open_admin(config)))
         writer = stack.enter_context(contextlib.closing(open_writer(config)))
         log = open_log(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)
         stack.enter_context(contextlib.closing(log))
-        yield EncoderWorker(log, writer, encoder, cache, config, admin=admin)
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="encoder-lag"))
+        yield EncoderWorker(log, writer, vectors, admin=admin, pool=pool, reencode=reencode)
 
 
-def run_encoder(config: Config, stop: threading.Event) -> None:
+def run_encoder(config: Config, stop: threading.Event, *, reencode: bool = False) -> None:
     """Works until ``stop`` is set, with its page on ``http.port`` where that is free.
 
     Raises EncoderUnavailable, CacheError, LogError where the log refuses for good.
     """
-    with opened_encoder(config) as worker, _page(config, worker):
+    with opened_encoder(config, reencode=reencode) as worker, _page(config, worker):
         worker.run(stop)
         logger.info("encoder worker stopped: %s", worker.counters)
 
@@ -64,7 +63,7 @@ def _page(config: Config, worker: EncoderWorker) -> Iterator[None]:
             snapshot=None,
         )
 
-    collector = EncoderCollector(lambda: worker.counters)
+    collector = EncoderCollector(lambda: worker.counters, namespace=config.namespace)
     try:
         server = HealthServer(
             config.http.host, config.http.port, status=status, collector=collector, ready=lambda: worker.generation is not None

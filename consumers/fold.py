@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,8 +63,10 @@ class Fold:
         *,
         epoch: int = 0,
         snapshots: SnapshotStore | None = None,
+        clock_s: Callable[[], float] = float,
     ) -> None:
         self.engine = engine
+        engine.clock_s = clock_s
         self.positions = positions
         """Next offsets as applied."""
         self.left_out = list(left_out)
@@ -179,7 +181,8 @@ class Fold:
         guilty, place = work.without_suspect(error), self._range(*work.runs[0])
         logger.error("%s[%d] offset %d is left out, for the fold fails at it", *place[:3], exc_info=error)
         lists = _copies(self.engine.published.tables(aside.users))  # what is known of lists is as good as before
-        self.engine = Engine(self._config, _copies(aside.fold), lists)
+        clock_s, self.engine = self.engine.clock_s, Engine(self._config, _copies(aside.fold), lists)
+        self.engine.clock_s = clock_s
         for one in (*aside.since, guilty):
             one.apply(self.engine)
         self.left_out.append(place)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import Literal, NamedTuple, Protocol
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from consumers.families import family, histogram_family
 from consumers.health import MetricsPage
 from streamer import __version__
 
@@ -127,20 +127,12 @@ class GatewayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, also those that have no sample yet."""
-        build = GaugeMetricFamily("streamer_build_info", "Always 1; the labels say what runs.", labels=("version", "namespace"))
-        build.add_metric((__version__, self._namespace), 1.0)
-        yield build
+        build = [((__version__, self._namespace), 1.0)]
+        yield family("streamer_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "namespace"), build)
         found = self._counts.acknowledged
-        histogram = HistogramMetricFamily(*ACKNOWLEDGED)
-        bounds = [*map(str, found.bounds_s), "+Inf"]
-        histogram.add_metric((), list(zip(bounds, accumulate(found.counts), strict=True)), found.sum_s)
-        yield histogram
+        yield histogram_family(*ACKNOWLEDGED, found.bounds_s, found.counts, found.sum_s)
         for row in GATEWAY:
-            made = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
-            family = made(row.name, row.meaning, labels=row.labels)
-            for labels, value in row.read(self._counts):
-                family.add_metric(labels, value)
-            yield family
+            yield family(row.name, row.kind, row.meaning, row.labels, row.read(self._counts))
 
 
 def metrics_of(namespace: str) -> Callable[[GatewayCounts], MetricsPage]:

@@ -22,7 +22,9 @@ from streamer.config.tree import Config
 from streamer.engine.published import CLEAN, JUDGED_ENTRIES
 from streamer.events.model import FORGET
 from streamer.ports import Clock, RecommendationStore, TopicPartition
-from streamer.ranking.lists import NOBODY
+from streamer.ranking.lists import NOBODY, PARTS
+from streamer.ranking.lists import Lists as RankedLists
+from streamer.ranking.scratch import REASON_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ SWEEP_EVERY_S_MAX = 1.0
 SWEEPS_A_REFRESH = 4
 """A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
 SHARED_EVERY_S = 1.0
+WEIGHED_EVERY_S = 1.0
+"""From one portion of lists whose terms are noted to the next."""
 GONE_MAX = 10_000
 LAST_LISTS_S_MAX = 10.0
 """How long the end waits for the store to take lists."""
@@ -71,7 +75,7 @@ class Lists:
         """When the store was found to have lost lists (ms), and their rows, until they are written again."""
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
-        self._ranked_at_s = self._swept_at_s = self._shared_at_s = 0.0
+        self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
         self._publisher = Publisher(
@@ -227,7 +231,12 @@ class Lists:
         published = engine.published
         lists = engine.rank(user_T, entries=self._config.ranking.list_items)
         payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
+        for part, amount in zip(PARTS, lists.part_UP.sum(axis=0).tolist(), strict=True):
+            self._measurements.list_parts[part] += amount
         used_TK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
+        if started_s - self._weighed_at_s >= WEIGHED_EVERY_S:
+            self._weighed_at_s = started_s
+            self._weigh(lists, used_TK)
         item_TK = np.where(used_TK, lists.item_UK, np.int32(NOBODY))
         item_TL = np.full((len(user_T), JUDGED_ENTRIES), NOBODY, np.int32)
         shared = min(JUDGED_ENTRIES, item_TK.shape[1])
@@ -239,6 +248,14 @@ class Lists:
         user_ids, traces = engine.user_ids(user_T), self._measurements.traces
         traced = traces.rendered(user_ids) if traces is not None else ()
         return Rendered(user_T, user_ids, payloads, item_TL, append_ms_T, fresh_T, unseen_s_T.tolist(), traced)
+
+    def _weigh(self, lists: RankedLists, used_TK: NDArray[np.bool_]) -> None:
+        """Notes what these lists are made of: of each entry its largest terms."""
+        term_N, value_N = lists.term_UKR[used_TK].ravel(), np.abs(lists.value_UKR[used_TK]).ravel()
+        named_N = term_N != NOBODY
+        given_T = np.asarray(np.bincount(term_N[named_N], value_N[named_N], len(REASON_NAMES)), np.float64)
+        measured = self._measurements
+        measured.term_T = given_T + measured.term_T if len(measured.term_T) else given_T
 
     def _sweep(self) -> None:
         """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most.

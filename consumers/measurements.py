@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.drift import Drift
+from streamer.ranking.lists import PARTS
+
 if TYPE_CHECKING:
     from consumers.tracing import Traces
 
@@ -54,7 +57,29 @@ STAGES = ("poll", "decode", "fold", "learn", "rank", "publish", "snapshot")
 
 
 @dataclass
-class Measurements:
+class Backlog:
+    """How far a reader is behind the ends of the log."""
+
+    lag: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Records behind the end by topic and partition, from the position; empty before the first look."""
+    append_ms: int = 0
+    """When the log got the last record applied; before the first of a tenure, when the snapshot was made that it began with."""
+    caught_up_ms: int = 0
+    """When the positions were last found at the log's ends, 0 where they never were."""
+    looked_ms: int = 0
+    """When the log last answered what its ends are, 0 before the first time."""
+
+    def lag_s(self, now_ms: int) -> float | None:
+        """About how old the oldest record that waits is: 0 where none did when last looked. None before the first look."""
+        if not self.lag:
+            return None
+        if not any(behind for parts in dict(self.lag).values() for behind in dict(parts).values()):
+            return 0.0
+        return max(0, now_ms - max(self.append_ms, self.caught_up_ms)) / 1_000.0
+
+
+@dataclass
+class Measurements(Backlog):
     """All that a worker's page shows beside its status. Each field is written by one thread."""
 
     freshness: Durations = field(default_factory=Durations)
@@ -65,6 +90,10 @@ class Measurements:
     """Dead letters by reason, in this process."""
     event_time_ms: int = 0
     """Largest event time applied."""
+    lost_ms: int = 0
+    """When events were last found to have been removed before they were read, 0 where none were."""
+    list_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    """What counting signals, text, image and the items' own vectors gave to the scores of entries listed, without sign."""
     lists_written: int = 0
     lists_refused: int = 0
     lists_unpublished: int = 0
@@ -76,6 +105,10 @@ class Measurements:
     lists_written_ms: int = 0
     """When lists were written last."""
     log_errors: int = 0
+    events_read: int = 0
+    """Events folded in this process, whatever became of them."""
+    log_fault: str | None = None
+    """What the log said, while the worker waits for it."""
     poll_gap: Durations = field(default_factory=Durations)
     """From the end of one poll to the end of the next: what the log's bound on it is compared with."""
     poll_gap_bound_s: float = 0.0
@@ -91,21 +124,29 @@ class Measurements:
     restore_s: float = 0.0
     takeovers: int = 0
     swept: int = 0
+    term_T: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """What lists were made of: the sum of what each term gave to entries, whichever way; of one portion a second at most."""
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     """Prequential sums of the fold by method (live, fixed, popularity): judged, hits, ndcg, mrr, recent_ndcg."""
+    drift: dict[str, Drift] = field(default_factory=dict)
+    """What ADWIN knows of each stream that it watches; each value is replaced whole."""
     served: dict[str, float] = field(default_factory=lambda: {"arrived": 0.0, "judged": 0.0, "hits": 0.0, "ndcg": 0.0})
     """As served: interactions that arrived, those judged against a confirmed list, and how good the list was."""
     head_steps: int = 0
     head_skipped: int = 0
+    falls_back: bool = False
+    """Whether lists come from the fixed weights, since the learned ones were lately worse."""
     learning_frozen: bool = False
     frozen: dict[str, object] | None = None
     """Who froze learning, and where his word was read since the start why and when; None where it is not frozen."""
     users: int = 0
     items: int = 0
+    users_max: int = 0
+    items_max: int = 0
     table_bytes: dict[str, int] = field(default_factory=dict)
-    """Bytes held a fold table."""
-    lag: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Records behind the end by topic and partition, from the position."""
+    """Bytes held a fold table, at the last snapshot."""
+    table_bound_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes that each may hold."""
     queue_batches: int = 0
     traces: Traces | None = None
     """Where the way of single records is noted; None: tracing is off."""

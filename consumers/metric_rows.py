@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from consumers.measurements import STAGES, Durations, Measurements
 from consumers.vector_source import EncoderCounters
 from streamer import __version__
+from streamer.engine.learn import RECENT_DECAY
 from streamer.events.model import RejectReason
 from streamer.ports import OwnerStatus
 
@@ -52,11 +53,17 @@ class EncoderRow(NamedTuple):
     read: Callable[[EncoderCounters], float]
 
 
-def _one(read: Callable[[Measurements], float]) -> Callable[[Sample], Values]:
+def one(read: Callable[[Measurements], float]) -> Callable[[Sample], Values]:
+    """One number of the process."""
     return lambda sample: [((), read(sample.measured))]
 
 
-def _by(read: Callable[[Measurements], Mapping[str, float]]) -> Callable[[Sample], Values]:
+def owned(read: Callable[[Sample], Values]) -> Callable[[Sample], Values]:
+    """What is true of an owner alone: a worker that lost the partitions, or has not yet restored, says nothing."""
+    return lambda sample: read(sample) if sample.status.counters is not None else []
+
+
+def by(read: Callable[[Measurements], Mapping[str, float]]) -> Callable[[Sample], Values]:
     """One sample a key; the mapping is copied, since the worker may add to it meanwhile."""
     return lambda sample: [((key,), value) for key, value in dict(read(sample.measured)).items()]
 
@@ -105,6 +112,14 @@ def _quality(name: str) -> Callable[[Sample], Values]:
     return read
 
 
+def _recent(sample: Sample) -> Values:
+    """The decayed mean over what was judged alone: the sum begins at nothing, and would take a thousand to come up to it."""
+    found = dict(sample.measured.quality)
+    return [
+        ((m,), sums["recent_ndcg"] / (1.0 - RECENT_DECAY ** sums["judged"])) for m, sums in found.items() if sums.get("judged")
+    ]
+
+
 def _quality_as_is(name: str) -> Callable[[Sample], Values]:
     return lambda sample: [((method,), sums.get(name, 0.0)) for method, sums in dict(sample.measured.quality).items()]
 
@@ -146,49 +161,55 @@ HISTOGRAMS: tuple[HistogramRow, ...] = (
 WORKER: tuple[Row, ...] = (
     Row("streamer_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "namespace"), _build),
     Row("streamer_role", "gauge", f"1 for the worker's role, 0 for the others: {', '.join(ROLES)}.", ("role",), _role),
-    Row("streamer_takeovers_total", "counter", "Times this process became the owner.", (), _one(lambda m: m.takeovers)),
+    Row("streamer_takeovers_total", "counter", "Times this process became the owner.", (), one(lambda m: m.takeovers)),
     Row(
         "streamer_restore_seconds",
         "gauge",
         "How long reading the last snapshot at start took.",
         (),
-        _one(lambda m: m.restore_s),
+        one(lambda m: m.restore_s),
     ),
     Row(
         "streamer_poll_gap_bound_seconds",
         "gauge",
         "kafka.max_poll_interval_ms.",
         (),
-        _one(lambda m: m.poll_gap_bound_s),
+        one(lambda m: m.poll_gap_bound_s),
     ),
     Row(
         "streamer_fold_restarts_total",
         "counter",
         "Times that the fold failed at a record and went back to the last snapshot to find and leave it out.",
         (),
-        _one(lambda m: m.went_back),
+        one(lambda m: m.went_back),
     ),
     Row(
         "streamer_stage_seconds_total",
         "counter",
         f"Seconds spent a stage: {', '.join(STAGES)}.",
         ("stage",),
-        _by(lambda m: m.stage_s),
+        by(lambda m: m.stage_s),
     ),
-    Row("streamer_queue_batches", "gauge", "Batches decoded and waiting for the fold.", (), _one(lambda m: m.queue_batches)),
+    Row(
+        "streamer_queue_batches",
+        "gauge",
+        "Batches decoded and waiting for the fold.",
+        (),
+        owned(one(lambda m: m.queue_batches)),
+    ),
     Row(
         "streamer_lag_records",
         "gauge",
         "Records between the position and the end of the log.",
         ("topic", "partition"),
-        _lag,
+        owned(_lag),
     ),
     Row(
         "streamer_event_time_lag_seconds",
         "gauge",
         "Wall clock less the largest event time applied; absent before the first event. Of a recording it is the recording's age.",
         (),
-        _since(lambda m: m.event_time_ms),
+        owned(_since(lambda m: m.event_time_ms)),
     ),
     Row(
         "streamer_events_applied_total",
@@ -247,123 +268,146 @@ WORKER: tuple[Row, ...] = (
         ("reason",),
         _dead_letters,
     ),
-    Row("streamer_lists_written_total", "counter", "Lists written to the store.", (), _one(lambda m: m.lists_written)),
+    Row(
+        "streamer_list_score_parts_total",
+        "counter",
+        "What each part gave to the scores of entries listed, without sign: signals (counting), text, image, item (its own vector).",
+        ("part",),
+        by(lambda m: m.list_parts),
+    ),
+    Row("streamer_lists_written_total", "counter", "Lists written to the store.", (), one(lambda m: m.lists_written)),
     Row(
         "streamer_lists_refused_total",
         "counter",
         "Lists that the store refused since it held a newer one.",
         (),
-        _one(lambda m: m.lists_refused),
+        one(lambda m: m.lists_refused),
     ),
     Row(
         "streamer_lists_swept_total",
         "counter",
         "Lists rendered again in idle time, without a new event of their user.",
         (),
-        _one(lambda m: m.swept),
+        one(lambda m: m.swept),
     ),
     Row(
         "streamer_lists_unpublished",
         "gauge",
         "Users whose list is older than their last event.",
         (),
-        _one(lambda m: m.lists_unpublished),
+        owned(one(lambda m: m.lists_unpublished)),
     ),
-    Row("streamer_store_errors_total", "counter", "Failed calls of the store of lists.", (), _one(lambda m: m.store_errors)),
-    Row("streamer_log_errors_total", "counter", "Failed calls of the log.", (), _one(lambda m: m.log_errors)),
-    Row("streamer_snapshots_total", "counter", "Snapshots committed.", (), _one(lambda m: m.snapshots)),
+    Row("streamer_store_errors_total", "counter", "Failed calls of the store of lists.", (), one(lambda m: m.store_errors)),
+    Row("streamer_log_errors_total", "counter", "Failed calls of the log.", (), one(lambda m: m.log_errors)),
+    Row("streamer_snapshots_total", "counter", "Snapshots committed.", (), one(lambda m: m.snapshots)),
     Row(
         "streamer_snapshot_failures_total",
         "counter",
         "Snapshots that could not be written or committed.",
         (),
-        _one(lambda m: m.snapshot_failures),
+        one(lambda m: m.snapshot_failures),
     ),
     Row(
         "streamer_snapshot_age_seconds",
         "gauge",
         "Since the last committed snapshot; absent before the first.",
         (),
-        _since(lambda m: m.snapshot_ms),
+        owned(_since(lambda m: m.snapshot_ms)),
     ),
-    Row("streamer_snapshot_bytes", "gauge", "Bytes of the last snapshot's tables.", (), _one(lambda m: m.snapshot_bytes)),
+    Row("streamer_snapshot_bytes", "gauge", "Bytes of the last snapshot's tables.", (), owned(one(lambda m: m.snapshot_bytes))),
     Row(
         "streamer_snapshot_write_seconds",
         "gauge",
         "How long writing the last snapshot took, beside the stream.",
         (),
-        _one(lambda m: m.snapshot_write_s),
+        one(lambda m: m.snapshot_write_s),
     ),
-    Row("streamer_users", "gauge", "Users in the state.", (), _one(lambda m: m.users)),
-    Row("streamer_items", "gauge", "Items in the state.", (), _one(lambda m: m.items)),
-    Row("streamer_table_bytes", "gauge", "Bytes held by each table of the state.", ("table",), _by(lambda m: m.table_bytes)),
-    Row("streamer_head_steps_total", "counter", "Blocks that the fusion head learned.", (), _one(lambda m: m.head_steps)),
+    Row("streamer_users", "gauge", "Users in the state.", (), owned(one(lambda m: m.users))),
+    Row("streamer_items", "gauge", "Items in the state.", (), owned(one(lambda m: m.items))),
+    Row(
+        "streamer_table_bytes",
+        "gauge",
+        "Bytes held by each table of the state.",
+        ("table",),
+        owned(by(lambda m: m.table_bytes)),
+    ),
+    Row("streamer_head_steps_total", "counter", "Blocks that the fusion head learned.", (), owned(one(lambda m: m.head_steps))),
     Row(
         "streamer_head_skipped_total",
         "counter",
         "Blocks skipped since their loss or gradient was not finite.",
         (),
-        _one(lambda m: m.head_skipped),
+        owned(one(lambda m: m.head_skipped)),
     ),
     Row(
         "streamer_learning_frozen",
         "gauge",
         "1 while the head learns nothing, by an operator's `freeze` or after ten skipped blocks in a row; `streamer unfreeze` ends it.",
         (),
-        _one(lambda m: float(m.learning_frozen)),
+        owned(one(lambda m: float(m.learning_frozen))),
     ),
     Row(
         "streamer_quality_judged_total",
         "counter",
         f"Interactions of scored groups (head.judged_every), judged just before they were learned; by method: {', '.join(METHODS)}.",
         ("method",),
-        _quality_as_is("judged"),
+        owned(_quality_as_is("judged")),
     ),
     Row(
         "streamer_quality_hit_ratio",
         "gauge",
         "Share of them whose item was among the first 10 (fresh, since the beginning). The first after a pause always counts (head.judged_gap_ms).",
         ("method",),
-        _quality("hits"),
+        owned(_quality("hits")),
     ),
     Row(
         "streamer_quality_ndcg_ratio",
         "gauge",
         "Mean NDCG at 10 of the same.",
         ("method",),
-        _quality("ndcg"),
+        owned(_quality("ndcg")),
     ),
     Row(
         "streamer_quality_recent_ndcg_ratio",
         "gauge",
-        "The same, decayed, so that it shows the last 1,000 or so judged: compare live with fixed.",
+        "The same over the last 1,000 or so judged, older ones less: compare live with fixed.",
         ("method",),
-        _quality_as_is("recent_ndcg"),
+        owned(_recent),
     ),
     Row(
         "streamer_served_judged_ratio",
         "gauge",
         "Share of interactions that could be judged by the list that a reader would have got.",
         (),
-        _served("judged", "arrived"),
+        owned(_served("judged", "arrived")),
     ),
     Row(
         "streamer_served_hit_ratio",
         "gauge",
         "Share of those whose item was on that list's first 10 places.",
         (),
-        _served("hits", "judged"),
+        owned(_served("hits", "judged")),
     ),
-    Row("streamer_served_ndcg_ratio", "gauge", "Mean NDCG at 10 of those lists.", (), _served("ndcg", "judged")),
+    Row("streamer_served_ndcg_ratio", "gauge", "Mean NDCG at 10 of those lists.", (), owned(_served("ndcg", "judged"))),
 )
 
 ENCODER: tuple[EncoderRow, ...] = (
     EncoderRow("streamer_encoder_encoded_total", "Texts that went through the encoder.", lambda c: c.encoded),
     EncoderRow("streamer_encoder_cached_total", "Texts whose vectors the cache had.", lambda c: c.cached),
+    EncoderRow("streamer_encoder_images_encoded_total", "Images that went through the encoder.", lambda c: c.images_encoded),
+    EncoderRow("streamer_encoder_images_cached_total", "Images whose vectors the cache had.", lambda c: c.images_cached),
+    EncoderRow(
+        "streamer_encoder_images_unusable_total",
+        "Documents whose image was forbidden, missing, broken or too large: dead letters.",
+        lambda c: c.images_unusable,
+    ),
     EncoderRow("streamer_encoder_written_total", "Vector records acknowledged by the log.", lambda c: c.written),
     EncoderRow("streamer_encoder_rejected_total", "Records of items that are no documents.", lambda c: c.rejected),
-    EncoderRow("streamer_encoder_failed_total", "Documents that the encoder could not encode.", lambda c: c.failed),
+    EncoderRow("streamer_encoder_failed_total", "Documents that an encoder could not encode.", lambda c: c.failed),
     EncoderRow("streamer_encoder_refused_total", "Records that the log will never take.", lambda c: c.refused),
     EncoderRow("streamer_encoder_cache_errors_total", "Failed calls of the cache of vectors.", lambda c: c.cache_errors),
-    EncoderRow("streamer_encoder_seconds_total", "Seconds spent in the encoder.", lambda c: c.encode_seconds),
+    EncoderRow("streamer_encoder_seconds_total", "Seconds spent in the text encoder.", lambda c: c.encode_seconds),
+    EncoderRow(
+        "streamer_encoder_images_seconds_total", "Seconds spent in the image encoder.", lambda c: c.image_encode_seconds
+    ),
 )

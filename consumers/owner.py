@@ -20,6 +20,7 @@ from consumers.lag import LagWatch
 from consumers.letters import DeadLetters
 from consumers.loops import Loops, Threads
 from consumers.measurements import Measurements
+from consumers.questions import Questions
 from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
 from consumers.tenure import Tenure
@@ -90,6 +91,7 @@ class Owner:
         self._config = config
         self._measurements = measurements
         measurements.poll_gap_bound_s = config.kafka.max_poll_interval_ms / 1_000
+        measurements.users_max, measurements.items_max = config.windows.users_max, config.catalog.items_max
         self._restorer = Restorer(ports.admin, ports.snapshots, ports.clock, config, override)
         self._bounded = bounded
         self._ends: dict[TopicPartition, int] | None = None
@@ -105,9 +107,11 @@ class Owner:
         self._apart: Apart | None = None
         self._suspects: set[OffsetRange] = set()
         self._went_back = 0
+        self._made_safe = 0
+        """How many times it had gone back when a snapshot of what came after was last wanted."""
         self._polled_at_s: float | None = None
         self._pool = self._loops.pool("owner", 2)
-        self._lag = LagWatch(ports.admin, ports.clock, measurements, self._pool)
+        self._lag = LagWatch(ports.admin, ports.clock.now_ms, measurements, self._pool)
 
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop`` is set; then applies what was polled, snapshots, commits and leaves the group.
@@ -121,11 +125,12 @@ class Owner:
             while not stop.is_set() and not self._done():
                 try:
                     self._step()
-                    backoff_s, self._waits_for = BACKOFF_S_MIN, ""
+                    backoff_s, self._waits_for, self._measurements.log_fault = BACKOFF_S_MIN, "", None
                 except LogError as error:
                     if not error.retriable:
                         raise
                     self._measurements.log_errors += 1
+                    self._measurements.log_fault = str(error)
                     self._say_waiting(error, backoff_s)
                     self._loops.pause(backoff_s, stop)
                     backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
@@ -152,6 +157,12 @@ class Owner:
             learning={"frozen": self._measurements.frozen} if tenure else None,
             lists=self._measurements.lists() if tenure else None,
         )
+
+    @property
+    def questions(self) -> Questions | None:
+        """Where the state is asked, None where this process has none; to be had from any thread."""
+        tenure = self._tenure
+        return tenure.questions if tenure else None
 
     @property
     def ended(self) -> bool:
@@ -189,7 +200,8 @@ class Owner:
             self._go_back(self._tenure.failure)
         elif self._tenure is not None:
             self._take_in(polled)
-            self._hand_over(self._tenure)
+            if self._may_go_on(self._tenure):
+                self._hand_over(self._tenure)
             self._letters.send_if_due()
             self._keep_checkpoints()
             self._lag.look(self._positions)
@@ -216,6 +228,8 @@ class Owner:
         lost = gap.beginning - gap.position
         logger.error("%d records of %s were removed before they were read: %s", lost, gap.partition, gap)
         self._positions[gap.partition] = gap.beginning
+        if gap.partition.topic == EVENTS:
+            self._measurements.lost_ms = self._ports.clock.now_ms()
         self._ports.log.seek(self._positions)
         self._waiting.append(Work(lost=lost if gap.partition.topic == EVENTS else 0, runs=[(gap.partition, 0, gap.beginning)]))
 
@@ -365,6 +379,17 @@ class Owner:
         self._suspects.update(failure.ranges)
         self._drop()
 
+    def _may_go_on(self, tenure: Tenure) -> bool:
+        """Whether more may be applied: what a failed fold has passed at last is made safe first, since the next record may fail too.
+
+        So however many records fail, each time that the fold goes back it has come further. A snapshot that fails holds nothing up.
+        """
+        assert self._checkpoint is not None
+        if self._went_back > self._made_safe and all(tenure.positions.get(one.place, 0) >= one.stop for one in self._suspects):
+            self._made_safe = self._went_back
+            self._checkpoint.want_now()
+        return not self._checkpoint.holds
+
     def _hand_over(self, tenure: Tenure) -> None:
         while self._waiting and not tenure.full:
             tenure.put(self._waiting.popleft())
@@ -373,5 +398,5 @@ class Owner:
         assert self._checkpoint is not None
         committed = self._checkpoint.keep()
         if committed is not None:
-            self._went_back = 0
+            self._went_back = self._made_safe = 0
             self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}

@@ -21,6 +21,7 @@ from consumers.compose import (
     open_writer,
     require_snapshots,
 )
+from consumers.console.site import Console
 from consumers.encoder import EncoderWorker
 from consumers.encoder_service import opened_encoder
 from consumers.health import HealthServer
@@ -101,13 +102,16 @@ def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Wor
         require_snapshots(config, snapshots)
         ports = Ports(log, admin, dead_letters, store, snapshots, WallClock())
         owner = Owner(ports, config, measurements, override, bounded=bounded)
-        collector = WorkerCollector(
-            lambda: (measurements, owner.status()), encoder=lambda: encoders[0].counters if encoders else EncoderCounters()
-        )
-        page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector)
+        encodes = config.log.kind == "embedded" and not bounded
+        counters = (lambda: encoders[0].counters if encoders else EncoderCounters()) if encodes else None
+        collector = WorkerCollector(lambda: (measurements, owner.status()), encoder=counters)
+        console = Console(owner, measurements, store, snapshots, config, ports.clock)
+        page = HealthServer(config.http.host, config.http.port, status=owner.status, collector=collector, pages=console.pages)
         stack.callback(page.close)
+        stack.callback(console.close)
+        console.start()
         stack.enter_context(tracked(config, lambda: (measurements, owner.status()), ports.clock))
-        if config.log.kind == "embedded" and not bounded:
+        if encodes:
             stack.enter_context(_encoder_thread(config, encoders))
         yield Worker(owner, measurements, store, masked(url), page, encoders)
 

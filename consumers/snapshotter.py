@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from consumers.apart import OffsetRange
 from consumers.measurements import Measurements
 from streamer.config.tree import Config
+from streamer.engine.switch import encoder_name
 from streamer.ports import Clock, LogWriter, SnapshotStore, TopicPartition
 from streamer.snapshots import (
     Manifest,
@@ -121,7 +122,7 @@ class Snapshotter:
             topic_ids=self._topic_ids,
             offsets=offsets_of(gathered.positions),
             structural=gathered.structural,
-            encoder_fingerprint="",
+            encoder_fingerprint=encoder_name(gathered.fold),
             versions=versions(),
             head_step=gathered.head_step,
             event_ms=gathered.event_ms,

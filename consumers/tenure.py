@@ -12,16 +12,20 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from consumers.apart import OffsetRange
 from consumers.copies import Copies, Tables, touched
+from consumers.drift import DriftWatch, Totals
 from consumers.fold import Fold
 from consumers.lists import IDLE_POLL_S, Lists
 from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
+from consumers.questions import Questions
 from consumers.snapshotter import Gathered, merged_runs
 from consumers.work import Work
 from streamer.config.tree import Config
+from streamer.engine.bounds import bound_bytes
 from streamer.engine.engine import Engine
 from streamer.engine.published import ARRIVED, HITS, JUDGED, NDCG
 from streamer.engine.rules import structure_of
@@ -74,7 +78,9 @@ class Tenure:
             birth.left_out,
             epoch=birth.epoch,
             snapshots=birth.snapshots,
+            clock_s=clock.monotonic_s,
         )
+        self._drift = DriftWatch(measurements.drift)
         self._config = config
         self._clock = clock
         self._measurements = measurements
@@ -103,6 +109,11 @@ class Tenure:
         )
         self._lists.snapshot = birth.parent.name if birth.parent else None
         self._count_lost()
+        measurements.lag, measurements.caught_up_ms, measurements.looked_ms = {}, 0, clock.now_ms()
+        measurements.append_ms = birth.parent.created_ms if birth.parent else clock.now_ms()  # of what was applied before
+        measurements.snapshot_ms = birth.parent.created_ms if birth.parent else 0
+        self.questions = Questions(self._wake)
+        """About the state, from any thread."""
         self._loop = loops.start("fold", self._turn, idle_s=IDLE_POLL_S)
 
     @property
@@ -199,6 +210,7 @@ class Tenure:
             self.failure = error
             turn = Turn.ENDED
         if turn is Turn.ENDED:
+            self.questions.close()
             self._lists.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
         return turn
@@ -208,6 +220,7 @@ class Tenure:
             return Turn.ENDED
         ending = self._ending.is_set()  # looked at first: nothing is handed over after it
         applied = self._apply_next()
+        self.questions.answer_one(self._fold.engine)
         self._fold.epoch = max(self._fold.epoch, self._lists.epoch_wanted())
         if self._fold.epoch != self._lists.epoch:
             self._lists.begin_epoch(self._fold.epoch)
@@ -221,6 +234,9 @@ class Tenure:
         if not ending:
             return Turn.IDLE
         return Turn.ENDED if self._lists.publish_last() else Turn.IDLE
+
+    def _wake(self) -> None:
+        self._loop.wake()
 
     def _has_room(self) -> bool:
         """Whether the copies have room; else it is made beside the fold, which goes on meanwhile."""
@@ -240,7 +256,7 @@ class Tenure:
         if not self._queue:
             return False
         work = self._queue.popleft()
-        started_s = self._clock.monotonic_s()
+        started_s, learned_s = self._clock.monotonic_s(), self._fold.engine.learn_s
         traces = self._measurements.traces
         folding_ns = traces.now_ns() if traces is not None else 0
         self._fold.apply(work)
@@ -248,13 +264,20 @@ class Tenure:
             traces.folded(work.traced, folding_ns)
         append_ms = int(work.columns.append_N[-1]) if work.columns is not None and len(work.columns.append_N) else None
         self._lists.changed(append_ms)
-        self._measurements.stage_s["fold"] += self._clock.monotonic_s() - started_s
+        measured = self._measurements
+        if append_ms is not None:
+            measured.append_ms = append_ms
+        measured.events_read += sum(count for place, count, _ in work.runs if place.topic == EVENTS)
+        learn_s = max(0.0, self._fold.engine.learn_s - learned_s)
+        measured.stage_s["learn"] += learn_s
+        measured.stage_s["fold"] += self._clock.monotonic_s() - started_s - learn_s
         return True
 
     def _count_lost(self) -> None:
         lost = sum(count for place, count in self._lost.items() if place.topic == EVENTS)
         if lost:
             self._fold.engine.count(LOST, lost)
+            self._measurements.lost_ms = self._clock.now_ms()
 
     def _measure(self) -> None:
         engine, measured = self._fold.engine, self._measurements
@@ -270,10 +293,12 @@ class Tenure:
         measured.event_time_ms = engine.event_ms
         measured.head_steps, measured.head_skipped = engine.head_step, engine.head_skipped
         measured.learning_frozen, measured.frozen = engine.frozen, _frozen(engine.frozen_by, self._fold.freeze)
+        measured.falls_back = engine.falls_back
         measured.lists_unpublished = engine.published.unpublished
         measured.queue_batches = self.backlog
         sizes = engine.sizes()
         measured.users, measured.items = sizes["users"], sizes["items"]
+        self._drift.look(_totals(engine, measured, sizes["admitted"]), self._clock.now_ms())
 
     def _gather(self) -> Gathered:
         started_s = self._clock.monotonic_s()
@@ -283,6 +308,7 @@ class Tenure:
         order = merged_runs(self._fold.take_order())
         self._measure()
         self._measurements.table_bytes = {name: table.nbytes for name, table in fold.items()}
+        self._measurements.table_bound_bytes = bound_bytes(fold, self._config)
         gathered = Gathered(
             fold=fold,
             publisher=publisher,
@@ -298,6 +324,21 @@ class Tenure:
         )
         self._measurements.snapshot_pause.observe_one(self._clock.monotonic_s() - started_s)
         return gathered
+
+
+def _totals(engine: Engine, measured: Measurements, items_admitted: int) -> Totals:
+    """What drift is looked for in."""
+    applied = cast("dict[str, int]", engine.counters()["applied"])
+    live, served = measured.quality["live"], measured.served
+    return Totals(
+        applied=applied,
+        items_admitted=items_admitted,
+        users=measured.users,
+        fresh_judged=live["judged"],
+        fresh_ndcg=live["ndcg"],
+        served_judged=served["judged"],
+        served_ndcg=served["ndcg"],
+    )
 
 
 def _frozen(by: str | None, word: Freeze | None) -> dict[str, object] | None:

@@ -111,8 +111,8 @@ def _apply(engine: Engine, operation: Operation) -> None:
         engine.apply_item_deleted(operation.item_id)
     elif isinstance(operation, Forget):
         engine.apply_forget(operation.user_id, operation.timestamp_ms or 0)
-    elif operation.text is not None:
-        _apply_vector(engine, operation.item_id, operation.text)
+    else:
+        _apply_vectors(engine, operation)
 
 
 def _obey(engine: Engine, ordered: Ordered) -> None:
@@ -132,11 +132,14 @@ def _obey(engine: Engine, ordered: Ordered) -> None:
         assert_never(control)
 
 
-def _apply_vector(engine: Engine, item_id: str, text: bytes) -> None:
+def _apply_vectors(engine: Engine, vectors: ItemVectors) -> None:
+    text_E, image_E = (None if part is None else np.frombuffer(part, "<f2") for part in (vectors.text, vectors.image))
+    if text_E is None and image_E is None:
+        return
     try:
-        engine.apply_vector(item_id, np.frombuffer(text, np.float16))
+        engine.apply_vectors(vectors.item_id, text_E, image_E, vectors.fingerprint)
     except ValueError as error:  # another encoder's: the same at every restart, so it must not end the fold
-        logger.warning("item %r is recommended without its text: %s", item_id, error)
+        logger.warning("item %r is recommended without its content: %s", vectors.item_id, error)
 
 
 def decode(batches: Sequence[RecordBatch], topic_ids: Mapping[str, str], apart: Apart | None = None) -> list[Work]:

@@ -127,7 +127,9 @@ def _topic_key_value(choice: Choice, n: int, now_ms: int) -> tuple[str, bytes | 
             return ITEMS, item.encode(), None
         case "vector":
             numbers = np.random.default_rng(choice.item).normal(size=VECTOR_WIDTH).astype(np.float16)
-            vectors = ItemVectors(item_id=item, fingerprint="f", content_hash="c", text=numbers.tobytes())
+            text = numbers.tobytes() if choice.item % 3 else None
+            image = numbers[1:].tobytes() if choice.item % 2 or text is None else None
+            vectors = ItemVectors(item_id=item, fingerprint="f", content_hash="c", text=text, image=image)
             return VECTORS, item.encode(), encode_vectors(vectors)
         case "forget":
             return FORGET, user.encode(), None

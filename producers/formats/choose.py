@@ -259,6 +259,8 @@ def _seen(beginning: _Beginning, formats: Iterable[Format], kind: Kind) -> str:
     if beginning.objects:
         line, fields = beginning.objects[0]
         return f"{begins}; line {line} is JSON with {_listed(sorted(fields))}"
+    if beginning.first.strip() == "{":
+        return f"{begins}: JSON over several lines? expected a record a line, as `jq -c .` writes them, or one array"
     near: list[tuple[int, str]] = []
     for known, reader in _tables(formats, kind):
         names = reader.names(beginning.columns or _cells(beginning.first, reader.delimiter))

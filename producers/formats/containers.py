@@ -9,6 +9,7 @@ import bz2
 import contextlib
 import gzip
 import lzma
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -45,8 +46,13 @@ def chunks_of(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file begins as Parquet does. Raises RecordingError where it cannot be opened."""
+    """Whether a file begins as Parquet does. Raises RecordingError where it cannot be opened, or is no file that can be read again."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise RecordingError(
+                f"{path}: is a pipe or a device, expected a file, since a recording is read more than once: write it into one first",
+                unreadable=True,
+            )
         with path.open("rb") as file:
             return file.read(len(PARQUET)) == PARQUET
     except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from producers.formats.base import NotOursError, Row
-from producers.formats.reader import Fields, Format, JsonReader, each_event, each_item
+from producers.formats.reader import Fields, Format, JsonReader, each_event, each_item, member
 from producers.formats.values import Id, Time, made_id, of_items, required, short, text_of, time_ms, unique
 from streamer.events.model import Event, EventTypeName, ItemDocument
 
@@ -109,8 +109,9 @@ def _item(row: Row) -> ItemDocument:
 
 
 def _named(fields: msgspec.Raw) -> Iterator[tuple[str, object]]:
-    for one in _FIELDS.decode(fields):
-        field = _FIELD.decode(one)
+    found = member("fields", _FIELDS, fields)
+    for place, one in enumerate(found):
+        field = member(f"fields[{place}]", _FIELD, one)
         if "name" in field and "value" in field:
             yield str(_ANYTHING.decode(field["name"])), _ANYTHING.decode(field["value"])
 

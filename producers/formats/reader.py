@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import TypeVar
 
 import msgspec
 
@@ -203,6 +204,18 @@ def recorded_item(line: int, document: ItemDocument) -> Recorded:
     if isinstance(found, Reject):
         raise ValueError(f"{found.reason}: {found.error}")  # noqa: TRY004 - what is wrong is the value
     return Recorded(line, key, value, document.timestamp_ms)
+
+
+T = TypeVar("T")
+
+
+def member(name: str, decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
+    """A member that was left undecoded; what is wrong with it says in which member it is. Raises ValidationError, DecodeError."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).partition(" - at `$")
+        raise msgspec.ValidationError(f"{said} - at `$.{name}{path or '`'}") from error
 
 
 def _said(error: Exception) -> str:

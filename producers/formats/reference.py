@@ -43,7 +43,7 @@ _RULES = f"""\
 
 ## What files may be packed in
 
-Told by what the file begins with, not by its name.
+Told by what the file begins with, not by its name. Files are read more than once, so a pipe is refused.
 
 | packed | |
 |---|---|

@@ -145,7 +145,7 @@ def _fed(path: Path, taken: list[bytes]) -> Iterator[str]:
     """Lines for the csv module, each also put into ``taken``, which the caller empties before each row."""
     held = 0
     for number, line in enumerate(read_lines(path), 1):
-        held = held + len(line) if taken else len(line)
+        held = (held if taken else 0) + len(line) + 1
         taken.append(line)
         if held > LINE_BYTES_MAX and len(taken) > 1:
             raise RecordingError(

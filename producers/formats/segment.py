@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from producers.formats.base import NotOursError, Row
-from producers.formats.reader import Fields, Format, JsonReader, each_event, names_of
+from producers.formats.reader import Fields, Format, JsonReader, each_event, member, names_of
 from producers.formats.values import Id, Number, Time, made_id, number, of_items, required, text_of, time_ms, unique
 from streamer.events.model import Event, EventTypeName
 
@@ -82,7 +82,7 @@ def _events(row: Row) -> Iterator[Event]:
     kind = KINDS.get(call.event)
     if kind is None:
         raise NotOursError(f"event {call.event}")
-    found = _PROPERTIES.decode(call.properties)
+    found = member("properties", _PROPERTIES, call.properties)
     products = found.products or [found] if kind in {"impression", "purchase"} else [found]
     items = unique(product.item for product in products)
     if not items:

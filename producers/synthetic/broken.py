@@ -55,7 +55,7 @@ WAYS: dict[RejectReason, tuple[Callable[[bytes], bytes], ...]] = {
         _with(b'"padding":"' + b"x" * EVENT_BYTES_MAX + b'"'),
     ),
 }
-"""All but ``engine_error``, which is the engine's own."""
+"""All but ``engine_error`` and ``bad_image``, which are no faults of events."""
 
 REASONS = tuple(WAYS)
 

@@ -194,12 +194,16 @@ def _processes() -> int:
 def _read(events: Path, items: Path | None, format_name: str, config: Config) -> Read:
     from streamer.cli.backtest_input import read_stream
 
-    with _bar("reading", " records") as reading, _bar("encoding texts", " texts") as encoding:
+    with _bar("reading", " records") as reading, _bar("encoding items", " items") as encoding:
         read = read_stream(events, items, format_name, config, reading=reading.add, encoding=encoding.add)
     for problem in read.problems.named:
         click.echo(f"rejected: {problem}", err=True)
     if read.problems.count > len(read.problems.named):
         click.echo(f"rejected: {read.problems.count} records in all, {read.problems.by_reason}", err=True)
+    for content in read.problems.contents:
+        click.echo(f"without a vector: {content}", err=True)
+    if read.problems.contents_count > len(read.problems.contents):
+        click.echo(f"without a vector: {read.problems.contents_count:,} texts and images in all", err=True)
     if read.left_out:
         told = ", ".join(f"{count:,} {kind}" for kind, count in read.left_out.items())
         click.echo(f"left out, being no interactions: {told}", err=True)
@@ -261,6 +265,7 @@ def _written(
         "items_file": None if items is None else {"path": str(items), "sha256": sha256_of(items)},
         "in_order": read.in_order,
         "repeated_event_ids": read.repeated_ids,
+        "contents_unusable": {"count": read.problems.contents_count, "named": read.problems.contents},
         "rejected": {"count": read.problems.count, "by_reason": read.problems.by_reason, "named": read.problems.named},
     }
     report = report_of(read.stream, runs, config, ran_on=ran_on, versions=_versions())

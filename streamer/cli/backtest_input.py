@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consumers.vector_source import EncoderCounters, VectorSource
+from consumers.document_vectors import Made, opened_vectors, roots_of
 from producers.formats import Reading, Recorded, RecordingError, open_events, open_items
 from streamer.config import Config
-from streamer.encoders import VectorCache, load_text_encoder
 from streamer.evaluate.stream import Document, Stream, StreamBuilder
 from streamer.events.codec import decode_events
-from streamer.events.items import content_hash, decode_item, text_of
+from streamer.events.items import decode_item, text_of
 from streamer.events.model import ItemDocument, Reject
 
 CHUNK = 4_096
@@ -32,6 +29,9 @@ class Problems:
 
     by_reason: dict[str, int] = field(default_factory=dict)
     named: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    """Texts and images that have no vector: a few in words, all counted."""
+    contents_count: int = 0
 
     @property
     def count(self) -> int:
@@ -44,6 +44,12 @@ class Problems:
         if len(self.named) < NAMED_PROBLEMS_MAX:
             where = f"{reading.path}, {reading.unit} {record.line}"
             self.named.append(f"{where}: {reject.reason}: {reading.fault(record, reject)}")
+
+    def note_content(self, document: ItemDocument, reject: Reject) -> None:
+        """Tells of a document whose text or image has no vector; the document itself is used."""
+        if len(self.contents) < NAMED_PROBLEMS_MAX:
+            self.contents.append(f"item {document.item_id}: {reject.reason}: {reject.error}")
+        self.contents_count += 1
 
 
 @dataclass
@@ -63,7 +69,7 @@ class Read:
 def read_stream(events: Path, items: Path | None, format_name: str, config: Config, *, reading: Told, encoding: Told) -> Read:
     """The recorded stream of a file, sorted by (time, line), with its items' documents and vectors.
 
-    ``reading`` and ``encoding`` are told how many records are read and texts are encoded. Raises RecordingError,
+    ``reading`` and ``encoding`` are told how many records are read and documents are encoded. Raises RecordingError,
     EncoderUnavailable, CacheError.
     """
     problems = Problems()
@@ -107,22 +113,24 @@ def _documents(path: Path, problems: Problems, config: Config, encoding: Told) -
             documents.append(found)
         elif isinstance(found, Reject):
             problems.note(reading, record, found)
-    vectors = _vectors(documents, config, encoding)
-    return [Document(one.timestamp_ms or 0, one, vectors.get(content_hash(one))) for one in documents]
+    made = _made(documents, path.resolve().parent, config, encoding, problems)
+    return [
+        Document(one.timestamp_ms or 0, one, vectors.text, vectors.image) for one, vectors in zip(documents, made, strict=True)
+    ]
 
 
-def _vectors(documents: Sequence[ItemDocument], config: Config, encoding: Told) -> dict[str, bytes]:
-    """Vectors of texts by content hash, from the cache where it has them; a text that breaks the encoder has none."""
-    texts = {content_hash(one): text for one in documents if (text := text_of(one)).strip()}
-    if not texts:
-        return {}
-    encoder = load_text_encoder(config.encoder)
-    cache = VectorCache(Path(config.encoder.cache_root), vectors_max=config.encoder.cache_vectors_max)
-    found: dict[str, bytes] = {}
-    with contextlib.closing(cache):
-        source = VectorSource(encoder, cache, EncoderCounters(), config.encoder, time.monotonic)
-        for content, vector in source.vectors(texts, lambda: None):
+def _made(documents: Sequence[ItemDocument], folder: Path, config: Config, encoding: Told, problems: Problems) -> list[Made]:
+    """Vectors of texts and images, from the cache where it has them; what an encoder cannot use has none.
+
+    Paths of images start at the file's folder and stay under it, or are absolute under ``encoder.image_root``.
+    """
+    made = [Made(None, None, (), failed=False)] * len(documents)
+    if not any(text_of(one) or one.image for one in documents):
+        return made
+    with opened_vectors(config.encoder, (folder, *roots_of(config.encoder))) as vectors:
+        for place, found in vectors.made(documents, lambda: None):
             encoding(1)
-            if isinstance(vector, bytes):
-                found[content] = vector
-    return found
+            made[place] = found
+            for reject in found.rejects:
+                problems.note_content(documents[place], reject)
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import time
 from collections.abc import Callable
@@ -11,18 +10,17 @@ from typing import Any, TypeVar
 
 import click
 
-from consumers.compose import open_admin, open_snapshots, open_writer
+from consumers.compose import open_snapshots
+from consumers.operating import append_control, append_rollback, complete_snapshot, would_restore
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.snapshots import latest
 from streamer.cli.status import ask, worker_url
 from streamer.config import Config
-from streamer.events.control import Control, Freeze, Rollback, Unfreeze, encode_control
+from streamer.events.control import Control, Freeze, Rollback, Unfreeze
 from streamer.events.model import CONTROL
-from streamer.ports import LogError, OutRecord, SnapshotStore, TopicPartition
-from streamer.snapshots import Manifest, list_snapshots, read_manifest, require_same_structure
-from streamer.snapshots.pins import pin, unpin
+from streamer.ports import SnapshotStore
+from streamer.snapshots import Manifest
 
-APPEND_TIMEOUT_S = 30.0
 APPLIED_S_MAX = 60.0
 LOOK_S = 0.1
 
@@ -79,50 +77,13 @@ def rollback(
     if dry_run:
         _say_what_would_be(config, store, saved, as_json=as_json)
         return
-    pin(store, snapshot, _end(config) + 1)  # it must be there when the record is applied, however many come before
-    complete_snapshot(store, snapshot)  # still, with the pin
     before = _epoch(url or worker_url(config))
-    try:
-        offset = _append(config, Rollback(snapshot, reason, by, _now_ms()))
-    except LogError as error:
-        if (
-            not error.retriable
-        ):  # else the record may be on the log all the same; a pin that is not needed goes once another record is read
-            unpin(store, snapshot)
-        raise
-    pin(store, snapshot, offset)
+    offset = append_rollback(config, store, Rollback(snapshot, reason, by, _now_ms()))
     _say_applied(config, offset, url, as_json=as_json, epoch_before=before)
 
 
 def _send(config: Config, control: Control, url: str | None, *, as_json: bool) -> None:
-    _say_applied(config, _append(config, control), url, as_json=as_json)
-
-
-def _append(config: Config, control: Control) -> int:
-    """Puts the record on the log; the next offset behind it."""
-    refused: list[Exception] = []
-
-    def note(record: OutRecord, error: Exception | None) -> None:
-        del record
-        if error is not None:
-            refused.append(error)
-
-    with contextlib.closing(open_writer(config)) as writer:
-        writer.send(OutRecord(CONTROL, None, encode_control(control)), note)
-        writer.flush(APPEND_TIMEOUT_S)
-    if refused:
-        raise LogError(f"the log refused the record: {refused[0]}", retriable=False)
-    return _end(config)
-
-
-def _end(config: Config) -> int:
-    with contextlib.closing(open_admin(config)) as admin:
-        bounds = admin.bounds()
-    place = TopicPartition(CONTROL, 0)
-    if place not in bounds:
-        message = f"there is no topic {config.kafka.topic_prefix}{CONTROL}: run `streamer topics create`"
-        raise click.ClickException(message)
-    return bounds[place][1]
+    _say_applied(config, append_control(config, control), url, as_json=as_json)
 
 
 def _say_applied(config: Config, offset: int, url: str | None, *, as_json: bool, epoch_before: int | None = None) -> None:
@@ -178,23 +139,11 @@ def _reached(found: dict[str, Any]) -> int:
     return int((found.get("offsets") or {}).get(CONTROL, {}).get("0", 0))
 
 
-def complete_snapshot(store: SnapshotStore, name: str) -> Manifest:
-    """The manifest of a snapshot that can be read whole. Raises SnapshotDamaged or ClickException."""
-    manifest = read_manifest(store, name)
-    complete = [one.name for one in list_snapshots(store)]
-    if name not in complete:
-        message = f"snapshot {name} lacks chunks; complete ones are {', '.join(complete[:5]) or 'none'}"
-        raise click.ClickException(message)
-    return manifest
-
-
 def _say_what_would_be(config: Config, store: SnapshotStore, saved: Manifest, *, as_json: bool) -> None:
-    from streamer.snapshots.rollback import items_in_common  # noqa: PLC0415  it loads numba, which takes seconds
-
     present = latest(config, store)
-    require_same_structure(saved, present.structural)
-    matching, items = items_in_common(store, saved, present)
+    found = would_restore(store, saved, present)
     age_s = (_now_ms() - saved.created_ms) // 1_000
+    matching, items = found.items_restored, found.items
     for line in (
         f"snapshot {saved.name}, of {shown(saved.created_ms)}, {age_s:,} s old; beside it {present.name}, which is in force",
         f"restored: the gate and both towers as of block {saved.head_step:,} (now {present.head_step:,})",
@@ -203,16 +152,7 @@ def _say_what_would_be(config: Config, store: SnapshotStore, saved: Manifest, *,
     ):
         click.echo(line)
     if as_json:
-        say_json(
-            {
-                "snapshot": saved.name,
-                "age_s": age_s,
-                "head_step": saved.head_step,
-                "head_step_now": present.head_step,
-                "items_restored": matching,
-                "items": items,
-            }
-        )
+        say_json({"age_s": age_s, **{name: value for name, value in found._asdict().items() if name != "created_ms"}})
 
 
 def _now_ms() -> int:

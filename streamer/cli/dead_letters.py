@@ -12,8 +12,8 @@ import click
 
 from consumers.compose import open_admin, open_reader
 from consumers.dead_topic import DeadTopic, Overview, Selection, overview, ranges
+from consumers.words import printable
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json, shown
-from streamer.cli.words import printable
 from streamer.config import Config
 from streamer.events.dead_letters import Letter
 from streamer.events.model import RejectReason

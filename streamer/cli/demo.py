@@ -67,7 +67,7 @@ def demo(config_path: Path | None, root: Path, events_max: int | None, *, resume
             if as_json:
                 say_json(result)
             if serve:
-                wait_for_interrupt(worker)
+                wait_for_interrupt(worker, result["user"]["user_id"])
 
 
 def demo_config(config_path: Path | None, root: Path) -> Config:
@@ -211,9 +211,10 @@ def wait_until_published(measurements: Measurements) -> None:
         time.sleep(0.1)
 
 
-def wait_for_interrupt(worker: Worker) -> None:
+def wait_for_interrupt(worker: Worker, user: str) -> None:
     """Keeps everything up."""
-    click.echo(f"\nserving: {worker.page.url}/metrics, /status; lists in {worker.url}. Ctrl-C ends it.", err=True)
+    url = worker.page.url
+    click.echo(f"\nthe console: {url} (why this list: {url}/#user={user}); lists in {worker.url}. Ctrl-C ends it.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         while not worker.owner.ended:
             time.sleep(0.5)

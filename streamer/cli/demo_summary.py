@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from consumers.compose import snapshots_place
-from streamer.cli.words import in_words as reasons_in_words
+from consumers.words import in_words as reasons_in_words
 from streamer.config import Config
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def summary(config: Config, worker: Worker, played: Played, root: Path) -> dict[
             "lists": worker.url,
             "key": f"{config.namespace}:v1:rec:{user}",
             "snapshots": snapshots_place(config),
+            "console": worker.page.url,
             "metrics": f"{worker.page.url}/metrics",
         },
     }
@@ -130,6 +131,6 @@ def in_words(result: Mapping[str, Any]) -> str:
         *(f"  {n}. {entry['title']}: {entry['why']}" for n, entry in enumerate(user["list"], 1)),
         "",
         f"data in {where['data']}; lists in {where['lists']} as {where['key']}; snapshots in {where['snapshots']}",
-        f"next: `{command} demo --root {where['data']} --resume --serve` keeps it up; README.md says how to send your own events, with Kafka and Redis",
+        f"next: `{command} demo --root {where['data']} --resume --serve` keeps it up, with a page to look at; README.md says how to send your own events, with Kafka and Redis",
     ]
     return "\n".join(lines)

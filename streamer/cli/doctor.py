@@ -179,19 +179,32 @@ def _try_writing(folder: Path) -> None:
 
 
 def encoder(config: Config) -> Iterator[Finding]:
-    """Whether the text model is on this machine; nothing is fetched."""
-    from streamer.encoders.errors import EncoderUnavailable
+    """Whether the models are on this machine, and the image root; nothing is fetched."""
+    from streamer.encoders.image import find_image_model
     from streamer.encoders.locate import locate
 
-    model = config.encoder.text_model
+    yield _model(config.encoder.text_model, locate)
+    if config.encoder.image_model is not None:
+        yield _model(config.encoder.image_model, lambda model: find_image_model(model).where)
+    root = config.encoder.image_root
+    if root is not None and not Path(root).is_dir():
+        yield Finding(
+            "encoder",
+            "fail",
+            f"encoder.image_root is {root!r}, and there is no such folder: correct the path, or mount the volume",
+        )
+
+
+def _model(model: str, find: Callable[[str], Path]) -> Finding:
+    from streamer.encoders.errors import EncoderUnavailable
+
     if model.count("/") == 1 and not Path(model).expanduser().is_dir() and not model.startswith((".", "~", "/")):
         text = f"{model} is a hub id: taken from the hub's cache, or fetched when `streamer encoder` starts"
-        yield Finding("encoder", "warn", f"{text}; give a folder or an installed package to be independent of the hub")
-        return
+        return Finding("encoder", "warn", f"{text}; give a folder or an installed package to be independent of the hub")
     try:
-        yield Finding("encoder", "ok", f"{model} is in {locate(model)}")
+        return Finding("encoder", "ok", f"{model} is in {find(model)}")
     except EncoderUnavailable as error:
-        yield Finding("encoder", "fail", str(error))
+        return Finding("encoder", "fail", str(error))
 
 
 def kernels(config: Config) -> Iterator[Finding]:

@@ -13,8 +13,8 @@ import click
 import msgspec
 
 from consumers.compose import open_admin, open_reader
+from consumers.words import printable
 from streamer.cli.common import config_option, event_time, json_option, prepare, say_json, shown
-from streamer.cli.words import printable
 from streamer.config import Config
 from streamer.events.model import EVENTS, INPUT_TOPICS
 from streamer.ports import LogReader, TopicPartition

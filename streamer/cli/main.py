@@ -64,7 +64,7 @@ EXIT_STATUS = {
     "streamer.tracking.TrackingUnavailable": 1,
     "streamer.embedded.valkey.ValkeyError": 1,
     "producers.gateway_server.ServerEndedError": 1,
-    "consumers.health.HttpUnavailable": 1,
+    "consumers.http_server.HttpUnavailable": 1,
     "streamer.engine.engine.CapacityError": 1,
     "builtins.OSError": 1,
 }

@@ -12,15 +12,13 @@ import click
 import msgspec
 
 from consumers.compose import open_store, serving_url
+from consumers.words import LEAST, in_words, item_in_words, parts_of, printable
 from streamer.cli.common import config_option, json_option, prepare, say_json
-from streamer.cli.words import EXPLORES, Told, in_words, item_in_words, printable, told
 from streamer.config import Config
-from streamer.ports import RecommendationList, Recommended
+from streamer.ports import RecommendationList
 
 BAR = 10
 """Characters of the longest bar."""
-LEAST = 0.005
-"""A part that would be written as 0.00 is not shown."""
 
 
 @click.command()
@@ -80,7 +78,7 @@ def _lines(found: RecommendationList, names: Mapping[str, str], *, explain: bool
     user = printable(found.user_id)
     whose = f"list of {user}" if found.personal else f"popular list ({user} has none of his own)"
     lines = [f"{whose}, version {found.version}"]
-    parts = [_parts(entry, names) if explain else [] for entry in found.items]
+    parts = [parts_of(entry, names) if explain else [] for entry in found.items]
     largest = max((abs(part.value) for part in itertools.chain(*parts)), default=0.0)
     if largest >= LEAST:
         lines.append(f"     {'+' * BAR} {largest:6.2f} of a score, the largest part on this list")
@@ -89,21 +87,6 @@ def _lines(found: RecommendationList, names: Mapping[str, str], *, explain: bool
         lines.append(f"{place:3d}. {printable(entry.item_id)}{title}  {entry.score:.3f}")
         lines += [f"     {bar(part.value, largest)} {part.value:6.2f} {part.words}" for part in shown]
     return lines
-
-
-def _parts(entry: Recommended, names: Mapping[str, str]) -> list[Told]:
-    """What the entry's score is made of: its reasons in words, and the rest, so that all together are the score.
-
-    An entry that explores bears the score of its place: no part of that is its own.
-    """
-    reasons = told(entry, names)
-    if any(reason.term in EXPLORES for reason in entry.why):
-        return [Told(f"because {reason.words}", 0.0) for reason in reasons]
-    rest = entry.score - sum(reason.value for reason in reasons)
-    parts = [Told(f"{'because' if reason.value >= 0 else 'although'} {reason.words}", reason.value) for reason in reasons]
-    if not parts or abs(rest) >= LEAST:
-        parts.append(Told("by all other terms together" if parts else "no reason given", rest))
-    return parts
 
 
 def bar(value: float, largest: float) -> str:

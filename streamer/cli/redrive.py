@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from consumers.compose import open_admin, open_atomic_writer, open_reader
-from consumers.dead_topic import DeadTopic, Selection
-from consumers.redrive import NAME, OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend, Redrive, RedriveReport, newest_event_ms
+from consumers.dead_topic import Selection
+from consumers.operating import redriven
+from consumers.redrive import OPERATOR, OTHER_TOPIC, REFUSED, TOPICS, Mend, RedriveReport
+from consumers.words import printable
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.dead_letters import selection_options
 from streamer.cli.mending import mendable, mender
 from streamer.cli.services import sigterm_interrupts
-from streamer.cli.topics import full_name
-from streamer.cli.words import printable
-from streamer.events.model import DEAD, EVENTS
+from streamer.events.model import EVENTS
 
 _ASKED_BY = {OTHER_TOPIC: " (--topic)", OPERATOR: " (--left-out)"}
 
@@ -73,18 +71,9 @@ def redrive(
         message = "--fix makes events: it goes with --topic events alone"
         raise click.UsageError(message)
     config, selection = prepare(config_path), Selection(frozenset(reasons), start_ms, end_ms)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(sigterm_interrupts())
-        admin = stack.enter_context(contextlib.closing(open_admin(config)))
-        reader = stack.enter_context(contextlib.closing(open_reader(config)))
-        writer = None
-        if not dry_run:
-            writer = stack.enter_context(contextlib.closing(open_atomic_writer(config, f"{NAME}-{full_name(config, DEAD)}")))
-            writer.open()  # before the marks are read: from here on nobody else makes any
-        newest_ms = newest_event_ms(reader, admin.bounds([EVENTS]), config.windows.clock_ahead_ms_max)
-        late_ms = config.windows.lateness_ms_max
-        work = Redrive(DeadTopic(reader, admin), reader, topics, newest_ms - late_ms, mend, left_out=left_out)
-        report = work.run(selection, limit, writer)
+    with sigterm_interrupts():
+        report, newest_ms = redriven(config, selection, limit, topics=topics, mend=mend, left_out=left_out, dry_run=dry_run)
+    late_ms = config.windows.lateness_ms_max
     for line in _lines(report, newest_ms, late_ms, dry_run=dry_run):
         click.echo(line)
     for problem in report.problems:

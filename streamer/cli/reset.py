@@ -15,8 +15,8 @@ import click
 import msgspec
 
 from consumers.compose import open_admin, open_reader, open_snapshots
+from consumers.operating import complete_snapshot
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
-from streamer.cli.control import complete_snapshot
 from streamer.config import Config
 from streamer.engine.rules import structure_of
 from streamer.events.control import Control, Rollback, decode_control

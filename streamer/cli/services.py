@@ -54,14 +54,19 @@ def worker(
 
 
 @click.command()
+@click.option(
+    "--reencode",
+    is_flag=True,
+    help="Read all documents again from the beginning of items; what the cache has is not encoded anew. A change of models does so by itself.",
+)
 @config_option
-def encoder(config_path: Path | None) -> None:
+def encoder(config_path: Path | None, *, reencode: bool) -> None:
     """Write the vectors of item documents to the log, until SIGTERM. Any number of processes share the work."""
     config = prepare(config_path)
     stop = stop_on_signals()
     from consumers.encoder_service import run_encoder
 
-    run_encoder(config, stop)
+    run_encoder(config, stop, reencode=reencode)
 
 
 def stop_on_signals() -> threading.Event:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from consumers.compose import committed_offsets, open_snapshots, snapshots_place
+from consumers.operating import applied, snapshot_row, table_bytes
 from streamer.cli.common import config_option, json_option, prepare, say_json, shown
 from streamer.cli.verify import verified
 from streamer.config import Config
@@ -50,7 +49,7 @@ def list_command(config_path: Path | None, *, as_json: bool) -> None:
         click.echo(f"warning: {fault}", err=True)
     if as_json:
         unusable = [{"name": name, "why": why} for name, why in incomplete]
-        say_json({"snapshots": [_row(one, named) for one in found], "incomplete": unusable, "committed_fault": fault})
+        say_json({"snapshots": [snapshot_row(one, named) for one in found], "incomplete": unusable, "committed_fault": fault})
 
 
 @snapshots.command()
@@ -132,25 +131,9 @@ def fault_of(store: SnapshotStore, committed: str | None) -> str | None:
     )
 
 
-def applied(manifest: Manifest) -> int:
-    """Events applied to the state that it holds."""
-    return sum(manifest.counters.get("applied", {}).values())
-
-
 def table_hashes(manifest: Manifest) -> dict[str, str]:
     """The hash of each table that the records determine; the counters are shown as numbers, so their table is not among them."""
     return {name: sha256 for name, sha256 in fold_hashes(manifest).items() if name != "counters"}
-
-
-def table_bytes(manifest: Manifest) -> int:
-    """Bytes of all tables; the store holds less, since snapshots share chunks."""
-    return sum(math.prod(table.shape) * np.dtype(table.dtype).itemsize for table in manifest.tables)
-
-
-def _row(manifest: Manifest, named: str | None) -> dict[str, Any]:
-    fields = ("name", "created_ms", "epoch", "head_step", "event_ms", "position")
-    plain = {field: getattr(manifest, field) for field in fields}
-    return {**plain, "applied": applied(manifest), "bytes": table_bytes(manifest), "committed": manifest.name == named}
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

@@ -29,6 +29,8 @@ def sort(files: Sequence[Path], format_name: str, out_path: Path | None) -> None
     """
     if out_path is not None and not out_path.parent.is_dir():
         raise click.BadParameter(f"{out_path}: there is no folder {out_path.parent}", param_hint="--out")
+    if out_path is not None and out_path.is_dir():
+        raise click.BadParameter(f"{out_path}: is a folder, expected a file to write", param_hint="--out")
     with contextlib.closing(Sorter()) as sorter:
         count = broken = 0
 
@@ -59,9 +61,9 @@ def _lines(values: Iterable[bytes]) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _opened(path: Path | None) -> Iterator[IO[bytes]]:
-    """Stdout, or a file that takes its name when it is whole."""
-    if path is None or str(path) == "-":
-        with click.open_file("-", "wb") as out:
+    """Stdout, a pipe or a device as it is, or a file that takes its name when it is whole."""
+    if path is None or str(path) == "-" or (path.exists() and not path.is_file()):
+        with click.open_file("-" if path is None else str(path), "wb") as out:
             yield out
         return
     unfinished = path.with_name(path.name + ".part")

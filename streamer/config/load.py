@@ -48,6 +48,7 @@ _HIGHEST: dict[str, float] = {
     "head.block_records": 256,
 }
 _SECRET_BYTES_MAX = 65_536
+_TOKEN_CHARS_MIN = 16
 _API_KEY = re.compile(r"[!-~]+")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s,]+/?")
 """Not ``null``: that is what every sandboxed frame and every local file says it is."""
@@ -210,11 +211,18 @@ def _kind(value: object) -> str:
 def _with_secret_files(config: Config) -> Config:
     password = _secret("kafka.sasl_password", config.kafka.sasl_password, config.kafka.sasl_password_file, "the password")
     api_key = _secret("gateway.api_key", config.gateway.api_key, config.gateway.api_key_file, "the key")
+    token = _secret("http.token", config.http.token, config.http.token_file, "the token")
     _check_gateway(api_key, config.gateway.cors_origins)
+    if token is not None and not (_API_KEY.fullmatch(token) and len(token) >= _TOKEN_CHARS_MIN):
+        raise ConfigError(
+            f"http.token can be guessed or cannot stand in a header: expected at least {_TOKEN_CHARS_MIN} characters, printable ASCII "
+            "without spaces; `openssl rand -hex 16` makes one"
+        )
     return msgspec.structs.replace(
         config,
         kafka=msgspec.structs.replace(config.kafka, sasl_password=password),
         gateway=msgspec.structs.replace(config.gateway, api_key=api_key),
+        http=msgspec.structs.replace(config.http, token=token),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _MASK = "***"
-_SECRET_NAMES = frozenset({"sasl_password", "api_key"})
+_SECRET_NAMES = frozenset({"sasl_password", "api_key", "token"})
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/?#]*):.*@")
 _PASSWORD_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&#]*", re.IGNORECASE)
 

@@ -23,7 +23,7 @@ on Kubernetes a service named `streamer` makes such variables, so set `enableSer
 An empty variable unsets a value that may be nothing. Numbers are positive unless the default or the text says otherwise.
 
 Units stand last in a name: `_ms` milliseconds, `_s` seconds, `_bytes` bytes; `_max` and `_min` are bounds.
-Passwords (`kafka.sasl_password`, one within `redis.url`) are shown as `***` in logs, messages and manifests.
+Secrets (`kafka.sasl_password`, `gateway.api_key`, `http.token`, a password within `redis.url`) are shown as `***` in logs, messages and manifests.
 """
 
 

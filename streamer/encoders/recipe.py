@@ -38,7 +38,7 @@ class Recipe:
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of the model in ``folder``; raises EncoderUnavailable where it asks for an unsupported step."""
-    modules = _json(folder / "modules.json")
+    modules = json_of(folder / "modules.json")
     if modules is None:
         return Recipe(folder, "mean", None)
     transformer, pooling = folder, None
@@ -53,14 +53,14 @@ def read_recipe(folder: Path) -> Recipe:
                 f"{folder / 'modules.json'} asks for a step {kind!r}: only Transformer, Pooling and Normalize are supported"
             )
             raise EncoderUnavailable(message)
-    limits = _json(transformer / "sentence_bert_config.json") or {}
+    limits = json_of(transformer / "sentence_bert_config.json") or {}
     tokens_max = limits.get("max_seq_length")
     return Recipe(transformer, pooling or "mean", tokens_max if isinstance(tokens_max, int) else None)
 
 
 def _pooling(path: Path) -> Pooling:
     """Older folders hold one flag a mode, newer ones a single name."""
-    config: dict[str, Any] = _json(path) or {}
+    config: dict[str, Any] = json_of(path) or {}
     named = config.get("pooling_mode")
     chosen = [named] if named else [mode for mode, on in config.items() if mode.startswith("pooling_mode_") and on is True]
     pooling = POOLINGS.get(str(chosen[0])) if len(chosen) == 1 else None
@@ -70,7 +70,8 @@ def _pooling(path: Path) -> Pooling:
     return pooling
 
 
-def _json(path: Path) -> Any:
+def json_of(path: Path) -> Any:
+    """What a JSON file of a model holds, None where there is no such file; raises EncoderUnavailable where it is no JSON."""
     try:
         return msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:

@@ -5,9 +5,8 @@ Shapes, as suffixes of names: b texts of a batch, l tokens, d dimensions.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.config.tree import Encoder
+from streamer.encoders.computing import computing
 from streamer.encoders.errors import EncoderUnavailable
 from streamer.encoders.fingerprint import TOKENIZER_FILES, fingerprint
 from streamer.encoders.locate import CONFIG_FILE, locate, weight_files
@@ -89,8 +89,12 @@ class TransformerEncoder:
         self._tokenizer, self._model = _load(recipe.transformer, config.device)
         self._tokens_max = _tokens_max(config, recipe, self._tokenizer, self._model)
         self._pad = self._tokenizer.pad_token_id or 0
-        self._dimensions = int(self._model.config.hidden_size)
-        self._fingerprint = _fingerprint(recipe, self._tokens_max)
+        self._joint = hasattr(self._model, "get_text_features")
+        """Whether the model has a space that texts share with images: its text tower's own output is the vector."""
+        self._padded = str(self._model.config.model_type).startswith("siglip")
+        """SigLIP was trained on texts filled up to one length, and without a mask."""
+        self._dimensions = self._width()
+        self._fingerprint = _fingerprint(recipe, self._tokens_max, joint=self._joint)
 
     @property
     def dimensions(self) -> int:
@@ -107,7 +111,7 @@ class TransformerEncoder:
         vectors = np.zeros((len(texts), self._dimensions), np.float16)
         places = [place for place, text in enumerate(texts) if text.strip()]
         window = WINDOW_BATCHES * self._config.batch_items_max
-        with self._computing():
+        with computing(self._config.threads):
             for start in range(0, len(places), window):
                 self._encode_window(texts, places[start : start + window], vectors)
         return vectors
@@ -131,7 +135,7 @@ class TransformerEncoder:
 
     def _encode_batch(self, tokens: list[list[int]]) -> Vectors:
         torch = self._torch
-        longest = max(map(len, tokens))
+        longest = self._tokens_max if self._padded else max(map(len, tokens))
         ids = np.full((len(tokens), longest), self._pad, np.int64)
         mask = np.zeros((len(tokens), longest), np.int64)
         for row, ids_of_text in enumerate(tokens):
@@ -139,10 +143,20 @@ class TransformerEncoder:
             mask[row, : len(ids_of_text)] = 1
         mask_bl = torch.from_numpy(mask).to(self._config.device)
         ids_bl = torch.from_numpy(ids).to(self._config.device)
-        hidden_bld = self._model(input_ids=ids_bl, attention_mask=mask_bl).last_hidden_state
-        pooled_bd = torch.nn.functional.normalize(self._pool(hidden_bld, mask_bl), dim=1)
-        vectors: Vectors = pooled_bd.half().cpu().numpy()
+        vector_bd = torch.nn.functional.normalize(self._pooled(ids_bl, mask_bl), dim=1)
+        vectors: Vectors = vector_bd.half().cpu().numpy()
         return vectors
+
+    def _pooled(self, ids_bl: Any, mask_bl: Any) -> Any:
+        if self._joint:
+            mask = None if self._padded else mask_bl
+            return self._model.get_text_features(input_ids=ids_bl, attention_mask=mask).pooler_output
+        return self._pool(self._model(input_ids=ids_bl, attention_mask=mask_bl).last_hidden_state, mask_bl)
+
+    def _width(self) -> int:
+        with computing(self._config.threads):
+            one_bl = self._torch.full((1, self._tokens_max if self._padded else 1), self._pad, device=self._config.device)
+            return int(self._pooled(one_bl, self._torch.ones_like(one_bl)).shape[1])
 
     def _pool(self, hidden_bld: Any, mask_bl: Any) -> Any:
         if self._pooling == "cls":
@@ -151,17 +165,6 @@ class TransformerEncoder:
         if self._pooling == "max":
             return hidden_bld.masked_fill(mask_bl1 == 0, -np.inf).amax(1)
         return (hidden_bld * mask_bl1).sum(1) / mask_bl1.sum(1)
-
-    @contextlib.contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Inference only, on ``encoder.threads`` threads; the process's own number is put back, others may compute beside us."""
-        threads = self._torch.get_num_threads()
-        self._torch.set_num_threads(self._config.threads)
-        try:
-            with self._torch.inference_mode():
-                yield
-        finally:
-            self._torch.set_num_threads(threads)
 
 
 def _load(folder: Path, device: str) -> tuple[Any, Any]:
@@ -178,12 +181,14 @@ def _load(folder: Path, device: str) -> tuple[Any, Any]:
 
 def _tokens_max(config: Encoder, recipe: Recipe, tokenizer: Any, model: Any) -> int:
     """The smallest of what the operator allows, the model's authors told, and the model can hold."""
-    limits = (recipe.tokens_max, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
+    config_of_text = getattr(model.config, "text_config", model.config)
+    limits = (recipe.tokens_max, tokenizer.model_max_length, getattr(config_of_text, "max_position_embeddings", None))
     return min(config.text_tokens_max, *(int(limit) for limit in limits if limit))
 
 
-def _fingerprint(recipe: Recipe, tokens_max: int) -> str:
+def _fingerprint(recipe: Recipe, tokens_max: int, *, joint: bool) -> str:
     folder = recipe.transformer
     tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    settings = {"recipe": RECIPE_VERSION, "pooling": recipe.pooling, "tokens_max": tokens_max}
+    pooling = "text tower" if joint else recipe.pooling
+    settings = {"recipe": RECIPE_VERSION, "pooling": pooling, "tokens_max": tokens_max}
     return fingerprint([folder / CONFIG_FILE, *tokenizer, *weight_files(folder)], settings)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
 from streamer.catalog.vectors import ContentVectors
+from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.evict import evict_items, evict_users
@@ -30,15 +32,16 @@ from streamer.engine.state import (
     state_out,
 )
 from streamer.engine.step import BLOCK_DUE, DONE, ITEMS_FULL, USERS_FULL, block_is_due, pools_have_room, step
+from streamer.engine.switch import Aside
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
-from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_learned, with_text_width
+from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_content, with_learned
 from streamer.head.gate import PHI, Gate
-from streamer.head.learner import Gradient, Learner
+from streamer.head.learner import Gradient, Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.scratch import new_scratch, reserve_scratch
-from streamer.signals.trends import unchanged_after
+from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row
 from streamer.tables.pools import give_piece
@@ -54,8 +57,6 @@ logger = logging.getLogger(__name__)
 BY_OPERATOR, BY_SKIPS, SKIPPED_IN_A_ROW = range(3)
 SKIPPED_IN_A_ROW_MAX = 10
 """Blocks skipped one after the other, each for a loss or gradient that was not finite, after which learning is frozen."""
-FUSED_AT_ONCE = 4_096
-"""Rows of the catalog whose fused vectors are computed in one product after a rollback."""
 FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
@@ -73,9 +74,13 @@ class Engine:
         """Starts empty, or from the fold tables and the publisher tables of a snapshot."""
         threadpool_limits(1, user_api="blas")  # more threads would regroup sums, and the bits of the head with them
         self._config = config
+        self.clock_s: Callable[[], float] = float
+        self.learn_s = 0.0
+        """Seconds spent in the head's blocks, by the caller's ``clock_s``, which nothing else reads."""
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
-        self.content = ContentVectors(None if fold is None else fold["items.vectors"])
+        self.content = ContentVectors(config.seed, fold)
+        self.aside = Aside(config.seed, fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
@@ -145,31 +150,38 @@ class Engine:
             ValueError: the other state's vectors have another width; nothing is changed.
         """
         self.require_same_width(head)
-        head = with_text_width(head, self.content.width, self.rules.seed)  # one of before the first vector gets its matrix anew
+        head = with_content(head, self.content.widths, self.rules.seed)  # one of before the first vector gets its matrix anew
         taught = with_learned(self.state.head, head, from_T, to_T, rows=self.item_rows, seed=self.rules.seed)
         self.state = self.state._replace(head=taught, gate=Gate(*(table.copy() for table in gate)))
         self._control[SKIPPED_IN_A_ROW] = 0
-        self._fuse_all()
+        refresh_all(self.state.head, self.state.items, self.content, self.item_rows)
 
     def apply_item(self, document: ItemDocument) -> None:
         """Takes an item into the catalog, or notes that it is (or is no longer) to be listed."""
         row = self._item_row(document.item_id)
         flags = HAS_DOCUMENT if document.available else HAS_DOCUMENT | WITHDRAWN
-        self.state.items.flags_I[row] = flags
+        self.state.items.flags_I[row] = flags | (self.state.items.flags_I[row] & IN_POOL)
 
     def apply_item_deleted(self, item_id: str) -> None:
         """Withdraws an item; what was learned of it stays until its row is freed."""
         row = self._item_row(item_id)  # may put larger arrays in the place of the present ones
-        self.state.items.flags_I[row] = WITHDRAWN
+        self.state.items.flags_I[row] = WITHDRAWN | (self.state.items.flags_I[row] & IN_POOL)
 
-    def apply_vector(self, item_id: str, vector_E: Array) -> None:
-        """Keeps an item's content vector; raises ValueError where its width is not that of the others."""
+    def apply_vectors(self, item_id: str, text_E: Array | None, image_E: Array | None = None, name: str = "") -> None:
+        """Keeps an item's content vectors, made by the encoders of that name; those of others wait until nearly all items have some.
+
+        Raises:
+            ValueError: a width is not that of the others of the name.
+        """
         row = self._item_row(item_id)
-        self.content.set(self.state.items, row, vector_E)
-        head = with_text_width(self.state.head, self.content.width, self.rules.seed)
-        self.state = self.state._replace(head=head)
-        vector = self.content.of_rows(self.state.items, np.array([row]))
-        head.fused_ID[row] = head.free_ID[row] + (vector @ head.text_ED)[0]
+        if self.aside.takes(name, used=len(self.content.live_VE) > 0):
+            self.aside.put(row, text_E, image_E)
+            return
+        moved = self.content.set(self.state.items, row, text_E, image_E)
+        note_young(self.state.young, self.state.items, row)
+        self.state = self.state._replace(head=with_content(self.state.head, self.content.widths, self.rules.seed))
+        rows = np.flatnonzero(self.state.items.vector_I[: self.item_rows] >= 0) if moved else np.array([row])
+        refresh(self.state.head, self.state.items, self.content, rows)
 
     def apply_forget(self, user_id: str, until_ms: int) -> None:
         """Clears a user's rows and drops his events up to that time from now on; his list becomes an empty one."""
@@ -244,8 +256,9 @@ class Engine:
         return bool(enough and quality[LIVE, RECENT_NDCG] < FALL_BACK_BELOW * quality[FIXED, RECENT_NDCG])
 
     def sizes(self) -> dict[str, int]:
-        """Live rows: users, items."""
-        return {"users": live_rows(self.state.users.ids), "items": live_rows(self.state.items.ids)}
+        """Live rows: users, items; and how many items were ever admitted."""
+        items = self.state.items
+        return {"users": live_rows(self.state.users.ids), "items": live_rows(items.ids), "admitted": int(items.admitted[0])}
 
     @property
     def item_rows(self) -> int:
@@ -285,7 +298,7 @@ class Engine:
 
     def fold_tables(self) -> dict[str, Array]:
         """All fold tables: views, to be copied before the next micro-batch."""
-        return state_out(self.state) | {"items.vectors": self.content.live_VE, "control": self._control}
+        return state_out(self.state) | self.content.tables() | self.aside.tables(self.item_rows) | {"control": self._control}
 
     def publisher_tables(self) -> dict[str, Array]:
         """What is known of lists in the store: views, to be copied before the next micro-batch."""
@@ -303,18 +316,31 @@ class Engine:
             self.state.block.state[:] = 0
         else:
             self._learn_block()
+        tend_young(self.state.young, self.state.items, self.state.trends.value_IH[:, FOR_EVER], self.item_rows)
+        if self.aside.is_complete(self.state.items, self.item_rows):
+            self._switch_encoders()
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
+
+    def _switch_encoders(self) -> None:
+        before, waiting = self.aside.name, self.aside.waiting
+        head, self.content = self.aside.switch(self.state.head, self.state.items, self.content, self.item_rows, self.rules.seed)
+        self.state = self.state._replace(head=head)
+        logger.info("vectors of %d items by the encoder %s take the place of those by %s", waiting, self.aside.name, before)
 
     def require_same_width(self, head: Head) -> None:
         """Returns if ``restore_head`` can take that head. Raises ValueError where its text matrix is of another encoder."""
-        if len(head.text_ED) not in {0, self.content.width}:
-            found = f"its content vectors have {len(head.text_ED)} dimensions, those of now {self.content.width}"
+        if any(had not in {0, width} for had, width in zip(head.widths, self.content.widths, strict=True)):
+            found = (
+                f"its content vectors have {tuple(map(int, head.widths))} dimensions, those of now {tuple(self.content.widths)}"
+            )
             msg = f"{found}: take a snapshot of the same encoder"
             raise ValueError(msg)
 
     def _learn_block(self) -> None:
         taught, skipped = self.state.block.state[BLOCK_EXAMPLES] > 0, self.head_skipped
+        started_s = self.clock_s()
         self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
+        self.learn_s += self.clock_s() - started_s
         if self.head_skipped > skipped:
             self._control[SKIPPED_IN_A_ROW] += 1
         elif taught:
@@ -333,15 +359,6 @@ class Engine:
         """Makes the gate learn or not, as the control table says; the towers ask it block by block."""
         learns_gate = int(self._config.head.kind == "gated" and not self.frozen)
         self.rules = self.rules._replace(learns_gate=learns_gate)
-
-    def _fuse_all(self) -> None:
-        head, rows = self.state.head, self.item_rows
-        for first in range(0, rows, FUSED_AT_ONCE):
-            row_T = np.arange(first, min(first + FUSED_AT_ONCE, rows))
-            fused_TD = head.free_ID[row_T]
-            if self.content.width:
-                fused_TD = fused_TD + self.content.of_rows(self.state.items, row_T) @ head.text_ED
-            head.fused_ID[row_T] = fused_TD
 
     def _item_row(self, item_id: str) -> int:
         row = row_of_text(self.state.items.ids, item_id)
@@ -375,6 +392,7 @@ class Engine:
     def _evict_items(self) -> None:
         self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
         _require_room(item_T, "catalog.items_max", self.rules.items_max)
+        self.aside.drop(item_T)
         self.published.drop_items(item_T)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
 from streamer.catalog.vectors import ContentVectors
+from streamer.catalog.young import tend_young
 from streamer.engine.state import State
-from streamer.head.bilinear import BLOCK_EXAMPLES, RECENT_TARGETS, Head
+from streamer.head.bilinear import BLOCK_EXAMPLES, BY_ITEM, RECENT_TARGETS, Head
 from streamer.signals.pairs import CONTEXT, Pairs, drop_items
-from streamer.signals.trends import Trends
+from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, free_rows
 from streamer.tables.pools import give_pieces
@@ -62,7 +63,10 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
     _clear_head(state.head, gone_T)
     state.items.flags_I[gone_T] = 0
     content.drop(state.items, gone_T)
-    return state._replace(items=state.items._replace(ids=free_rows(state.items.ids, gone_T))), gone_T
+    ids = free_rows(state.items.ids, gone_T)
+    state = state._replace(items=state.items._replace(ids=ids))
+    tend_young(state.young, state.items, state.trends.value_IH[:, FOR_EVER], rows)
+    return state, gone_T
 
 
 def _first_by(age_R: Array, allowed_R: Array, count: int) -> Array:
@@ -108,5 +112,5 @@ def _drop_trends(trends: Trends, gone_T: Array, gone_I: Array) -> None:
 
 
 def _clear_head(head: Head, gone_T: Array) -> None:
-    for column in (head.free_ID, head.bias_I, head.square_I, head.fused_ID, head.recent_count_I):
-        column[gone_T] = 0
+    for name in BY_ITEM:
+        getattr(head, name)[gone_T] = 0

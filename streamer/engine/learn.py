@@ -47,7 +47,7 @@ REPEATS_DECAY = 0.9
 def model_of(state: State) -> Model:
     """What scoring reads of the state."""
     signals = Signals(state.forward, state.reverse, state.trends, state.history, state.journal, state.items.flags_I)
-    return Model(signals, state.gate, state.head)
+    return Model(signals, state.gate, state.head, state.young)
 
 
 @kernel

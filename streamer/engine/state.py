@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.catalog.items import Items, items_in, items_out, new_items, reserve_items
+from streamer.catalog.young import Young, new_young, young_in, young_out
 from streamer.config.tree import Config
 from streamer.events.model import EventType
 from streamer.head.bilinear import Block, Head, block_in, block_out, head_in, head_out, new_block, new_head, reserve_head
@@ -48,6 +49,7 @@ class State(NamedTuple):
     dedup: Dedup
     forgotten: Forgotten
     items: Items
+    young: Young
     forward: Pairs
     reverse: Pairs
     trends: Trends
@@ -73,6 +75,7 @@ def new_state(config: Config) -> State:
         dedup=new_dedup(rows, 1),
         forgotten=new_forgotten(),
         items=new_items(rows),
+        young=new_young(),
         forward=new_pairs(rows),
         reverse=new_pairs(rows),
         trends=new_trends(rows),
@@ -131,6 +134,7 @@ def state_out(state: State) -> dict[str, Array]:
         | dedup_out(state.dedup)
         | forgotten_out(state.forgotten)
         | items_out(state.items)
+        | young_out(state.young)
         | pairs_out(state.forward, "forward", items)
         | pairs_out(state.reverse, "reverse", items)
         | trends_out(state.trends, items)
@@ -159,6 +163,7 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
         dedup=dedup_in(tables),
         forgotten=forgotten_in(tables),
         items=items,
+        young=young_in(tables),
         forward=pairs_in(tables, "forward", item_rows),
         reverse=pairs_in(tables, "reverse", item_rows),
         trends=trends_in(tables, item_rows),

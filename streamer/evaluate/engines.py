@@ -121,10 +121,11 @@ def leaves_out_seen_auto(stream: Stream, config: Config) -> NDArray[np.bool_]:
 def apply_documents(engine: Engine, documents: Sequence[Document], applied: int, time_ms: int) -> int:
     """Applies the documents up to that time, of which so many are applied already; returns how many are then."""
     while applied < len(documents) and documents[applied].time_ms <= time_ms:
-        _, document, text = documents[applied]
+        _, document, *made = documents[applied]
         engine.apply_item(document)
-        if text is not None:
-            engine.apply_vector(document.item_id, np.frombuffer(text, np.dtype("<f2")))
+        text_E, image_E = (None if vector is None else np.frombuffer(vector, "<f2") for vector in made)
+        if text_E is not None or image_E is not None:
+            engine.apply_vectors(document.item_id, text_E, image_E)
         applied += 1
     return applied
 

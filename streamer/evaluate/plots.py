@@ -34,6 +34,8 @@ SIGNAL_WORDS = {
     "last": "is the last item",
     "popularity": "popularity for ever",
     "content": "learned vectors",
+    "young_content": "learned vectors of items that are young",
+    "young": "is young",
 }
 
 

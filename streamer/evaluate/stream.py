@@ -23,12 +23,13 @@ CHUNK_EVENTS = 1_024
 
 
 class Document(NamedTuple):
-    """An item document with its text's vector, applied before the first event at ``time_ms`` or later."""
+    """An item document with the vectors of its text and image, applied before the first event at ``time_ms`` or later."""
 
     time_ms: int
     document: ItemDocument
     text: bytes | None
     """float16 numbers, little endian; None where it has no text."""
+    image: bytes | None = None
 
 
 class Stream(NamedTuple):

@@ -103,6 +103,7 @@ class RejectReason(enum.StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     BAD_ID = "bad_id"
     TOO_LARGE = "too_large"
+    BAD_IMAGE = "bad_image"
     ENGINE_ERROR = "engine_error"
 
 

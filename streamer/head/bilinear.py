@@ -1,8 +1,11 @@
 """The fusion head in its bilinear form, its block of examples, and its learner on the CPU.
 
-    fused(v) = E(v) W + e_v            frozen content vector through a learned matrix, plus a free vector per item
-    fused(u) = M sum_p a_p fused(w_p)  the window's items, newest first, a = softmax(place_p + key . fused(w_p))
+    fused(v) = E_text(v) W_text + E_image(v) W_image + t_v e_v    frozen content through learned matrices, plus a free vector per item
+    fused(u) = M sum_p a_p fused(w_p)                             the window's items, newest first, a = softmax(place_p + key . fused(w_p))
     s(u, v)  = fused(u) . fused(v) + b_v
+
+``t_v = n / (n + YOUTH)`` after n examples of an item with content, else 1: a young item is where its content puts it, an old one where its
+choices do. In learning a part of the items lose a modality or their free vector for one step, so that each part can stand alone.
 
 Learned by blocks of examples by maximum likelihood (binomial): each example's target against negatives shared by the block, drawn
 half evenly from the catalog and half from recent targets, with the log-odds correction for their sampling,
@@ -18,7 +21,7 @@ import numpy as np
 from streamer.signals.pairs import CONTEXT
 from streamer.tables.arrays import Array, grown, resized
 from streamer.tables.compile import inner_kernel, kernel, leaf_kernel
-from streamer.tables.random import INIT, NEGATIVES, random_below, random_u64
+from streamer.tables.random import DROPOUT, NEGATIVES, draw_rows, random_below, random_u64
 
 DIMENSIONS = 32
 RECENCY = 0.8
@@ -30,6 +33,11 @@ EXTRA_TARGETS = 64
 """A group may overfill a block by so many examples; what comes beyond is not learned by the head."""
 SQUARE_DECAY = 0.99
 INIT_SCALE = 0.1
+YOUTH = 8.0
+"""Examples after which the free vector of an item with content has half its weight."""
+DROP_TEXT, DROP_IMAGE, DROP_FREE = 0.1, 0.1, 0.2
+"""Shares of a block's items that learn without one of two modalities, and of those with content without their free vector."""
+KEEP, WITHOUT_TEXT, WITHOUT_IMAGE, WITHOUT_FREE = range(4)
 REFRESHED = 256
 """Rows of ``fused_ID`` computed anew after each block, in turn, beside the rows that it touched."""
 
@@ -38,14 +46,22 @@ STEP, SKIPPED, CURSOR = 0, 1, 2
 
 
 class Head(NamedTuple):
-    """Parameters of the head and their accumulators; ``fused_ID`` caches fused(v); ``steps`` = [blocks, skipped, cursor]."""
+    """Parameters of the head and their accumulators; ``steps`` = [blocks, skipped, cursor], ``seen_I`` examples of an item as target.
+
+    ``fused_ID`` caches fused(v), ``text_ID`` and ``image_ID`` what the modalities give to it. Of the rows of ``content_ED`` the first
+    ``widths`` [0] are the text's, as many as [1] the image's.
+    """
 
     free_ID: Array
     bias_I: Array
     square_I: Array
+    seen_I: Array
     fused_ID: Array
-    text_ED: Array
-    text_square_E: Array
+    text_ID: Array
+    image_ID: Array
+    content_ED: Array
+    content_square_E: Array
+    widths: Array
     turn_DD: Array
     turn_square: Array
     place_C: Array
@@ -75,9 +91,13 @@ def new_head(items: int) -> Head:
         free_ID=np.zeros((items, DIMENSIONS), np.float32),
         bias_I=np.zeros(items, np.float32),
         square_I=np.zeros(items, np.float32),
+        seen_I=np.zeros(items, np.float32),
         fused_ID=np.zeros((items, DIMENSIONS), np.float32),
-        text_ED=np.zeros((0, DIMENSIONS), np.float32),
-        text_square_E=np.zeros(0, np.float32),
+        text_ID=np.zeros((items, DIMENSIONS), np.float32),
+        image_ID=np.zeros((items, DIMENSIONS), np.float32),
+        content_ED=np.zeros((0, DIMENSIONS), np.float32),
+        content_square_E=np.zeros(0, np.float32),
+        widths=np.zeros(2, np.int64),
         turn_DD=np.eye(DIMENSIONS, dtype=np.float32),
         turn_square=np.zeros(1, np.float32),
         place_C=(np.arange(CONTEXT) * np.log(RECENCY)).astype(np.float32),
@@ -90,23 +110,35 @@ def new_head(items: int) -> Head:
     )
 
 
-_BY_ITEM = ("free_ID", "bias_I", "square_I", "fused_ID", "recent_count_I")
+BY_ITEM = ("free_ID", "bias_I", "square_I", "seen_I", "fused_ID", "text_ID", "image_ID", "recent_count_I")
+"""Fields with a row for each item."""
 
 
 def reserve_head(head: Head, items: int) -> Head:
     """Room for ``items`` rows in all; the same object where there is room already."""
     if items <= len(head.bias_I):
         return head
-    return head._replace(**{name: grown(getattr(head, name), items) for name in _BY_ITEM})
+    return head._replace(**{name: grown(getattr(head, name), items) for name in BY_ITEM})
 
 
-def with_text_width(head: Head, width: int, seed: int) -> Head:
-    """The head with a text matrix of ``width`` rows, drawn once when the first content vector arrives."""
-    if len(head.text_ED) == width:
+def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
+    """The head with a matrix for each modality of these widths, drawn once when its first vector arrives; what was learned stays."""
+    if tuple(head.widths) == tuple(widths):
         return head
-    text_ED = np.zeros((width, DIMENSIONS), np.float32)
-    draw_rows(text_ED, 0, width, seed, 1 << 40, INIT_SCALE * 2.0)
-    return head._replace(text_ED=text_ED, text_square_E=np.zeros(width, np.float32))
+    parts_ED, parts_E = [], []
+    first = 0
+    for m in range(2):
+        had = int(head.widths[m])
+        part_ED, part_E = head.content_ED[first : first + had], head.content_square_E[first : first + had]
+        first += had
+        if had != widths[m]:
+            part_ED, part_E = np.zeros((widths[m], DIMENSIONS), np.float32), np.zeros(widths[m], np.float32)
+            draw_rows(part_ED, 0, widths[m], seed, (1 << 40) + (m << 32), INIT_SCALE * 2.0)
+        parts_ED.append(part_ED)
+        parts_E.append(part_E)
+    return head._replace(
+        content_ED=np.concatenate(parts_ED), content_square_E=np.concatenate(parts_E), widths=np.array(widths, np.int64)
+    )
 
 
 def with_learned(ours: Head, theirs: Head, from_T: Array, to_T: Array, *, rows: int, seed: int) -> Head:
@@ -114,24 +146,24 @@ def with_learned(ours: Head, theirs: Head, from_T: Array, to_T: Array, *, rows: 
 
     Of our other ``rows``, those that are not finite start anew: they would spoil every block that draws them.
     """
-    for name in ("free_ID", "bias_I", "square_I"):
+    for name in ("free_ID", "bias_I", "square_I", "seen_I"):
         getattr(ours, name)[to_T] = getattr(theirs, name)[from_T]
     sound_I = np.isfinite(ours.free_ID[:rows]).all(axis=1) & np.isfinite(ours.bias_I[:rows]) & np.isfinite(ours.square_I[:rows])
     sound_I[to_T] = True
     for row in np.flatnonzero(~sound_I):
         admit_item(ours, int(row), seed)
-    shared = ("text_ED", "text_square_E", "turn_DD", "turn_square", "place_C", "key_D", "attention_square")
+    shared = ("content_ED", "content_square_E", "widths", "turn_DD", "turn_square", "place_C", "key_D", "attention_square")
     return ours._replace(**{name: getattr(theirs, name).copy() for name in shared})
 
 
 def head_out(head: Head, items: int) -> dict[str, Array]:
     """For a snapshot."""
-    return {f"head.{name}": getattr(head, name)[:items] if name in _BY_ITEM else getattr(head, name) for name in Head._fields}
+    return {f"head.{name}": getattr(head, name)[:items] if name in BY_ITEM else getattr(head, name) for name in Head._fields}
 
 
 def head_in(tables: dict[str, Array], items: int) -> Head:
     """From a snapshot, with room for ``items`` rows."""
-    return Head(*(resized(tables[f"head.{name}"], items if name in _BY_ITEM else 0) for name in Head._fields))
+    return Head(*(resized(tables[f"head.{name}"], items if name in BY_ITEM else 0) for name in Head._fields))
 
 
 def new_block(records: int) -> Block:
@@ -161,22 +193,30 @@ def block_in(tables: dict[str, Array], records: int) -> Block:
 
 
 @kernel
-def draw_rows(row_RD: Array, first: int, stop: int, seed: int, occasion: int, scale: float) -> None:
-    """Fills rows with even draws from [-scale, scale), a function of (seed, occasion + row)."""
-    for row in range(first, stop):
-        for d in range(row_RD.shape[1]):
-            bits = random_u64(seed, INIT, occasion + row, d)
-            row_RD[row, d] = np.float32((np.float64(bits >> np.uint64(11)) / 9007199254740992.0 * 2.0 - 1.0) * scale)
-
-
-@kernel
 def admit_item(head: Head, row: int, seed: int) -> None:
     """Gives a new item its free vector, at random so that items differ."""
     draw_rows(head.free_ID, row, row + 1, seed, 0, INIT_SCALE)
     head.bias_I[row] = 0.0
     head.square_I[row] = 0.0
+    head.seen_I[row] = 0.0
     for d in range(DIMENSIONS):
         head.fused_ID[row, d] = head.free_ID[row, d]
+        head.text_ID[row, d] = 0.0
+        head.image_ID[row, d] = 0.0
+
+
+@kernel
+def draw_dropout(step: int, item_T: Array, seed: int, part_T: Array) -> None:
+    """What each item of a block learns without: a function of (seed, step, item)."""
+    for n in range(len(item_T)):
+        draw = np.float64(random_u64(seed, DROPOUT, step, item_T[n]) >> np.uint64(11)) / 9007199254740992.0
+        part_T[n] = KEEP
+        if draw < DROP_TEXT:
+            part_T[n] = WITHOUT_TEXT
+        elif draw < DROP_TEXT + DROP_IMAGE:
+            part_T[n] = WITHOUT_IMAGE
+        elif draw < DROP_TEXT + DROP_IMAGE + DROP_FREE:
+            part_T[n] = WITHOUT_FREE
 
 
 @kernel

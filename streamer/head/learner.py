@@ -21,14 +21,21 @@ from streamer.head.bilinear import (
     SKIPPED,
     SQUARE_DECAY,
     STEP,
+    WITHOUT_FREE,
+    WITHOUT_IMAGE,
+    WITHOUT_TEXT,
+    YOUTH,
     Block,
     Head,
+    draw_dropout,
     draw_negatives,
     fill_log_odds,
 )
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
 
+FUSED_AT_ONCE = 4_096
+"""Rows of the catalog whose fused vectors are computed in one product."""
 GRADIENT_MAX = 5.0
 """Largest norm of a row's gradient."""
 
@@ -38,6 +45,8 @@ class Batch(NamedTuple):
 
     item_T: Array
     content_TE: Array
+    trust_T: Array
+    """Weight of the free vector in fused(v)."""
     context_BC: Array
     used_BC: Array
     target_B: Array
@@ -52,7 +61,7 @@ class Parameters(NamedTuple):
 
     free_TD: Array
     bias_T: Array
-    text_ED: Array
+    content_ED: Array
     turn_DD: Array
     place_C: Array
     key_D: Array
@@ -80,17 +89,18 @@ class Learner:
         if block.state[BLOCK_EXAMPLES] > 0:
             batch = self._batch(head, block, items, content)
             values = Parameters(
-                head.free_ID[batch.item_T], head.bias_I[batch.item_T], head.text_ED, head.turn_DD, head.place_C, head.key_D
+                head.free_ID[batch.item_T], head.bias_I[batch.item_T], head.content_ED, head.turn_DD, head.place_C, head.key_D
             )
             slopes = self._gradient(values, batch)
             if all(np.isfinite(slope).all() for slope in slopes):
                 self._step(head, batch, slopes)
-                _refresh(head, items, content, batch.item_T)
+                note_seen(head.seen_I, block.target_B[: len(batch.weight_B)], batch.weight_B)
+                refresh(head, items, content, batch.item_T)
             else:
                 head.steps[SKIPPED] += 1
         live = int(items.ids.used[0])
         cursor = int(head.steps[CURSOR])
-        _refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
+        refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
         head.steps[CURSOR] = cursor + REFRESHED if cursor + REFRESHED < live else 0
         head.steps[STEP] += 1
         block.state[:] = 0
@@ -108,9 +118,11 @@ class Learner:
         target_odds_B = np.zeros(examples, np.float32)
         fill_log_odds(head, live, target_B, self._negatives, target_odds_B)
         target_odds_B[block.weight_B[:examples] < 0] = 0.0  # shown by somebody's choice, not drawn
+        content_TE, trust_T = self._parts(head, items, content, item_T)
         return Batch(
             item_T=item_T,
-            content_TE=content.of_rows(items, item_T) if content.width else np.zeros((len(item_T), 0), np.float32),
+            content_TE=content_TE,
+            trust_T=trust_T,
             context_BC=place[:cut].reshape(context_BC.shape),
             used_BC=used_BC.astype(np.float32),
             target_B=place[cut : cut + examples],
@@ -119,6 +131,20 @@ class Learner:
             negative_odds_N=negative_odds_N,
             weight_B=block.weight_B[:examples],
         )
+
+    def _parts(self, head: Head, items: Items, content: ContentVectors, item_T: Array) -> tuple[Array, Array]:
+        """Contents [T, E] and weights of the free vectors [T], a drawn part of the items without one of theirs."""
+        content_TE, trust_T = content.of_rows(items, item_T), trust_of(head, items, content, item_T)
+        if not content.widths.total:
+            return content_TE, trust_T
+        part_T, has_TM = np.zeros(len(item_T), np.int8), content.has(items, item_T)
+        draw_dropout(int(head.steps[STEP]), item_T, self._seed, part_T)
+        both_T = has_TM.all(axis=1)
+        text = content.widths.text
+        content_TE[both_T & (part_T == WITHOUT_TEXT), :text] = 0.0
+        content_TE[both_T & (part_T == WITHOUT_IMAGE), text:] = 0.0
+        trust_T[has_TM.any(axis=1) & (part_T == WITHOUT_FREE)] = 0.0
+        return content_TE, trust_T
 
     def _step(self, head: Head, batch: Batch, slopes: Parameters) -> None:
         rate = np.float32(self._learning_rate)
@@ -131,11 +157,11 @@ class Learner:
         step_T = rate / (np.sqrt(square_T) + np.float32(1e-6))
         head.free_ID[row_T] += step_T[:, None] * free_TD
         head.bias_I[row_T] += rate * np.clip(slopes.bias_T, -GRADIENT_MAX, GRADIENT_MAX)
-        if head.text_ED.shape[0]:
-            head.text_square_E[:] = np.float32(SQUARE_DECAY) * head.text_square_E + (slopes.text_ED**2).mean(axis=1)
-            head.text_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.text_square_E) + np.float32(1e-6)))[
+        if head.content_ED.shape[0]:
+            head.content_square_E[:] = np.float32(SQUARE_DECAY) * head.content_square_E + (slopes.content_ED**2).mean(axis=1)
+            head.content_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.content_square_E) + np.float32(1e-6)))[
                 :, None
-            ] * slopes.text_ED
+            ] * slopes.content_ED
         if self._attention:
             _step_attention(head, slopes, rate * np.float32(0.1))
         head.turn_square[0] = np.float32(SQUARE_DECAY) * head.turn_square[0] + (slopes.turn_DD**2).mean()
@@ -148,16 +174,33 @@ def _step_attention(head: Head, slopes: Parameters, rate: np.float32) -> None:
         value_N[:] += rate / (np.sqrt(head.attention_square[n]) + np.float32(1e-6)) * slope_N
 
 
-def _refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
-    fused_TD = head.free_ID[row_T]
-    if content.width:
-        fused_TD = fused_TD + content.of_rows(items, row_T) @ head.text_ED
+def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
+    """Computes the cached vectors of item rows anew."""
+    fused_TD = trust_of(head, items, content, row_T)[:, None] * head.free_ID[row_T]
+    if content.widths.total:
+        content_TE, text = content.of_rows(items, row_T), content.widths.text
+        head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
+        head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
+        fused_TD += head.text_ID[row_T] + head.image_ID[row_T]
     head.fused_ID[row_T] = fused_TD
+
+
+def refresh_all(head: Head, items: Items, content: ContentVectors, rows: int) -> None:
+    """The same of the whole catalog."""
+    for first in range(0, rows, FUSED_AT_ONCE):
+        refresh(head, items, content, np.arange(first, min(first + FUSED_AT_ONCE, rows)))
+
+
+def trust_of(head: Head, items: Items, content: ContentVectors, row_T: Array) -> Array:
+    """The weight of the free vectors of item rows: it grows with the item's examples where there is content, else it is 1."""
+    seen_T = head.seen_I[row_T]
+    trust_T: Array = np.where(content.has(items, row_T).any(axis=1), seen_T / (seen_T + np.float32(YOUTH)), np.float32(1.0))
+    return trust_T
 
 
 def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     """The gradient in numpy; see ``gradient_torch`` for what it is the gradient of."""
-    fused_TD = values.free_TD + batch.content_TE @ values.text_ED
+    fused_TD = batch.trust_T[:, None] * values.free_TD + batch.content_TE @ values.content_ED
     fused_BCD = fused_TD[batch.context_BC]
     logit_BC = np.clip(values.place_C + fused_BCD @ values.key_D, -ATTENTION_MAX, ATTENTION_MAX)
     share_BC = np.exp(logit_BC) * batch.used_BC
@@ -185,9 +228,9 @@ def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     add_rows(slope_T1, batch.target_B, slope_B[:, None])
     add_rows(slope_T1, batch.negative_N, slope_BN.sum(axis=0)[:, None])
     return Parameters(
-        free_TD=slope_TD,
+        free_TD=batch.trust_T[:, None] * slope_TD,
         bias_T=slope_T1[:, 0],
-        text_ED=batch.content_TE.T @ slope_TD,
+        content_ED=batch.content_TE.T @ slope_TD,
         turn_DD=slope_query_BD.T @ context_BD,
         place_C=slope_BC.sum(axis=0),
         key_D=np.einsum("bc,bcd->d", slope_BC, fused_BCD),
@@ -197,6 +240,14 @@ def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
 def _sigmoid(logit: Array) -> Array:
     chance: Array = (1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0)))).astype(np.float32)
     return chance
+
+
+@kernel
+def note_seen(seen_I: Array, target_B: Array, weight_B: Array) -> None:
+    """Counts the examples that were chosen."""
+    for n in range(len(target_B)):
+        if weight_B[n] > 0:
+            seen_I[target_B[n]] += np.float32(1.0)
 
 
 @kernel

@@ -13,9 +13,9 @@ def log_likelihood(values: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, 
 
     A target of negative weight was shown and not chosen: no hit, and nothing was drawn against it.
     """
-    free_TD, bias_T, text_ED, turn_DD, place_C, key_D = values
-    _, content_TE, context_BC, used_BC, target_B, negative_N, target_odds_B, negative_odds_N, weight_B = batch
-    fused_TD = free_TD + content_TE @ text_ED
+    free_TD, bias_T, content_ED, turn_DD, place_C, key_D = values
+    _, content_TE, trust_T, context_BC, used_BC, target_B, negative_N, target_odds_B, negative_odds_N, weight_B = batch
+    fused_TD = trust_T[:, None] * free_TD + content_TE @ content_ED
     logit_BC = place_C + fused_TD[context_BC] @ key_D
     share_BC = torch.softmax(logit_BC.masked_fill(used_BC == 0, -torch.inf), dim=1)
     context_BD = (share_BC[:, :, None] * fused_TD[context_BC]).sum(dim=1)

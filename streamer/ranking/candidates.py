@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
+from streamer.catalog.young import Young
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
@@ -45,6 +46,9 @@ FORWARD_LAST, BACK_LAST, FORWARD_OTHER, BACK_OTHER = 48, 24, 8, 4
 """Entries of a row that become candidates: of the last item, and of the nine before it."""
 TREND_CANDIDATES = 12
 NEIGHBOUR_CANDIDATES = 40
+YOUNG_CANDIDATES = 16
+BEYOND = np.float32(1e9)
+"""More than any affinity."""
 HISTORY_TURNS = 200
 LEAST = np.float32(1e-30)
 PRIOR = 2.0
@@ -75,12 +79,14 @@ def gather(
     turn: int,
     exclude_seen: bool,
     exclude_context: bool,
+    young: Young,
     scratch: Scratch,
 ) -> None:
     """Fills ``scratch`` with the candidates of a context (items newest first) and their counting features.
 
     ``user`` is -1 for one who is unknown; ``turn`` is his number of interactions. ``exclude_seen`` takes out what is in his
-    history; ``exclude_context`` takes out the context too (a list for him now, rather than a test of what he did next).
+    history; ``exclude_context`` takes out the context too (a list for him now, rather than a test of what he did next). Of the
+    ``young`` items those become candidates that fit best by the affinities in ``scratch``.
     """
     start_candidates(scratch)
     if exclude_seen:
@@ -101,6 +107,7 @@ def gather(
         _add_neighbours(signals, scratch)
     _add_trends(signals, scratch)
     if length > 0:
+        _add_young(signals, young, scratch)
         _complete_neighbours(scratch)
     decay = 1.0
     for n in range(pairs_used):
@@ -213,6 +220,22 @@ def _add_neighbours(signals: Signals, scratch: Scratch) -> None:
     for n in range(near.found[1]):
         if near.both_E[n] >= least:
             add_candidate(scratch, near.item_E[n])
+
+
+@kernel
+def _add_young(signals: Signals, young: Young, scratch: Scratch) -> None:
+    """Adds the young items that fit best and may be listed."""
+    fit_Y, count = scratch.young_2Y[0], young.tended[0]
+    for n in range(count):
+        item = young.item_Y[n]
+        if find_candidate(scratch, item) == EXCLUDED or signals.flags_I[item] & WITHDRAWN or not np.isfinite(fit_Y[n]):
+            fit_Y[n] = -BEYOND
+    if count == 0:
+        return
+    least = max(kth_largest(fit_Y, count, YOUNG_CANDIDATES, scratch.young_2Y[1]), np.float32(-0.5) * BEYOND)
+    for n in range(count):
+        if fit_Y[n] >= least:
+            add_candidate(scratch, young.item_Y[n])
 
 
 @kernel

@@ -6,27 +6,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.head.bilinear import STEP
+from streamer.head.bilinear import DIMENSIONS, STEP, Head
 from streamer.head.gate import weigh
 from streamer.ranking.candidates import PRIOR
 from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import (
+    IMAGE,
     LAST,
     NEAR,
     NEAR_BACK,
     NEURAL,
     NEW,
+    TEXT,
     TREND,
     WIDE,
     WIDE_BACK,
+    YOUNG,
+    YOUNG_CONTENT,
     Scratch,
     find_candidate,
     is_candidate,
 )
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
-from streamer.tables.compile import kernel
+from streamer.tables.compile import inner_kernel, kernel, leaf_kernel
 from streamer.windows.users import Users, read_window
 
 REASONS = 3
@@ -34,6 +38,8 @@ REASONS = 3
 REASON_MIN = 0.5e-4
 """A term that is written as 0.0000 is no reason."""
 NOBODY = -1
+PARTS = ("signals", "text", "image", "item")
+"""Of a score: the counting signals, and of how well the entry fits what its text, its image and its own history give."""
 
 
 class Lists(NamedTuple):
@@ -46,6 +52,8 @@ class Lists(NamedTuple):
     term_UKR: Array
     value_UKR: Array
     about_UKR: Array
+    part_UP: Array
+    """Sums over the entries of what each of PARTS gives to their scores, without sign."""
 
 
 def empty_lists(user_U: Array, entries: int) -> Lists:
@@ -59,6 +67,7 @@ def empty_lists(user_U: Array, entries: int) -> Lists:
         term_UKR=np.zeros((users, entries, REASONS), np.int8),
         value_UKR=np.zeros((users, entries, REASONS), np.float32),
         about_UKR=np.zeros((users, entries, REASONS), np.int32),
+        part_UP=np.zeros((users, len(PARTS)), np.float64),
     )
 
 
@@ -87,6 +96,7 @@ def rank_users(
             for f in range(len(scratch.weight_F)):
                 scratch.weight_F[f] = model.gate.fixed_F[f]
             weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
+        content_of_mean_candidate(model.head, count, scratch)
         place_K = scratch.place_C[: lists.item_UK.shape[1]]
         lists.count_U[n] = best_places(scratch.logit_C, count, place_K)
         find_sources(model.signals.forward, context_W, length, scratch, scratch.source_2C[0])
@@ -94,7 +104,10 @@ def rank_users(
         for k in range(lists.count_U[n]):
             lists.item_UK[n, k] = scratch.item_C[place_K[k]]
             lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
-            explain(context_W, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k])
+            explain(
+                model.head, context_W, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k]
+            )
+            note_parts(model.head, place_K[k], scratch, lists.part_UP[n])
         item = drawn_item(
             explore, model.signals.trends, model.head.steps[STEP], user, lists.item_UK[n], lists.count_U[n], scratch
         )
@@ -137,10 +150,72 @@ def best_places(logit_C: Array, count: int, place_K: Array) -> int:
 
 
 @kernel
-def explain(context_W: Array, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array) -> None:
+def content_of_mean_candidate(head: Head, count: int, scratch: Scratch) -> None:
+    """What text and image give to the affinity of the mean candidate: an entry's content is told as what it has beyond that."""
+    scratch.part_2[:] = 0.0
+    for m in range(2):
+        if head.widths[m] == 0:
+            continue
+        part_ID = head.text_ID if m == 0 else head.image_ID
+        scratch.mean_D[:] = 0.0
+        for n in range(count):
+            row_D = part_ID[scratch.item_C[n]]
+            for d in range(DIMENSIONS):
+                scratch.mean_D[d] += row_D[d]
+        scratch.part_2[m] = _dot(scratch.query_D, scratch.mean_D) / np.float32(max(count, 1))
+
+
+@inner_kernel
+def _dot(left_D: Array, right_D: Array) -> np.float32:
+    total = np.float32(0.0)
+    for d in range(DIMENSIONS):
+        total += left_D[d] * right_D[d]
+    return total
+
+
+@kernel
+def content_parts(head: Head, place: int, scratch: Scratch) -> tuple[np.float32, np.float32, np.float32]:
+    """What text, image and the rest (the free vector and the bias) give to a candidate's logit."""
+    weight_F, feature_FC = scratch.weight_F, scratch.feature_FC
+    weight = weight_F[NEURAL] + weight_F[YOUNG_CONTENT] * feature_FC[YOUNG, place]
+    item = scratch.item_C[place]
+    text, image = np.float32(0.0), np.float32(0.0)
+    if feature_FC[NEURAL, place] != 0.0:
+        if head.widths[0] > 0:
+            text = weight * (_dot(scratch.query_D, head.text_ID[item]) - scratch.part_2[0])
+        if head.widths[1] > 0:
+            image = weight * (_dot(scratch.query_D, head.image_ID[item]) - scratch.part_2[1])
+    return text, image, weight * feature_FC[NEURAL, place] - text - image
+
+
+@kernel
+def note_parts(head: Head, place: int, scratch: Scratch, part_P: Array) -> None:
+    """Adds an entry's parts."""
+    text, image, rest = content_parts(head, place, scratch)
+    part_P[0] += abs(scratch.logit_C[place] - text - image - rest)
+    part_P[1] += abs(text)
+    part_P[2] += abs(image)
+    part_P[3] += abs(rest)
+
+
+@leaf_kernel
+def _put_reason(term: int, value: float, used: int, term_R: Array, value_R: Array) -> int:
+    """Puts a term among the largest; returns how many there are."""
+    if abs(value) < REASON_MIN or (used == REASONS and abs(value) <= abs(value_R[used - 1])):
+        return used
+    at = used if used < REASONS else used - 1
+    while at > 0 and abs(value_R[at - 1]) < abs(value):
+        value_R[at], term_R[at] = value_R[at - 1], term_R[at - 1]
+        at -= 1
+    value_R[at], term_R[at] = value, term
+    return min(used + 1, REASONS)
+
+
+@kernel
+def explain(head: Head, context_W: Array, place: int, scratch: Scratch, term_R: Array, value_R: Array, about_R: Array) -> None:
     """The largest terms of a candidate's logit: which, how much, and the item of the context that it speaks of.
 
-    The trends are one term, named by the half-life that gives most of it.
+    The trends are one term, named by the half-life that gives most of it. How well it fits is told as what text, image and the rest give.
     """
     trends = np.float32(0.0)
     for f in range(TREND, NEURAL):
@@ -151,19 +226,19 @@ def explain(context_W: Array, place: int, scratch: Scratch, term_R: Array, value
         value = sign * scratch.weight_F[f] * scratch.feature_FC[f, place]
         if value > most:
             strongest, most = f, value
+    text, image, rest = content_parts(head, place, scratch)
     used = 0
     for f in range(len(scratch.weight_F)):
         value = scratch.weight_F[f] * scratch.feature_FC[f, place]
         if TREND <= f < NEURAL:
             value = trends if f == strongest else np.float32(0.0)
-        if abs(value) < REASON_MIN or (used == REASONS and abs(value) <= abs(value_R[used - 1])):
-            continue
-        at = used if used < REASONS else used - 1
-        while at > 0 and abs(value_R[at - 1]) < abs(value):
-            value_R[at], term_R[at] = value_R[at - 1], term_R[at - 1]
-            at -= 1
-        value_R[at], term_R[at] = value, f
-        used = min(used + 1, REASONS)
+        elif f == NEURAL:
+            value = rest
+        elif f == YOUNG_CONTENT:
+            value = np.float32(0.0)
+        used = _put_reason(f, value, used, term_R, value_R)
+    used = _put_reason(TEXT, float(text), used, term_R, value_R)
+    used = _put_reason(IMAGE, float(image), used, term_R, value_R)
     for r in range(REASONS):
         about_R[r] = NOBODY
         if r >= used:

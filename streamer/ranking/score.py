@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.catalog.young import Young
 from streamer.head.bilinear import Head, affinity, fill_query
 from streamer.head.gate import Gate, fill_phi, fill_weights, weigh
 from streamer.ranking.candidates import Signals, gather
@@ -22,9 +23,11 @@ from streamer.ranking.scratch import (
     TREND,
     WIDE,
     WIDE_BACK,
+    YOUNG,
+    YOUNG_CONTENT,
     Scratch,
 )
-from streamer.signals.trends import FOR_EVER
+from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
 from streamer.windows.users import WINDOW
@@ -37,6 +40,8 @@ FIXED_F[[AFTER, BEFORE]] = 0.3, 0.2
 FIXED_F[TREND : TREND + FOR_EVER] = 0.1
 FIXED_F[TREND + FOR_EVER] = 0.1
 NEURAL_MAX = 10.0
+YOUTH = 4.0
+"""Weighted interactions that halve an item's youth."""
 
 
 class Model(NamedTuple):
@@ -45,6 +50,7 @@ class Model(NamedTuple):
     signals: Signals
     gate: Gate
     head: Head
+    young: Young
 
 
 class Asker(NamedTuple):
@@ -61,17 +67,29 @@ def score(
     model: Model, context_W: Array, length: int, asker: Asker, exclude_seen: bool, exclude_context: bool, scratch: Scratch
 ) -> int:
     """Fills ``scratch`` with candidates, features, weights and logits; returns how many candidates there are."""
-    gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, scratch)
-    count = scratch.found[0]
     if length > 0:
         fill_query(model.head, context_W, length, scratch.mean_D, scratch.query_D)
+        affinity(model.head, scratch.query_D, model.young.item_Y, model.young.tended[0], scratch.young_2Y[0])
+    gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, model.young, scratch)
+    count = scratch.found[0]
+    if length > 0:
         neural_C = scratch.feature_FC[NEURAL]
         affinity(model.head, scratch.query_D, scratch.item_C, count, neural_C)
         center(neural_C, count)
+    fill_youth(model.signals.trends, count, scratch)
     fill_phi(scratch.phi_K, length, WINDOW, asker.elapsed_ms, asker.repeats)
     fill_weights(model.gate, scratch.phi_K, scratch.weight_F)
     weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
     return count
+
+
+@kernel
+def fill_youth(trends: Trends, count: int, scratch: Scratch) -> None:
+    """How young candidates are, from 1 down as they are chosen, alone and times how well they fit."""
+    for n in range(count):
+        youth = np.float32(YOUTH) / (np.float32(YOUTH) + np.float32(trends.value_IH[scratch.item_C[n], FOR_EVER]))
+        scratch.feature_FC[YOUNG, n] = youth
+        scratch.feature_FC[YOUNG_CONTENT, n] = youth * scratch.feature_FC[NEURAL, n]
 
 
 @kernel

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.catalog.young import YOUNG_MAX
 from streamer.signals.neighbours import Neighbours, new_neighbours, reserve_neighbours
 from streamer.signals.trends import HALF_LIVES
 from streamer.tables.arrays import Array, grown
@@ -35,15 +36,18 @@ TERMS = (
     *(f"trend_{half_life:g}" for half_life in HALF_LIVES[:-1]),
     "popularity",
     "content",
+    "young_content",
+    "young",
 )
 """Terms of the additive logit, by feature number (F of them)."""
 
 NEAR, NEAR_BACK, WIDE, WIDE_BACK, RECENT, REPEAT, LAST, AFTER, BEFORE, TREND = range(10)
 NEURAL = TREND + len(HALF_LIVES)
-FEATURES = NEURAL + 1
-NEW = FEATURES
-"""The reason of an entry that explores: no term of the logit."""
-REASON_NAMES = (*TERMS, "new")
+YOUNG_CONTENT, YOUNG = NEURAL + 1, NEURAL + 2
+FEATURES = NEURAL + 3
+NEW, TEXT, IMAGE = range(FEATURES, FEATURES + 3)
+"""Reasons that are no terms of the logit: that an entry explores, and what either modality gives to the content's."""
+REASON_NAMES = (*TERMS, "new", "text", "image")
 ABSENT, EXCLUDED = -1, CANDIDATES
 """Beside the places from 0 on."""
 
@@ -71,6 +75,10 @@ class Scratch(NamedTuple):
     place_I: Array
     base: Array
     neighbours: Neighbours
+    young_2Y: Array
+    """How well the young items fit, and working memory."""
+    part_2: Array
+    """What text and image give to the affinity of the mean candidate."""
 
 
 def new_scratch(dimensions: int, context_features: int, users: int, items: int) -> Scratch:
@@ -94,6 +102,8 @@ def new_scratch(dimensions: int, context_features: int, users: int, items: int) 
         place_I=np.zeros(items, np.int32),
         base=np.zeros(1, np.int64),
         neighbours=new_neighbours(users, items),
+        young_2Y=np.zeros((2, YOUNG_MAX), np.float32),
+        part_2=np.zeros(2, np.float32),
     )
 
 

@@ -18,7 +18,7 @@ import msgspec
 from streamer import __version__
 from streamer.ports import Positions, SnapshotStore, TopicPartition
 
-FORMAT = 3
+FORMAT = 4
 """Raised with every change to the manifest or to what the tables of a state hold."""
 MANIFESTS = "manifests/"
 CHUNKS = "chunks/"

@@ -21,7 +21,14 @@ from numba.core import config as numba_config
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_CALLERS = ("engine/engine.py", "engine/evict.py", "engine/warm.py", "catalog/vectors.py", "head/torch_gradient.py")
+_CALLERS = (
+    "engine/engine.py",
+    "engine/bounds.py",
+    "engine/evict.py",
+    "engine/warm.py",
+    "catalog/vectors.py",
+    "head/torch_gradient.py",
+)
 """Files that only call kernels: what they say changes none."""
 _ROOMS = ("tables", "windows", "catalog", "signals", "head", "ranking", "engine")
 

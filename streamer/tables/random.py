@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
 from streamer.tables.ids import mix
 
-NEGATIVES, INIT, EXPLORE, JUDGED_GROUPS = range(1, 5)
+NEGATIVES, INIT, EXPLORE, JUDGED_GROUPS, DROPOUT = range(1, 6)
 """Purposes."""
 
 
@@ -23,3 +24,12 @@ def random_u64(seed: int, purpose: int, counter: int, index: int) -> np.uint64:
 def random_below(bits: np.uint64, bound: int) -> np.int64:
     """A number in [0, bound) from 64 random bits, by the high half of a product (Lemire 2019, without rejection)."""
     return np.int64(((bits >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
+
+
+@kernel
+def draw_rows(row_RD: Array, first: int, stop: int, seed: int, occasion: int, scale: float) -> None:
+    """Fills rows with even draws from [-scale, scale), a function of (seed, occasion + row)."""
+    for row in range(first, stop):
+        for d in range(row_RD.shape[1]):
+            bits = random_u64(seed, INIT, occasion + row, d)
+            row_RD[row, d] = np.float32((np.float64(bits >> np.uint64(11)) / 9007199254740992.0 * 2.0 - 1.0) * scale)

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
 
+from consumers.document_vectors import DocumentVectors
 from consumers.encoder import EncoderWorker
 from consumers.kafka_admin import KafkaAdmin
 from consumers.kafka_log import KafkaLog
+from consumers.vector_source import EncoderCounters, text_source
 from producers.sender import KafkaWriter
 from streamer.config.tree import Config, Encoder, Kafka, Log
 from streamer.embedded import EmbeddedAdmin, EmbeddedLog, EmbeddedWriter
@@ -86,9 +88,16 @@ def config() -> Config:
 def make_worker(broker: MemoryBroker, encoder: Counted, cache: VectorCache, config: Config) -> Callable[[], EncoderWorker]:
     def make() -> EncoderWorker:
         log = MemoryLog(broker, group=config.encoder_group, topics=[ITEMS], exclusive=False)
-        return EncoderWorker(log, MemoryWriter(broker), encoder, cache, config, admin=MemoryAdmin(broker))
+        return EncoderWorker(log, MemoryWriter(broker), of_texts(encoder, cache, config), admin=MemoryAdmin(broker))
 
     return make
+
+
+def of_texts(encoder: TextEncoder, cache: VectorCache, config: Config) -> DocumentVectors:
+    """Vectors of texts alone."""
+    counters = EncoderCounters()
+    source = text_source(encoder, cache, counters, config.encoder, time.monotonic)
+    return DocumentVectors(counters, source, None, encoder.fingerprint)
 
 
 def document(item_id: str, title: str | None, **fields: object) -> ItemDocument:
@@ -370,7 +379,7 @@ def test_a_worker_on_the_embedded_log_goes_on_where_another_stopped(
             writer.send(OutRecord(ITEMS, f"i{n}".encode(), encode_item(document(f"i{n}", titles[n]))))
         writer.flush(DEADLINE_S)
         log = EmbeddedLog(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)
-        worker, stop = EncoderWorker(log, writer, encoder, cache, config, admin=admin), threading.Event()
+        worker, stop = EncoderWorker(log, writer, of_texts(encoder, cache, config), admin=admin), threading.Event()
         thread = threading.Thread(target=worker.run, args=(stop,))
         thread.start()
         try:
@@ -414,7 +423,7 @@ def test_workers_on_kafka_commit_all_items_between_them(
             log = stack.enter_context(closing(KafkaLog(config, group=config.encoder_group, topics=[ITEMS], exclusive=False)))
             cache = stack.enter_context(closing(VectorCache(tmp_path, vectors_max=1_000)))
             own_admin = stack.enter_context(closing(KafkaAdmin(config)))
-            worker = EncoderWorker(log, writer, model, cache, config, admin=own_admin)
+            worker = EncoderWorker(log, writer, of_texts(model, cache, config), admin=own_admin)
             thread = threading.Thread(target=worker.run, args=(stop,))
             thread.start()
             stack.callback(thread.join, DEADLINE_S)

@@ -17,11 +17,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from consumers import metrics
-from consumers.health import CONNECTIONS_MAX, HealthServer, HttpUnavailable
+from consumers.drift import STREAMS, Drift
+from consumers.health import HealthServer
+from consumers.http_server import CONNECTIONS_MAX, HttpUnavailable
 from consumers.measurements import STAGES, Measurements
-from consumers.metric_rows import ENCODER, HISTOGRAMS, WORKER
+from consumers.metric_rows import ENCODER, HISTOGRAMS
 from consumers.metrics import EncoderCollector, WorkerCollector
 from consumers.vector_source import EncoderCounters
+from consumers.watch_rows import ENCODER_GAUGES
+from streamer import __version__
 from streamer.events.model import RejectReason
 from streamer.ports import OwnerStatus
 
@@ -177,13 +181,13 @@ def test_every_metric_has_help_and_a_name_with_prefix_and_unit(server: HealthSer
     _, content_type, body = get(server, "/metrics")
     assert content_type.startswith("text/plain")
     ours = [family for family in parse(body) if family.name.startswith("streamer_")]
-    assert len(ours) == len(HISTOGRAMS) + len(WORKER) + len(ENCODER)
+    assert len(ours) == len(HISTOGRAMS) + len(metrics.ROWS) + len(ENCODER) + len(ENCODER_GAUGES)
     for family in ours:
         assert family.documentation.endswith("."), family.name
         assert family.type in {"counter", "gauge", "histogram"}
-    for row in (*WORKER, *HISTOGRAMS, *ENCODER):
+    for row in (*metrics.ROWS, *HISTOGRAMS, *ENCODER, *ENCODER_GAUGES):
         assert re.fullmatch(r"streamer_[a-z_]+", row.name)
-    assert all((row.kind == "counter") == row.name.endswith("_total") for row in WORKER)
+    assert all((row.kind == "counter") == row.name.endswith("_total") for row in metrics.ROWS)
     assert all(row.name.endswith("_total") for row in ENCODER)
 
 
@@ -191,6 +195,54 @@ def test_the_exposition_parses_as_openmetrics_too(server: HealthServer) -> None:
     _, content_type, body = get(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert {"streamer_freshness_seconds", "streamer_events_applied"} <= {family.name for family in parse_openmetrics(body)}
+
+
+def test_units_are_told_where_the_format_has_a_place_for_them(server: HealthServer) -> None:
+    _, _, body = get(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    units = {family.name: family.unit for family in parse_openmetrics(body)}
+    assert units["streamer_freshness_seconds"] == units["streamer_stage_seconds"] == "seconds"
+    assert (units["streamer_table_bytes"], units["streamer_served_hit_ratio"], units["streamer_users"]) == (
+        "bytes",
+        "ratio",
+        "",
+    )
+
+
+def test_what_is_true_of_an_owner_alone_is_not_said_by_who_lost_the_log(server: HealthServer, worker: Worker) -> None:
+    worker.measured.lag = {"events": {"0": 3}}
+    worker.measured.append_ms = NOW_MS - 7_000
+    worker.measured.snapshot_ms = NOW_MS - 5_000
+    names = ("streamer_lag_seconds", "streamer_snapshot_age_seconds", "streamer_lists_unpublished", "streamer_learning_frozen")
+    assert [value(server, name) for name in names] == [7, 5, 0, 0]
+    worker.status = STANDBY
+    assert [value(server, name) for name in names] == [None] * 4
+
+
+def test_lag_in_seconds_is_that_of_what_waits(server: HealthServer, worker: Worker) -> None:
+    measured = worker.measured
+    assert value(server, "streamer_lag_seconds") is None
+    measured.lag, measured.append_ms = {"events": {"0": 0}}, NOW_MS - 3_600_000
+    assert value(server, "streamer_lag_seconds") == 0
+    measured.lag = {"events": {"0": 1}}
+    assert value(server, "streamer_lag_seconds") == 3_600
+    measured.caught_up_ms = NOW_MS - 2_000  # an hour without events, and then one: it waits for two seconds at most
+    assert value(server, "streamer_lag_seconds") == 2
+
+
+def test_a_store_that_fails_says_for_how_long(server: HealthServer, worker: Worker) -> None:
+    assert value(server, "streamer_store_failing_seconds") == 0
+    worker.measured.store_fault, worker.measured.store_fault_ms = "no route", NOW_MS - 9_000
+    assert value(server, "streamer_store_failing_seconds") == 9
+
+
+def test_drift_is_shown_by_stream_and_its_alarms_from_the_start(server: HealthServer, worker: Worker) -> None:
+    assert all(value(server, "streamer_drift_alarms_total", stream=name) == 0 for name in STREAMS)
+    worker.measured.drift["purchase"] = Drift(mean=0.25, samples=40, alarms=2, before=0.125, alarm_ms=NOW_MS)
+    assert value(server, "streamer_drift_alarms_total", stream="purchase") == 2
+    assert value(server, "streamer_drift_mean_ratio", stream="purchase") == 0.25
+    assert value(server, "streamer_drift_before_ratio", stream="purchase") == 0.125
+    assert value(server, "streamer_drift_alarm_timestamp_seconds", stream="purchase") == NOW_MS / 1_000
+    assert value(server, "streamer_drift_mean_ratio", stream="click") is None
 
 
 def test_the_process_shows_its_own_numbers(server: HealthServer) -> None:
@@ -233,13 +285,14 @@ def test_ages_are_measured_from_now_and_absent_before_the_first(server: HealthSe
 def test_quality_is_a_share_of_what_was_judged_and_absent_where_nothing_was(server: HealthServer, worker: Worker) -> None:
     assert value(server, "streamer_served_hit_ratio") is None
     worker.measured.quality = {
-        "live": {"judged": 8.0, "hits": 4.0, "ndcg": 2.0, "mrr": 1.0, "recent_ndcg": 0.3},
+        "live": {"judged": 8.0, "hits": 4.0, "ndcg": 2.0, "mrr": 1.0, "recent_ndcg": 0.3 * (1 - 0.999**8)},
         "fixed": {"judged": 0.0, "hits": 0.0, "ndcg": 0.0, "mrr": 0.0, "recent_ndcg": 0.0},
     }
     worker.measured.served = {"arrived": 10.0, "judged": 8.0, "hits": 2.0, "ndcg": 1.0}
     assert value(server, "streamer_quality_hit_ratio", method="live") == 0.5
     assert value(server, "streamer_quality_ndcg_ratio", method="live") == 0.25
-    assert value(server, "streamer_quality_recent_ndcg_ratio", method="live") == 0.3
+    assert value(server, "streamer_quality_recent_ndcg_ratio", method="live") == pytest.approx(0.3)
+    assert value(server, "streamer_quality_recent_ndcg_ratio", method="fixed") is None
     assert value(server, "streamer_quality_hit_ratio", method="fixed") is None
     assert value(server, "streamer_served_judged_ratio") == 0.8
     assert value(server, "streamer_served_hit_ratio") == 0.25
@@ -257,10 +310,14 @@ def test_labels_with_a_closed_set_of_values_are_there_from_the_start(server: Hea
 
 def test_an_encoder_worker_has_a_page_of_its_own() -> None:
     counters = EncoderCounters(encoded=3, encode_seconds=0.5)
-    collector = EncoderCollector(lambda: counters)
+    counters.backlog.lag, counters.backlog.append_ms = {"items": {"0": 4, "1": 0}}, NOW_MS - 2_000
+    collector = EncoderCollector(lambda: counters, namespace="shop", now_ms=lambda: NOW_MS)
     with contextlib.closing(HealthServer("127.0.0.1", 0, status=lambda: STANDBY, collector=collector)) as server:
         assert value(server, "streamer_encoder_encoded_total") == 3
         assert value(server, "streamer_encoder_seconds_total") == 0.5
+        assert value(server, "streamer_encoder_lag_records", partition="0") == 4
+        assert value(server, "streamer_encoder_lag_seconds") == 2
+        assert value(server, "streamer_build_info", version=__version__, namespace="shop") == 1
         assert value(server, "streamer_users") is None
 
 

@@ -8,6 +8,7 @@ import pytest
 from streams import START_MS, Record, copies, differing, fold, pieces, restored
 
 from streamer.config.tree import Catalog, Config, Head, Signals, Windows
+from streamer.engine.bounds import bound_bytes
 from streamer.engine.engine import Engine
 from streamer.head.bilinear import BLOCK_EXAMPLES, RECENT_TARGETS
 from streamer.ranking.lists import NOBODY
@@ -73,6 +74,17 @@ def test_tables_stay_within_their_bounds_and_rows_are_used_again(evicted):
         assert sorted(np.flatnonzero(ids.size_R[:rows] == 0)) == sorted(ids.free_R[:free])
         assert all(row_of_text(ids, name) == row for row, name in enumerate(named) if name)
         assert text <= ids.size_R[:rows].sum() + len(ids.text_B) // 2
+
+
+def test_every_table_stays_within_its_bound_in_bytes(evicted):
+    tables = evicted.fold_tables()
+    bounds = bound_bytes(tables, CONFIG)
+    assert {name for name in tables if name not in bounds} == {"forgotten.hash", "forgotten.until_ms"}
+    assert [
+        f"{name}: {table.nbytes} of {bounds[name]}" for name, table in tables.items() if table.nbytes > bounds.get(name, 0)
+    ] == []
+    full = {name for name, bound in bounds.items() if bound and tables[name].nbytes > bound * 0.9}
+    assert {"users.last_ms_U", "items.flags", "head.free_ID"} <= full  # the bounds of what was filled are no dreams
 
 
 def freed(ids):

@@ -87,3 +87,17 @@ def test_the_end_writes_what_was_refused_before():
     wait_for(lambda: tenure.ended)
     assert b'"old"' not in store.payloads[b"rec:u"]
     assert np.count_nonzero(tenure.finish().publisher["published.mark"]) == 0
+
+
+def test_lists_of_a_later_epoch_that_an_owner_before_never_committed_are_replaced_under_an_epoch_after_it():
+    later = EPOCH + 10**9
+    store, status = MemoryStore(), {"version": version_text(later, 5), "epoch": later, "generation": 1}
+    store.payloads[b"status"] = compact(status)
+    store.payloads[b"rec:u"] = compact({"version": version_text(later, 5), "user_id": "u", "items": [], "old": True})
+    tenure = tenure_over(store)
+    tenure.put(click("u", 0))
+    wait_for(lambda: b'"old"' not in store.payloads[b"rec:u"])
+    tenure.end()
+    wait_for(lambda: tenure.ended)
+    assert json.loads(store.payloads[b"rec:u"])["version"] > version_text(later, 5)
+    assert tenure.finish().epoch > later  # it goes into the snapshot

@@ -12,6 +12,7 @@ from streamer.engine.engine import SKIPPED_IN_A_ROW_MAX, Engine
 from streamer.events.model import ItemDocument
 from streamer.head.bilinear import head_in
 from streamer.head.gate import gate_in
+from streamer.head.learner import trust_of
 from streamer.ranking.score import FIXED_F
 from streamer.snapshots.rollback import same_items
 
@@ -122,10 +123,24 @@ def test_what_was_learned_comes_back_for_items_that_are_there_still_and_nothing_
     assert len(to_T) > 0
     assert same_rows({"gate.weight": saved["gate.weight"], "gate.inverse": saved["gate.inverse"]}, after) == []
     assert np.array_equal(after["head.free_ID"][to_T], saved["head.free_ID"][from_T])
-    content = engine.content.of_rows(engine.state.items, to_T) @ saved["head.text_ED"]
-    assert np.allclose(after["head.fused_ID"][to_T], saved["head.free_ID"][from_T] + content, atol=1e-6)
+    content = engine.content.of_rows(engine.state.items, to_T) @ saved["head.content_ED"]
+    trust_T = trust_of(engine.state.head, engine.state.items, engine.content, to_T)
+    assert np.allclose(after["head.fused_ID"][to_T], trust_T[:, None] * saved["head.free_ID"][from_T] + content, atol=1e-6)
     assert np.array_equal(after["head.free_ID"][engine.sizes()["items"] - 1], later)
-    moved = ("gate.", "head.free", "head.bias", "head.square", "head.fused", "head.text", "head.turn", "head.place", "head.key")
+    moved = (
+        "gate.",
+        "head.free",
+        "head.bias",
+        "head.square",
+        "head.seen",
+        "head.fused",
+        "head.text",
+        "head.image",
+        "head.content",
+        "head.turn",
+        "head.place",
+        "head.key",
+    )
     assert [name for name in differing(before, after) if not name.startswith((*moved, "head.attention"))] == []
 
 
@@ -142,12 +157,12 @@ def test_rows_that_the_snapshot_lacks_start_anew_where_they_are_not_finite():
 
 def test_a_head_of_another_encoder_is_refused_and_nothing_changes():
     other = Engine(tiny_config())
-    other.apply_vector("i1", np.ones(8, np.float16))
+    other.apply_vectors("i1", np.ones(8, np.float16))
     saved = copies(other.fold_tables())
     engine = Engine(tiny_config())
-    engine.apply_vector("i1", np.ones(4, np.float16))
+    engine.apply_vectors("i1", np.ones(4, np.float16))
     before = copies(engine.fold_tables())
-    with pytest.raises(ValueError, match="have 8 dimensions, those of now 4"):
+    with pytest.raises(ValueError, match=r"have \(8, 0\) dimensions, those of now \(4, 0\)"):
         engine.restore_head(head_in(saved, 64), gate_in(saved, FIXED_F), np.array([0]), np.array([0]))
     assert differing(before, engine.fold_tables()) == []
 

@@ -60,6 +60,7 @@ def test_a_file_says_why_it_is_taken_for_what_it_is(tmp_path: Path, lines: tuple
             r"rees46 would need the columns user_id as well\), expected events in one of",
         ),
         ((b'{"who":"u","what":"i"}',), r"line 1 is JSON with what, who\), expected events in one of"),
+        ((b"{", b'  "who": "u"', b"}"), r"JSON over several lines\? expected a record a line, as `jq -c \.` writes them"),
         ((b"timestamp,itemid,property,value",), "holds item documents, expected events"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -144,6 +145,25 @@ def test_a_quotation_mark_that_never_closes_does_not_fill_the_memory(tmp_path: P
     assert next(found).line == 2
     with pytest.raises(RecordingError, match=r"line 3: a quotation mark opens there and does not close within \d+ bytes"):
         next(found)
+
+
+def test_ends_of_lines_count_in_a_cell_that_never_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "LINE_BYTES_MAX", 1_000)
+    path = tmp_path / "file.csv"
+    path.write_bytes(b'timestamp,visitorid,event,itemid\n1433221332117,"3' + b"\n" * 2_000)
+    with pytest.raises(RecordingError, match="line 2: a quotation mark opens there and does not close within 1000 bytes"):
+        list(read_events(path))
+
+
+def test_a_pipe_is_refused_as_one_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for given in (path, Path("/dev/zero")):
+        with pytest.raises(
+            RecordingError, match=r"is a pipe or a device, expected a file, .* write it into one first"
+        ) as raised:
+            open_events(given)
+        assert raised.value.unreadable
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

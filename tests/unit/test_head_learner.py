@@ -11,22 +11,27 @@ from streamer.head.bilinear import (
     ATTENTION_MAX,
     BLOCK_RECORDS,
     DIMENSIONS,
+    DROP_FREE,
+    DROP_IMAGE,
+    DROP_TEXT,
     RECENT_TARGETS,
     SKIPPED,
     STEP,
+    YOUTH,
     admit_item,
     affinity,
     block_in,
     block_out,
+    draw_dropout,
     draw_negatives,
     fill_log_odds,
     fill_query,
     new_block,
     new_head,
     note_example,
-    with_text_width,
+    with_content,
 )
-from streamer.head.learner import Batch, Learner, Parameters, gradient_by_hand
+from streamer.head.learner import Batch, Learner, Parameters, gradient_by_hand, refresh
 from streamer.head.torch_gradient import gradient_torch
 from streamer.signals.pairs import CONTEXT
 
@@ -56,6 +61,7 @@ def random_case(seed):
     batch = Batch(
         item_T=np.arange(items),
         content_TE=rng.normal(size=(items, width)).astype(np.float32),
+        trust_T=rng.random(items).astype(np.float32),
         context_BC=rng.integers(0, items, (examples, CONTEXT)),
         used_BC=used_BC,
         target_B=rng.integers(0, items, examples),
@@ -81,15 +87,16 @@ def test_the_gradient_by_hand_is_the_one_by_automatic_differentiation(seed):
 
 def head_of(items, *, width=0):
     """Head, block, catalog and content with every item admitted, every third with a vector."""
-    head, block = with_text_width(new_head(items), width, 7), new_block(64)
-    catalog, content = reserve_items(new_items(items), 1, 0), ContentVectors()
+    head, block = with_content(new_head(items), (width, width // 2), 7), new_block(64)
+    catalog, content = reserve_items(new_items(items), 1, 0), ContentVectors(7)
     catalog.ids.used[0] = items
     rng = np.random.default_rng(3)
     for item in range(items):
         admit_item(head, item, 7)
         if width and item % 3 == 0:
-            content.set(catalog, item, rng.normal(size=width).astype(np.float16))
-            head.fused_ID[item] += content.of_rows(catalog, np.array([item]))[0] @ head.text_ED
+            text_E, image_E = (rng.normal(size=size).astype(np.float16) for size in (width, width // 2))
+            content.set(catalog, item, text_E if item % 2 else None, image_E)
+    refresh(head, catalog, content, np.arange(items))
     return head, block, catalog, content
 
 
@@ -171,8 +178,11 @@ def test_a_step_makes_the_targets_likelier_and_refreshes_what_scoring_reads(widt
             note_example(head, block, np.full(20, item, np.int32), 3, item + 10, 1.0)
         learner.learn(head, block, catalog, content)
     assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (40, 0, [0, 0, 0, 0])
-    fused_ID = head.free_ID + content.of_rows(catalog, np.arange(ITEMS)) @ head.text_ED if width else head.free_ID
+    has_I = content.has(catalog, np.arange(ITEMS)).any(axis=1)
+    trust_I = np.where(has_I, head.seen_I / (head.seen_I + YOUTH), 1.0)
+    fused_ID = trust_I[:, None] * head.free_ID + content.of_rows(catalog, np.arange(ITEMS)) @ head.content_ED
     assert head.fused_ID == pytest.approx(fused_ID, abs=1e-5)
+    assert head.seen_I.sum() == 40 * 32
     query_D, out_C = np.zeros(DIMENSIONS, np.float32), np.zeros(ITEMS, np.float32)
     fill_query(head, np.full(20, 4, np.int32), 3, np.zeros(DIMENSIONS, np.float32), query_D)
     affinity(head, query_D, np.arange(ITEMS, dtype=np.int32), ITEMS, out_C)
@@ -189,3 +199,37 @@ def test_a_block_whose_gradient_is_not_finite_teaches_nothing_and_is_counted():
     after = (head.free_ID, head.bias_I, head.square_I, head.turn_DD)
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True))
     assert (head.steps[STEP], head.steps[SKIPPED], block.state.tolist()) == (1, 1, [0, 0, 0, 0])
+
+
+def test_an_item_that_nobody_chose_is_where_its_content_puts_it_and_one_without_content_where_its_free_vector_does():
+    head, _, catalog, content = head_of(ITEMS, width=WIDTH)
+    assert head.fused_ID[3] == pytest.approx(head.text_ID[3] + head.image_ID[3], abs=1e-6)
+    assert np.abs(head.text_ID[3]).sum() > 0
+    assert np.array_equal(head.text_ID[6], np.zeros(DIMENSIONS))
+    assert np.abs(head.image_ID[6]).sum() > 0
+    assert np.array_equal(head.fused_ID[4], head.free_ID[4])
+    head.seen_I[3] = 1e6
+    refresh(head, catalog, content, np.array([3]))
+    assert head.fused_ID[3] == pytest.approx(head.free_ID[3] + head.text_ID[3] + head.image_ID[3], abs=1e-5)
+
+
+def test_a_modality_that_comes_later_leaves_what_the_other_has_learned():
+    head = with_content(new_head(4), (3, 0), 7)
+    head.content_ED[:], head.content_square_E[:] = 5.0, 2.0
+    both = with_content(head, (3, 2), 7)
+    assert (both.content_ED[:3] == 5.0).all()
+    assert both.content_square_E.tolist() == [2.0] * 3 + [0.0] * 2
+    assert np.abs(both.content_ED[3:]).sum() > 0
+    assert with_content(both, (3, 2), 7) is both
+    first = with_content(with_content(new_head(4), (0, 2), 7), (3, 2), 7)
+    assert np.array_equal(first.content_ED[3:], both.content_ED[3:])
+
+
+def test_items_of_a_block_learn_without_a_part_of_theirs_as_often_as_is_said():
+    item_T, part_T = np.arange(400), np.zeros(400, np.int8)
+    shares = np.zeros(4)
+    for step in range(50):
+        draw_dropout(step, item_T, 7, part_T)
+        shares += np.bincount(part_T, minlength=4)
+    kept = 1.0 - DROP_TEXT - DROP_IMAGE - DROP_FREE
+    assert shares / shares.sum() == pytest.approx([kept, DROP_TEXT, DROP_IMAGE, DROP_FREE], abs=0.015)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_log import MemoryAdmin, MemoryBroker, MemoryLog, MemoryWriter
@@ -12,11 +13,13 @@ from memory_store import MemoryStore
 
 from consumers.loops import Threads
 from consumers.measurements import Measurements
-from consumers.owner import Owner, Ports
+from consumers.owner import WENT_BACK_MAX, Owner, Ports
 from consumers.restoring import Restorer
 from consumers.runtime import WallClock
 from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config, Snapshots
+from streamer.engine.columns import Columns
+from streamer.engine.engine import Engine
 from streamer.events.codec import encode_event
 from streamer.events.model import DEAD, EVENTS, Event
 from streamer.ports import (
@@ -28,6 +31,7 @@ from streamer.ports import (
     LogError,
     OutRecord,
     TopicInfo,
+    TopicPartition,
     TopicsMissingError,
 )
 from streamer.snapshots import Manifest, Override, list_snapshots, parse_metadata
@@ -48,10 +52,11 @@ class Running:
         *,
         writer: MemoryWriter | None = None,
         bounded: bool = False,
+        interval_ms: int = 20,
     ) -> None:
         self.broker = broker
         self.snapshots = FolderStore(folder)
-        self.config = Config(snapshots=Snapshots(interval_ms=20, keep=1_000))
+        self.config = Config(snapshots=Snapshots(interval_ms=interval_ms, keep=1_000))
         log = MemoryLog(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
         writer = writer or MemoryWriter(broker)
         ports = Ports(log, admin or MemoryAdmin(broker), writer, MemoryStore(), self.snapshots, WallClock())
@@ -112,8 +117,8 @@ def broker() -> MemoryBroker:
 def start(broker: MemoryBroker, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
-    def make(admin: MemoryAdmin | None = None, *, writer: MemoryWriter | None = None, bounded: bool = False) -> Running:
-        running.append(Running(broker, tmp_path, admin, writer=writer, bounded=bounded))
+    def make(admin: MemoryAdmin | None = None, **settings: Any) -> Running:
+        running.append(Running(broker, tmp_path, admin, **settings))
         return running[-1]
 
     yield make
@@ -228,6 +233,54 @@ def test_a_dead_letter_that_the_log_does_not_take_costs_no_event_polled_with_it(
     assert running.committed().counters["applied"]["click"] == 100
     assert running.committed().counters["rejected"] == 1
     assert [record.value for record in broker.records(DEAD)] == [b"{"]
+
+
+def test_what_retention_removes_before_a_running_owner_has_read_it_is_counted_and_nothing_else_is_missed(
+    broker: MemoryBroker, start: Callable[..., Running]
+) -> None:
+    send(broker, 0, 100)
+    running = start()
+    running.wait(lambda: running.committed() is not None and running.read() == 100)
+    place = TopicPartition(EVENTS, 1)
+    with broker.changed:  # the owner reads nothing meanwhile
+        end = MemoryAdmin(broker).bounds()[place][1]
+        send(broker, 100, 100)
+        broker.trim(place, end + 7)
+    running.wait(lambda: running.read() == 200)
+    running.end()
+    counters = running.committed().counters
+    assert (counters["applied"]["click"], counters["lost"], counters["duplicate"]) == (193, 7, 0)
+
+
+POISON = b"poison"
+
+
+class Fragile(Engine):
+    """Fails at some records, when it has half done them."""
+
+    def apply(self, columns: Columns) -> None:
+        super().apply(columns)
+        if POISON in columns.item_text.tobytes():
+            raise ZeroDivisionError
+
+
+def test_a_stretch_that_is_full_of_poison_is_passed_though_snapshots_are_far_between(
+    broker: MemoryBroker, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("consumers.fold", "consumers.restoring"):
+        monkeypatch.setattr(f"{module}.Engine", Fragile)
+    polled, polls = 10, 2 * WENT_BACK_MAX
+    monkeypatch.setattr("memory_log.POLL_RECORDS_MAX", polled)
+    for n in range(polls):
+        send(broker, polled * n, polled - 1)
+        event = Event(type="click", user_id="u", item_id=POISON.decode(), timestamp=T0 + 1_000 * polled * n)
+        broker.append(OutRecord(EVENTS, b"u", encode_event(event)))
+    running = start(interval_ms=600_000)
+    running.wait(lambda: running.read() == polled * polls)
+    running.end()
+    counters = running.committed().counters
+    assert (counters["applied"]["click"], counters["rejected"]) == ((polled - 1) * polls, polls)
+    assert len({dict(record.headers)["offset"] for record in broker.records(DEAD)}) == polls
 
 
 class Small(MemoryWriter):

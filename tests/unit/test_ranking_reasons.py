@@ -14,7 +14,7 @@ from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, empty_lists, rank_users
-from streamer.ranking.scratch import NEURAL, TERMS, TREND
+from streamer.ranking.scratch import NEURAL, TERMS, TREND, YOUNG, YOUNG_CONTENT
 
 SEEDS = st.integers(0, 2**32)
 ENTRIES = 12
@@ -46,7 +46,23 @@ def terms_of(engine):
     scratch, ids = engine.scratch, engine.state.items.ids
     term_FC = scratch.weight_F[:, None].astype(np.float64) * scratch.feature_FC[:, : scratch.found[0]]
     assert len(term_FC) == len(TERMS)
-    return {text_of(ids, int(item)): term_F for item, term_F in zip(scratch.item_C, term_FC.T, strict=False)}
+    return {
+        text_of(ids, int(item)): apart(engine, n, term_F)
+        for n, (item, term_F) in enumerate(zip(scratch.item_C, term_FC.T, strict=False))
+    }
+
+
+def apart(engine, place, term_F):
+    """The terms with how well a candidate fits in three: the rest where the content's was, text and image at the end."""
+    scratch, head = engine.scratch, engine.state.head
+    weight = scratch.weight_F[NEURAL] + scratch.weight_F[YOUNG_CONTENT] * scratch.feature_FC[YOUNG, place]
+    part_PC = np.array(
+        [part_ID[scratch.item_C[: scratch.found[0]]] @ scratch.query_D for part_ID in (head.text_ID, head.image_ID)]
+    )
+    fits = bool(scratch.feature_FC[NEURAL, place])
+    text, image = weight * fits * (part_PC[:, place] - part_PC.mean(axis=1)).astype(np.float64)
+    rest = term_F[NEURAL] + term_F[YOUNG_CONTENT] - text - image
+    return np.concatenate([term_F[:NEURAL], [rest, 0.0], term_F[YOUNG:], [text, image]])
 
 
 def text_of(ids, row):
@@ -58,7 +74,8 @@ def reasons_of(term_F):
     """(name, value) of the terms as reasons, in the order of features: the trends are one, named by the strongest of its sign."""
     trend_H = term_F[TREND:NEURAL]
     strongest = TERMS[TREND + int((trend_H if trend_H.sum() >= 0 else -trend_H).argmax())]
-    single = [(TERMS[f], float(term_F[f])) for f in range(len(TERMS)) if not TREND <= f < NEURAL]
+    names = (*TERMS, "text", "image")
+    single = [(names[f], float(term_F[f])) for f in range(len(names)) if not TREND <= f < NEURAL and f != YOUNG_CONTENT]
     return [*single, (strongest, float(trend_H.sum()))]
 
 

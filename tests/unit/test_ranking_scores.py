@@ -25,23 +25,29 @@ from streamer.ranking.candidates import (
     SHARE,
     TREND_CANDIDATES,
     TREND_SCALE,
+    YOUNG_CANDIDATES,
 )
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS
-from streamer.ranking.score import NEURAL_MAX, Asker, score
+from streamer.ranking.score import NEURAL_MAX, YOUTH, Asker, score
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
     FEATURES,
+    IMAGE,
     LAST,
     NEAR,
     NEAR_BACK,
     NEURAL,
+    NEW,
     RECENT,
     REPEAT,
     TERMS,
+    TEXT,
     TREND,
     WIDE,
     WIDE_BACK,
+    YOUNG,
+    YOUNG_CONTENT,
 )
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
@@ -108,6 +114,10 @@ class Readable:
         for half in range(len(RATES)):
             top = state.trends.top_HT[half, : int(state.trends.length_H[half])].tolist()
             found += [item for item in top if self.may_be_listed(item)][:TREND_CANDIDATES]
+        if self.context:
+            pool = state.young.item_Y[: int(state.young.tended[0])].tolist()
+            assert len(pool) <= YOUNG_CANDIDATES
+            found += pool
         return {item for item in found if self.may_be_listed(item)}
 
     def features_of(self, item, *, repeats):
@@ -160,6 +170,9 @@ class Readable:
             mean = np.mean([feature[NEURAL] for feature in self.feature.values()])
             for feature in self.feature.values():
                 feature[NEURAL] = np.clip(feature[NEURAL] - mean, -NEURAL_MAX, NEURAL_MAX)
+        for item, feature in self.feature.items():
+            feature[YOUNG] = YOUTH / (YOUTH + self.state.trends.value_IH[item, FOR_EVER])
+            feature[YOUNG_CONTENT] = feature[YOUNG] * feature[NEURAL]
 
 
 def engine_of(seed, **ranking):
@@ -186,6 +199,20 @@ def test_candidates_and_their_features_are_those_of_a_readable_scoring(seed, exc
             assert scratch.logit_C[place] == pytest.approx(scratch.weight_F @ readable.feature[item], abs=1e-2, rel=1e-3)
 
 
+def content_apart(engine, item, term_F):
+    """The terms of a candidate with how well it fits in three: the rest, in the place of the content's term, and at the end text and image."""
+    scratch, head = engine.scratch, engine.state.head
+    place = scratch.item_C[: scratch.found[0]].tolist().index(item)
+    weight = scratch.weight_F[NEURAL] + scratch.weight_F[YOUNG_CONTENT] * scratch.feature_FC[YOUNG, place]
+    term_F, parts = term_F.copy(), []
+    fits = term_F[NEURAL] + term_F[YOUNG_CONTENT]
+    for part_ID in (head.text_ID, head.image_ID):
+        part_C = part_ID[scratch.item_C[: scratch.found[0]]] @ scratch.query_D
+        parts.append(weight * (part_C[place] - part_C.mean()) if scratch.feature_FC[NEURAL, place] != 0.0 else 0.0)
+    term_F[NEURAL], term_F[YOUNG_CONTENT] = fits - sum(parts), 0.0
+    return np.concatenate([term_F, parts])
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, exclude_seen=st.sampled_from(["true", "false"]))
 def test_reasons_are_the_largest_terms_and_all_terms_together_are_the_score(seed, exclude_seen):
@@ -195,12 +222,15 @@ def test_reasons_are_the_largest_terms_and_all_terms_together_are_the_score(seed
         lists = engine.rank(np.array([user]), entries=8)  # leaves the candidates of this user in the scratch
         place_of = {int(item): place for place, item in enumerate(scratch.item_C[: scratch.found[0]])}
         for k in range(int(lists.count_U[0])):
-            term_F = scratch.weight_F * scratch.feature_FC[:, place_of[int(lists.item_UK[0, k])]]
+            item = int(lists.item_UK[0, k])
+            term_F = scratch.weight_F * scratch.feature_FC[:, place_of[item]]
             assert lists.score_UK[0, k] == pytest.approx(term_F.sum(), abs=1e-4)
             trends = term_F[TREND:NEURAL].sum()
             strongest = TREND + int((term_F[TREND:NEURAL] * (1.0 if trends >= 0 else -1.0)).argmax())
             term_F[TREND:NEURAL] = 0.0
             term_F[strongest] = trends  # the trends are one reason, named by the one that gives most of it
+            term_F = np.concatenate([content_apart(engine, item, term_F), [0.0]])
+            term_F[[NEW, TEXT, IMAGE]] = 0.0, *term_F[FEATURES : FEATURES + 2]
             worth_saying = np.flatnonzero(np.abs(term_F) >= REASON_MIN)
             largest = worth_saying[np.argsort(-np.abs(term_F[worth_saying]), kind="stable")][:REASONS]
             assert lists.value_UKR[0, k, : len(largest)] == pytest.approx(term_F[largest], rel=1e-5, abs=1e-5)

@@ -47,13 +47,13 @@ MANIFEST = Manifest(
     tables=(TABLE,),
 )
 GOLDEN = (
-    b'{"format":3,"sha256":"6a26d76672211b696467d60102b10faaa197c3025f9eabe6f7744505d1db5e9a","manifest":'
+    b'{"format":4,"sha256":"eb72ab8b27979e2988d5535cb1e4a71ef92106557ef3dcb4a5e86ce44e7bc80d","manifest":'
     b'{"name":"1795485458344-9f3c02aa","epoch":1795485000000,"created_ms":1795485458344,"parent":null,'
     b'"topic_ids":{"events":"id-1"},"offsets":{"events":{"0":5,"1":7}},'
     b'"structural":{"head.kind":"bilinear","signals.neighbours_max":256},"encoder_fingerprint":null,'
     b'"versions":{"python":"3.11.9"},"head_step":3,"event_ms":1795485400000,"position":12,'
     b'"counters":{"applied":{"click":12},"duplicate":0},"order":[["events",0,5],["events",1,7]],"chunk_bytes":1024,'
-    b'"format":3,"left_out":[],"generation":0,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
+    b'"format":4,"left_out":[],"generation":0,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
 )
@@ -90,8 +90,8 @@ def test_a_cut_or_foreign_file_is_damage_not_a_crash(data):
 
 
 def test_a_newer_format_is_refused_by_its_number_whatever_it_holds():
-    with pytest.raises(SnapshotDamaged, match="expected format 3, found format 4, which another release"):
-        decode_manifest(b'{"format":4,"anything":[1]}', "f")
+    with pytest.raises(SnapshotDamaged, match="expected format 4, found format 5, which another release"):
+        decode_manifest(b'{"format":5,"anything":[1]}', "f")
 
 
 def test_a_manifest_that_names_a_chunk_outside_the_store_is_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,17 @@ def test_a_file_sorted_is_one_in_order_and_one_that_is_cut_leaves_none(tmp_path:
     source.write_bytes(source.read_bytes()[:-20])
     assert CliRunner().invoke(main, ["sort", str(source), "-o", str(out)]).exit_code == 1
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_what_is_sorted_goes_into_a_pipe_that_stays_one_and_not_onto_a_folder(tmp_path: Path) -> None:
+    source, pipe = tmp_path / "events.jsonl", tmp_path / "pipe"
+    source.write_text('{"type":"click","user_id":"u","item_id":"i","timestamp":1795485458344}\n')
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert CliRunner().invoke(main, ["sort", str(source), "-o", str(pipe)]).exit_code == 0
+    assert os.read(reading, 1_000) == source.read_bytes()
+    os.close(reading)
+    assert pipe.is_fifo()
+    refused = CliRunner().invoke(main, ["sort", str(source), "-o", str(tmp_path)])
+    assert refused.exit_code == 2
+    assert "is a folder, expected a file to write" in refused.stderr

@@ -44,8 +44,11 @@ CORE = set(ROOMS) - {"embedded"}
 ONLY_STDLIB_AND = {"config": {"msgspec"}, "events": {"msgspec"}}
 ONLY_IMPORTERS = {
     "transformers": ("streamer.encoders",),
+    "timm": ("streamer.encoders",),
+    "PIL": ("streamer.encoders",),
     "redis": ("consumers",),
     "prometheus_client": ("consumers",),
+    "river": ("streamer.evaluate", "consumers.drift"),
     "kafka": ("consumers", "producers"),
     "confluent_kafka": ("consumers.kafka_fast",),
     "mlflow": ("streamer.tracking",),

@@ -71,3 +71,17 @@ def test_the_table_of_ids_grows_without_forgetting_any():
         dedup, outcome = outcome_of(dedup, hashed * 0x9E3779B97F4A7C15 % 2**64, 0, 0)
         assert outcome == "applied"
     assert all(seen_before(dedup, np.uint64(hashed * 0x9E3779B97F4A7C15 % 2**64)) for hashed in range(1, 3_000))
+
+
+def test_what_may_have_been_applied_before_ids_were_forgotten_is_late_and_never_applied_again():
+    dedup, outcomes = new_dedup(8, 1), []
+    for first in (1, 4):
+        for hashed in range(first, first + IDS_MIN):
+            dedup, outcome = outcome_of(dedup, hashed, 0, 10 * hashed)
+            assert outcome == "applied"
+        rotate_dedup(dedup, IDS_MIN)
+    assert not seen_before(dedup, np.uint64(1))  # forgotten
+    for hashed, time_ms in ((1, 10), (3, 30), (4, 40), (7, 30), (8, 31), (None, 30)):
+        dedup, outcome = outcome_of(dedup, hashed, 0, time_ms)
+        outcomes.append(outcome)
+    assert outcomes == ["late", "late", "duplicate", "late", "applied", "applied"]

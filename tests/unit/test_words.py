@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.cli.words import in_words, reason_in_words, told
+from consumers.words import in_words, reason_in_words, told
 from streamer.ports import Reason, Recommended
 from streamer.ranking.scratch import TERMS
 

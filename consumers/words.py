@@ -31,6 +31,8 @@ WORDS = {
     "repeat_recent": "you had it lately",
     "repeat": "you come back to it",
     "last": "it is what you had last",
+    "young": "few have had it yet",
+    "young_content": "few have had it yet, and it is like what you had",
 }
 
 EXPLORES = ("new", "explore")
@@ -45,6 +47,9 @@ JUST_NOW, LATELY = 10.0, 100.0
 """What the largest half-life, in interactions of the whole stream, is called."""
 
 NO_NAMES: Mapping[str, str] = {}
+
+LEAST = 0.005
+"""A part that would be written as 0.00 is not shown."""
 
 
 class Told(NamedTuple):
@@ -82,6 +87,21 @@ def told(entry: Recommended, names: Mapping[str, str] = NO_NAMES) -> list[Told]:
     ]
     reasons.sort(key=lambda one: (one[0] != "explores", one[1].value < 0, -abs(one[1].value)))
     return [reason for _, reason in reasons]
+
+
+def parts_of(entry: Recommended, names: Mapping[str, str] = NO_NAMES) -> list[Told]:
+    """What the entry's score is made of: its reasons in words, and the rest, so that all together are the score.
+
+    An entry that explores bears the score of its place: no part of that is its own.
+    """
+    reasons = told(entry, names)
+    if any(reason.term in EXPLORES for reason in entry.why):
+        return [Told(f"because {reason.words}", 0.0) for reason in reasons]
+    rest = entry.score - sum(reason.value for reason in reasons)
+    parts = [Told(f"{'because' if reason.value >= 0 else 'although'} {reason.words}", reason.value) for reason in reasons]
+    if not parts or abs(rest) >= LEAST:
+        parts.append(Told("by all other terms together" if parts else "no reason given", rest))
+    return parts
 
 
 def reason_in_words(reason: Reason, names: Mapping[str, str] = NO_NAMES) -> str:
