@@ -97,7 +97,7 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (324 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (341 + ID_BYTES),
+        "items": size.items * (603 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * 2 * WIDTH,
         "journal": 32 * min(size.events, Config().signals.journal_interactions_max),
@@ -114,7 +114,7 @@ def held(size: Size) -> Held:
     before_bytes = resident_bytes()
     engine = Engine(Config())
     for item in range(size.items):
-        engine.apply_vector(f"item-{item:08d}", vector_E)
+        engine.apply_vectors(f"item-{item:08d}", vector_E)
     started_s = perf_counter()
     for values in pieces(size):
         engine.apply(columns_of(decode_events(values), [traffic.FIRST_MS] * len(values), 0))

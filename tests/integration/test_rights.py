@@ -115,6 +115,7 @@ def test_every_process_works_with_the_rights_that_the_page_lists(line: Line) -> 
         assert "uthorization" not in process.text
 
 
+@pytest.mark.chaos
 def test_a_worker_that_reads_by_librdkafka_needs_no_other_rights(line: Line) -> None:
     pytest.importorskip("confluent_kafka")
     line.here.json("topics", "create")
