@@ -28,7 +28,7 @@ def panel_queries() -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
         for panel in dashboard.panels:
             for _, query in panel.queries:
-                filled = query.replace("$namespace", ".*").replace("$__rate_interval", "5s")
+                filled = query.replace("$namespace", ".*").replace("$__rate_interval", "10s")
                 yield f"{dashboard.name}: {panel.title}: {filled}", filled
 
 
@@ -62,7 +62,7 @@ class Load:
             headers = {"Content-Type": "application/x-ndjson"}
             assert answer(urllib.request.Request(f"{self._gateway}/events", posted, headers)) == 207
             user = json.loads(part[0].value or b"")["user_id"]
-            assert answer(f"{self._gateway}/recommendations/{user}") == 200
+            assert answer(f"{self._gateway}/recommendations/{user}") in {200, 404}  # 404: not even popular items yet
             if self._stop.wait(0.3):
                 return
 
