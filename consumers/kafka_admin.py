@@ -277,7 +277,12 @@ def _settings(topic: str, kafka: Kafka) -> dict[str, Any]:
 
 
 def _kept_ms(settings: dict[str, str]) -> int | None:
-    """A segment goes when its last record is as old as retention wants; its first one may be a segment's time older."""
+    """A segment goes when its last record is as old as retention wants; its first one may be a segment's time older.
+
+    None where records are kept, and where the settings cannot be seen.
+    """
+    if not settings:
+        return None
     retention_ms = int(settings["retention.ms"])
     return (
         None if "delete" not in settings["cleanup.policy"] or retention_ms < 0 else retention_ms + int(settings["segment.ms"])

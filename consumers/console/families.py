@@ -16,7 +16,10 @@ _BEGINNINGS = (
     ("last", "repeats"),
     ("trend_", POPULARITY),
     ("popularity", POPULARITY),
-    ("content", "learned vectors (text, item)"),
+    ("content", "learned vectors (text, image, item)"),
+    ("text", "text"),
+    ("image", "image"),
+    ("young", "new items"),
     ("new", "explored"),
 )
 
@@ -24,8 +27,8 @@ _BEGINNINGS = (
 def family_of(term: str) -> str:
     """What a term is counted with; one that this version does not know stands for itself.
 
-    >>> family_of("co_visit_back"), family_of("image")
-    ('seen together', 'image')
+    >>> family_of("co_visit_back"), family_of("sound")
+    ('seen together', 'sound')
     """
     return next((family for beginning, family in _BEGINNINGS if term.startswith(beginning)), term)
 

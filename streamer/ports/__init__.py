@@ -179,7 +179,7 @@ class TopicInfo:
     partitions: int
     warnings: tuple[str, ...] = ()
     kept_ms: int | None = None
-    """After so long at the latest the log drops a record; None: it keeps it."""
+    """After so long at the latest the log drops a record; None: it keeps it, or this user may not see for how long."""
 
 
 class LogAdmin(Protocol):
