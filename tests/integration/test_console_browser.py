@@ -51,6 +51,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, page: Page) -> Iterator[Shop]
         worker = line.start("worker")
         worker.wait_applied(EVENTS)
         worker.wait(lambda: worker.get("/status")[1]["lists"]["unpublished"] == 0, "all lists written")
+        worker.wait(lambda: worker.get("/status")[1]["snapshot"], "a snapshot in force")
         assert worker._place is not None
         page.size(1_200, 900)
         yield Shop(worker, page, "http://{}:{}".format(*worker._place), json.loads(events[-1].value)["user_id"])
