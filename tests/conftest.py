@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from kafka_server import KafkaServer
 from s3_server import S3Server
 
 from streamer.config.tree import Config, Kafka
+
+
+REAL_PROCESSES = ("contract", "integration", "chaos")
+"""Folders of tests that wait for real servers and processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One of real processes that fails is run once more: whatever else the machine does may have cost it its time. The summary tells."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in REAL_PROCESSES:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
