@@ -12,7 +12,6 @@ from s3_server import S3Server
 
 from streamer.config.tree import Config, Kafka
 
-
 REAL_PROCESSES = ("contract", "integration", "chaos")
 """Folders of tests that wait for real servers and processes."""
 
