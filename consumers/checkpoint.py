@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from consumers.letters import DeadLetters
 from consumers.measurements import Measurements
-from consumers.snapshotter import Gathered, Snapshotter, merged_runs
+from consumers.recorded_order import merged_runs
+from consumers.snapshotter import Gathered, Snapshotter
 from consumers.tenure import Tenure
 from streamer.ports import Clock, EventLog, FencedError, LogError, Positions
 from streamer.snapshots import Manifest, format_metadata

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.apart import OffsetRange
+from consumers.recorded_order import RecordedOrder, Run
 from consumers.work import Ordered, Work
 from streamer.config.tree import Config
 from streamer.engine.engine import CapacityError, Engine
@@ -81,7 +82,7 @@ class Fold:
         """The operator's word that froze learning, where it was read since this fold began."""
         self._snapshots = snapshots
         self._config = config
-        self._order: list[tuple[str, int, int]] = []
+        self._order = RecordedOrder()
         self._aside: _Aside | None = None
         self._convicted_in_a_row = 0
 
@@ -105,13 +106,13 @@ class Fold:
             self.freeze = work.ordered.control if isinstance(work.ordered.control, Freeze) else None
         for place, count, next_offset in work.runs:
             self.positions[place] = next_offset
-            self._order.append((*place, count))
+            self._order.note(*place, count)
         self.records += work.records
 
-    def take_order(self) -> list[tuple[str, int, int]]:
+    def take_order(self) -> tuple[Run, ...]:
         """The runs (topic, partition, records) applied since the last call."""
-        order, self._order, self.records = self._order, [], 0
-        return order
+        self.records = 0
+        return self._order.take()
 
     def user_ids_still(self, user_T: NDArray[np.int32], user_ids: Sequence[bytes]) -> NDArray[np.bool_]:
         """Whether rows still are those users': an evicted user's row is free, or another's."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from consumers.apart import OffsetRange
 from consumers.measurements import Measurements
+from consumers.recorded_order import RUNS_MAX, Run, merged_runs
 from streamer.config.tree import Config
 from streamer.engine.switch import encoder_name
 from streamer.ports import Clock, LogWriter, SnapshotStore, TopicPartition
@@ -30,13 +30,6 @@ from streamer.snapshots import (
 logger = logging.getLogger(__name__)
 
 DEAD_LETTERS_TIMEOUT_S = 30.0
-
-
-ORDER_RUNS_MAX = 1_000_000
-"""Runs since the last committed snapshot that are kept: beyond, while none can be written, the order is given up."""
-
-Run = tuple[str, int, int]
-"""Adjacent records of one partition: topic, partition, how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ class Snapshotter:
         One whose writing or commit fails is no parent: the order of the next one begins where its own did.
         """
         self._order = merged_runs((*self._order, *gathered.order))
-        if len(self._order) > ORDER_RUNS_MAX:
+        if len(self._order) > RUNS_MAX:
             logger.warning("no snapshot could be kept for too long: the recorded order begins anew with the next")
             self._order, self._order_whole = (), False
         return self._pool.submit(self._write, gathered, self._order, self._parent if self._order_whole else None)
@@ -150,16 +143,3 @@ class Snapshotter:
             self._retention.run(name)
         except OSError as error:
             logger.warning("old snapshots could not be removed: %s", error)
-
-
-def merged_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Adjacent runs of one partition become one.
-
-    >>> merged_runs([("events", 0, 3), ("events", 0, 4), ("events", 1, 5)])
-    (('events', 0, 7), ('events', 1, 5))
-    """
-    merged: list[Run] = []
-    for topic, partition, count in runs:
-        before = merged.pop()[2] if merged and merged[-1][:2] == (topic, partition) else 0
-        merged.append((topic, partition, before + count))
-    return tuple(merged)

@@ -22,7 +22,8 @@ from consumers.lists import IDLE_POLL_S, Lists
 from consumers.loops import Loops, Turn
 from consumers.measurements import Measurements
 from consumers.questions import Questions
-from consumers.snapshotter import Gathered, merged_runs
+from consumers.recorded_order import merged_runs
+from consumers.snapshotter import Gathered
 from consumers.work import Work
 from streamer.config.tree import Config
 from streamer.engine.bounds import bound_bytes
@@ -305,7 +306,7 @@ class Tenure:
         engine = self._fold.engine
         fold = self._copies.of(engine.fold_tables())
         publisher = self._copies.of(engine.publisher_tables())
-        order = merged_runs(self._fold.take_order())
+        order = self._fold.take_order()
         engine.published.erased_since = 0
         self._measure()
         self._measurements.table_bytes = {name: table.nbytes for name, table in fold.items()}
