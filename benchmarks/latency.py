@@ -1,17 +1,22 @@
 """From an event that is due to the list that shows it: an open loop at shares of what the whole line does at most.
 
+    python -m benchmarks.latency [--events 100000] [--seconds 25]
+
 Events leave when they are due, whatever became of those before, so that a stall counts for every event that it holds up. One in
 ``PROBE_EVERY`` comes from a user of whom nothing was known; his list is looked for in Valkey, as any reader would, until it is there.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter, sleep
 
 import numpy as np
@@ -19,7 +24,9 @@ from redis import Redis
 
 from benchmarks import traffic
 from benchmarks.figures import rounded
-from benchmarks.world import World
+from benchmarks.machine import machine
+from benchmarks.whole_line import whole_line
+from benchmarks.world import World, world
 from consumers.compose import open_store, open_writer
 from streamer.config.tree import Config
 from streamer.events.model import EVENTS
@@ -157,3 +164,31 @@ def _looked(
 def _forget(config: Config, url: str) -> None:
     with contextlib.closing(open_store(config, url)) as store:
         store.delete_namespace()
+
+
+def main() -> None:
+    """Finds what the whole line does at most, and then how late lists are at shares of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=100_000, help="on the log, by which the most is found")
+    parser.add_argument(
+        "--seconds", type=float, default=PHASE_S, help="of each share; more than the first few, which are not counted"
+    )
+    options = parser.parse_args()
+    if options.seconds <= 2 * SETTLE_S:
+        parser.error(
+            f"--seconds is {options.seconds:g}, expected more than {2 * SETTLE_S:g}: the first {SETTLE_S:g} are not counted"
+        )
+    about = machine()
+    print(f"{about['cpu']}, {about['cores']} cores, load {about['load_before']}")
+    with (
+        tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder,
+        world(Path(folder), traffic.Shape(options.events)) as opened,
+    ):
+        capacity_per_s = whole_line(opened, "capacity").events_per_s
+        print(f"whole line, catching up: {capacity_per_s:,.0f} events/s", flush=True)
+        for share, found in latency(opened, "latency", capacity_per_s, phase_s=options.seconds).items():
+            print(f"{share:>4} of it: {'ok' if found.is_ok else 'too slow'}, {found.as_json()}")
+
+
+if __name__ == "__main__":
+    main()

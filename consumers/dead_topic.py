@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumers.forgetting import Request, is_of_forgotten
+from consumers.span import batches_between
 from streamer.events.dead_letters import Identity, Letter, Place, decode_letter, decode_mark
 from streamer.events.model import DEAD
-from streamer.ports import LogAdmin, LogReader, OffsetGapError, RecordBatch, TopicPartition, TopicsMissingError
+from streamer.ports import LogAdmin, LogReader, RecordBatch, TopicPartition, TopicsMissingError
 
 READ_RECORDS = 4_096
 """Of one partition at a time; readers of the log give fewer where values are large."""
@@ -109,17 +110,7 @@ class DeadTopic:
                     self._again.add(one)
 
     def _batches(self, place: TopicPartition) -> Iterator[RecordBatch]:
-        offset, end = self._bounds[place]
-        while offset < end:
-            try:
-                batch = self._reader.read(place, offset, min(READ_RECORDS, end - offset))
-            except OffsetGapError as gap:
-                if gap.beginning <= offset:
-                    raise
-                offset = gap.beginning
-                continue
-            yield batch
-            offset = batch.next_offset
+        return batches_between(self._reader, place, *self._bounds[place], READ_RECORDS)
 
 
 @dataclass(slots=True)

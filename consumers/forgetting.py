@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from consumers.span import batches_between
 from streamer.events.forget import decode_forget
 from streamer.events.model import EVENTS, FORGET, Forget
-from streamer.ports import LogReader, OffsetGapError, TopicPartition
+from streamer.ports import LogReader, TopicPartition
 
 READ_RECORDS = 4_096
 
@@ -36,29 +37,16 @@ def requests_to_forget(reader: LogReader, bounds: Mapping[TopicPartition, tuple[
     """By id the users whom partitions of ``forget`` in ``bounds`` name. Raises LogError where the log is away."""
     found: dict[bytes, Request] = {}
     for place, (beginning, end) in bounds.items():
-        if place.topic == FORGET:
-            _read(reader, place, beginning, end, found)
-    return found
-
-
-def _read(reader: LogReader, place: TopicPartition, offset: int, end: int, found: dict[bytes, Request]) -> None:
-    while offset < end:
-        try:
-            batch = reader.read(place, offset, min(READ_RECORDS, end - offset))
-        except OffsetGapError as gap:
-            if gap.beginning <= offset:
-                raise
-            offset = gap.beginning
+        if place.topic != FORGET:
             continue
-        for at, key, value, append_ms in zip(batch.offsets, batch.keys, batch.values, batch.append_ms, strict=True):
-            request = decode_forget(key, value)
-            if isinstance(request, Forget):
-                user, until_ms = request.user_id.encode(), request.timestamp_ms or append_ms
-                before = found[user].until_ms if user in found else 0
-                found[user] = Request(place, at, append_ms, max(before, until_ms))
-        if batch.next_offset <= offset:
-            return  # nothing more that committed reads can reach
-        offset = batch.next_offset
+        for batch in batches_between(reader, place, beginning, end, READ_RECORDS):
+            for at, key, value, append_ms in zip(batch.offsets, batch.keys, batch.values, batch.append_ms, strict=True):
+                request = decode_forget(key, value)
+                if isinstance(request, Forget):
+                    user, until_ms = request.user_id.encode(), request.timestamp_ms or append_ms
+                    before = found[user].until_ms if user in found else 0
+                    found[user] = Request(place, at, append_ms, max(before, until_ms))
+    return found
 
 
 def users_named(key: bytes | None, value: bytes | None) -> set[bytes]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from consumers.span import batches_between
 from streamer.events.items import decode_item
 from streamer.events.model import ITEMS, ItemDocument
 from streamer.ports import LogAdmin, LogError, LogReader, OffsetGapError, RecordBatch, TopicPartition
@@ -127,17 +128,11 @@ class Documents:
     def _read_on(self, reader: LogReader, admin: LogAdmin) -> None:
         for place, (beginning, end) in admin.bounds([ITEMS]).items():
             position = max(self._positions.get(place, 0), beginning)
-            while position < end and not self._stop.is_set():
-                try:
-                    batch = reader.read(place, position, READ_RECORDS)
-                except OffsetGapError as gap:
-                    position = max(gap.beginning, position + 1)
-                    continue
+            for batch in batches_between(reader, place, position, end, READ_RECORDS):
                 self._take(batch)
-                if batch.next_offset <= position:
-                    break
-                position = self._positions[place] = batch.next_offset
-                self._stop.wait(PAUSE_S)
+                self._positions[place] = batch.next_offset
+                if self._stop.wait(PAUSE_S):
+                    return
 
     def _take(self, batch: RecordBatch) -> None:
         for offset, key, value in zip(batch.offsets, batch.keys, batch.values, strict=True):

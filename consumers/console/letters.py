@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from consumers.dead_topic import READ_RECORDS
+from consumers.span import batches_between
 from streamer.events.dead_letters import Identity, Letter, Place, decode_letter, decode_mark
 from streamer.events.model import DEAD
-from streamer.ports import LogAdmin, LogReader, OffsetGapError, RecordBatch, TopicPartition
+from streamer.ports import LogAdmin, LogReader
 
 TAIL_RECORDS = 500
 """Of each partition."""
@@ -24,7 +24,7 @@ def newest(reader: LogReader, admin: LogAdmin, reason: str | None) -> dict[str, 
     records = 0
     for place, (beginning, end) in admin.bounds([DEAD]).items():
         records += end - beginning
-        for batch in _tail(reader, place, max(beginning, end - TAIL_RECORDS), end):
+        for batch in batches_between(reader, place, max(beginning, end - TAIL_RECORDS), end, READ_RECORDS):
             for at, append_ms, key, value in zip(batch.offsets, batch.append_ms, batch.keys, batch.values, strict=True):
                 headers = batch.headers.get(at, ())
                 again.update(decode_mark(value, headers))  # a mark lies behind its letter, so none is missed
@@ -42,21 +42,6 @@ def newest(reader: LogReader, admin: LogAdmin, reason: str | None) -> dict[str, 
         "reasons": reasons,
         "letters": [_plain(letter, again=letter.identity in again) for letter in shown],
     }
-
-
-def _tail(reader: LogReader, place: TopicPartition, offset: int, end: int) -> Iterator[RecordBatch]:
-    while offset < end:
-        try:
-            batch = reader.read(place, offset, min(READ_RECORDS, end - offset))
-        except OffsetGapError as gap:
-            if gap.beginning <= offset:
-                raise
-            offset = gap.beginning
-            continue
-        yield batch
-        if batch.next_offset <= offset:
-            return
-        offset = batch.next_offset
 
 
 def _plain(letter: Letter, *, again: bool) -> dict[str, Any]:
