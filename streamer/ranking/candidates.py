@@ -31,6 +31,8 @@ from streamer.ranking.scratch import (
     find_candidate,
     is_candidate,
     start_candidates,
+    start_sources,
+    take_row,
 )
 from streamer.signals.neighbours import find_neighbours
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
@@ -38,6 +40,7 @@ from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
+from streamer.tables.prefetch import prefetch
 from streamer.tables.select import kth_largest
 from streamer.windows.history import COUNT_HALF_LIFE, History
 from streamer.windows.journal import Journal
@@ -49,6 +52,8 @@ NEIGHBOUR_CANDIDATES = 40
 YOUNG_CANDIDATES = 16
 BEYOND = np.float32(1e9)
 """More than any affinity."""
+LINE = 16
+"""Entries in a line of the cache."""
 HISTORY_TURNS = 200
 LEAST = np.float32(1e-30)
 PRIOR = 2.0
@@ -82,7 +87,7 @@ def gather(
     young: Young,
     scratch: Scratch,
 ) -> None:
-    """Fills ``scratch`` with the candidates of a context (items newest first) and their counting features.
+    """Fills ``scratch`` with the candidates of a context (items newest first), whose features are still to be filled in.
 
     ``user`` is -1 for one who is unknown; ``turn`` is his number of interactions. ``exclude_seen`` takes out what is in his
     history; ``exclude_context`` takes out the context too (a list for him now, rather than a test of what he did next). Of the
@@ -91,15 +96,9 @@ def gather(
     start_candidates(scratch)
     if exclude_seen:
         _exclude_seen(signals.history, context_W, length, user, exclude_context, scratch)
-    pairs_used = min(length, CONTEXT)
-    decay = 1.0
-    for n in range(pairs_used):
-        item = context_W[n]
-        forward_top = FORWARD_LAST if n == 0 else FORWARD_OTHER
-        back_top = BACK_LAST if n == 0 else BACK_OTHER
-        _add_row(signals, signals.forward, item, n == 0, decay, NEAR, WIDE, forward_top, scratch)
-        _add_row(signals, signals.reverse, item, n == 0, decay, NEAR_BACK, WIDE_BACK, back_top, scratch)
-        decay *= WIDE_DECAY
+    for n in range(min(length, CONTEXT)):
+        _add_row(signals, signals.forward, context_W[n], FORWARD_LAST if n == 0 else FORWARD_OTHER, scratch)
+        _add_row(signals, signals.reverse, context_W[n], BACK_LAST if n == 0 else BACK_OTHER, scratch)
     if not exclude_seen:
         _add_repeats(signals, context_W, length, user, turn, scratch)
     if length > 0:
@@ -108,15 +107,19 @@ def gather(
     _add_trends(signals, scratch)
     if length > 0:
         _add_young(signals, young, scratch)
-        _complete_neighbours(scratch)
-    decay = 1.0
-    for n in range(pairs_used):
-        item = context_W[n]
-        forward_top = FORWARD_LAST if n == 0 else FORWARD_OTHER
-        back_top = BACK_LAST if n == 0 else BACK_OTHER
-        _complete_row(signals.forward, item, n == 0, decay, NEAR, WIDE, forward_top, scratch)
-        _complete_row(signals.reverse, item, n == 0, decay, NEAR_BACK, WIDE_BACK, back_top, scratch)
-        decay *= WIDE_DECAY
+
+
+@kernel
+def fill_features(signals: Signals, context_W: Array, length: int, scratch: Scratch) -> None:
+    """Fills in the counting features of all candidates of ``gather``, and which item of the context gives most to each."""
+    if length > 0:
+        _fill_neighbours(scratch)
+    start_sources(scratch)
+    decay = np.float32(1.0)
+    for n in range(min(length, CONTEXT)):
+        _fill_row(signals.forward, 0, context_W[n], n == 0, decay, NEAR, WIDE, scratch)
+        _fill_row(signals.reverse, 1, context_W[n], n == 0, decay, NEAR_BACK, WIDE_BACK, scratch)
+        decay *= np.float32(WIDE_DECAY)
     _finish_features(signals.trends, scratch)
 
 
@@ -132,53 +135,40 @@ def _exclude_seen(history: History, context_W: Array, length: int, user: int, ex
 
 
 @leaf_kernel
-def _add_row(
-    signals: Signals,
-    pairs: Pairs,
-    item: int,
-    is_last: bool,
-    decay: float,
-    near: int,
-    wide: int,
-    stop: int,
-    scratch: Scratch,
-) -> None:
-    scale = pairs.scale_I[item]
-    near_factor = np.float32(1.0) / (pairs.near_total_I[item] + np.float32(PRIOR) * scale)
-    wide_factor = np.float32(decay) / (pairs.wide_total_I[item] + np.float32(PRIOR) * scale)
-    start = pairs.rows.start_R[item]
-    for at in range(start, start + min(stop, pairs.rows.length_R[item])):
-        other = pairs.item_P[at]
-        if signals.flags_I[other] & WITHDRAWN:
-            continue
-        place = add_candidate(scratch, other)
-        if is_candidate(place):
-            scratch.feature_FC[wide, place] += pairs.wide_P[at] * wide_factor
-            if is_last:
-                scratch.feature_FC[near, place] = pairs.near_P[at] * near_factor
+def _add_row(signals: Signals, pairs: Pairs, item: int, stop: int, scratch: Scratch) -> None:
+    """Adds the first ``stop`` entries of an item's row, which are its strongest."""
+    start, length = pairs.rows.start_R[item], pairs.rows.length_R[item]
+    for line in range(start, start + length, LINE):
+        prefetch(pairs.item_P, line)
+        prefetch(pairs.wide_P, line)
+    for at in range(start, start + min(stop, length)):
+        if not signals.flags_I[pairs.item_P[at]] & WITHDRAWN:
+            add_candidate(scratch, pairs.item_P[at])
 
 
 @kernel
-def _complete_row(
-    pairs: Pairs, item: int, is_last: bool, decay: float, near: int, wide: int, first: int, scratch: Scratch
+def _fill_row(
+    pairs: Pairs, side: int, item: int, is_last: bool, decay: np.float32, near: int, wide: int, scratch: Scratch
 ) -> None:
-    scale = pairs.scale_I[item]
-    near_factor = np.float32(1.0) / (pairs.near_total_I[item] + np.float32(PRIOR) * scale)
-    wide_factor = np.float32(decay) / (pairs.wide_total_I[item] + np.float32(PRIOR) * scale)
-    start = pairs.rows.start_R[item] + first
-    stop = pairs.rows.start_R[item] + pairs.rows.length_R[item]
-    _spread(pairs.item_P, pairs.wide_P, start, stop, wide_factor, scratch, scratch.feature_FC[wide])
+    """Adds what an item's row gives to the candidates, whichever of them it names."""
+    start = pairs.rows.start_R[item]
+    stop = start + pairs.rows.length_R[item]
+    prior = np.float32(PRIOR) * pairs.scale_I[item]
+    _spread(pairs.item_P, pairs.wide_P, start, stop, decay / (pairs.wide_total_I[item] + prior), scratch, scratch.row_C)
     if is_last:
+        near_factor = np.float32(1.0) / (pairs.near_total_I[item] + prior)
         _spread(pairs.item_P, pairs.near_P, start, stop, near_factor, scratch, scratch.feature_FC[near])
+    take_row(scratch, item, side, scratch.feature_FC[wide])
 
 
 @leaf_kernel
 def _spread(item_P: Array, value_P: Array, start: int, stop: int, factor: np.float32, scratch: Scratch, into_C: Array) -> None:
     """Adds the entries' values to the candidates that they belong to, without a branch: what belongs to none goes NOWHERE."""
     place_I, base = scratch.place_I, scratch.base[0]
-    for at in range(start, stop):
-        place = place_I[item_P[at]] - base
-        into_C[place if place >= 0 else NOWHERE + (at & 15)] += value_P[at] * factor
+    item_N, value_N = item_P[start:stop], value_P[start:stop]
+    for n in range(len(item_N)):
+        place = place_I[np.uint32(item_N[n])] - base  # an index without a sign need not be asked whether it counts from the end
+        into_C[place if place >= 0 else NOWHERE + (n & 15)] += value_N[n] * factor
 
 
 @kernel
@@ -216,7 +206,7 @@ def _add_neighbours(signals: Signals, scratch: Scratch) -> None:
         near.both_E[n] = (near.spoken_IL[item, 0] + near.spoken_IL[item, 1]) * np.float32(kept)
     if near.found[1] == 0:
         return
-    least = max(kth_largest(near.both_E, near.found[1], NEIGHBOUR_CANDIDATES, near.work_E), LEAST)
+    least = max(kth_largest(near.both_E, near.found[1], NEIGHBOUR_CANDIDATES, near.work_1), LEAST)
     for n in range(near.found[1]):
         if near.both_E[n] >= least:
             add_candidate(scratch, near.item_E[n])
@@ -239,7 +229,7 @@ def _add_young(signals: Signals, young: Young, scratch: Scratch) -> None:
 
 
 @kernel
-def _complete_neighbours(scratch: Scratch) -> None:
+def _fill_neighbours(scratch: Scratch) -> None:
     spoken_IL = scratch.neighbours.spoken_IL
     for n in range(scratch.found[0]):
         scratch.feature_FC[AFTER, n] = spoken_IL[scratch.item_C[n], 0]
@@ -265,15 +255,19 @@ def _add_trends(signals: Signals, scratch: Scratch) -> None:
 def _finish_features(trends: Trends, scratch: Scratch) -> None:
     count = scratch.found[0]
     now = trends.tick[0]
+    age_C = scratch.row_C
+    for n in range(count):
+        age_C[n] = np.float32(trends.tick_I[scratch.item_C[n]] - now)
     for half in range(len(RATES)):
         aged_C = scratch.feature_FC[TREND + half, :count]
         for n in range(count):
-            aged_C[n] = np.float32((trends.tick_I[scratch.item_C[n]] - now) * RATES[half])
+            aged_C[n] = age_C[n] * np.float32(RATES[half])
         exp2_in_place(aged_C)
         share = SHARE[half] if half != FOR_EVER else 1.0 / max(now, 1)
         for n in range(count):
             aged_C[n] *= np.float32(trends.value_IH[scratch.item_C[n], half] * share)
         log2_1p_scaled(aged_C, TREND_SCALE)
+    age_C[:count] = 0.0
     for feature in range(NEAR, RECENT):
         log2_1p_scaled(scratch.feature_FC[feature, :count], PAIR_SCALE)
     for feature in range(AFTER, TREND):

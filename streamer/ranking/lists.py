@@ -8,7 +8,6 @@ import numpy as np
 
 from streamer.head.bilinear import DIMENSIONS, STEP, Head
 from streamer.head.gate import weigh
-from streamer.ranking.candidates import PRIOR
 from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import (
@@ -25,10 +24,7 @@ from streamer.ranking.scratch import (
     YOUNG,
     YOUNG_CONTENT,
     Scratch,
-    find_candidate,
-    is_candidate,
 )
-from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.tables.arrays import Array
 from streamer.tables.compile import inner_kernel, kernel, leaf_kernel
 from streamer.windows.users import Users, read_window
@@ -99,8 +95,6 @@ def rank_users(
         content_of_mean_candidate(model.head, count, scratch)
         place_K = scratch.place_C[: lists.item_UK.shape[1]]
         lists.count_U[n] = best_places(scratch.logit_C, count, place_K)
-        find_sources(model.signals.forward, context_W, length, scratch, scratch.source_2C[0])
-        find_sources(model.signals.reverse, context_W, length, scratch, scratch.source_2C[1])
         for k in range(lists.count_U[n]):
             lists.item_UK[n, k] = scratch.item_C[place_K[k]]
             lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
@@ -249,23 +243,3 @@ def explain(head: Head, context_W: Array, place: int, scratch: Scratch, term_R: 
             about_R[r] = scratch.source_2C[0, place]
         elif term_R[r] == WIDE_BACK:
             about_R[r] = scratch.source_2C[1, place]
-
-
-@kernel
-def find_sources(pairs: Pairs, context_W: Array, length: int, scratch: Scratch, source_C: Array) -> None:
-    """For each candidate the item of the context whose row gives most to it, NOBODY where none gives anything."""
-    given_C, count = scratch.given_C, scratch.found[0]
-    for place in range(count):
-        given_C[place] = 0.0
-        source_C[place] = NOBODY
-    decay = 1.0
-    for n in range(min(length, CONTEXT)):
-        row = context_W[n]
-        share = np.float32(decay / (pairs.wide_total_I[row] + PRIOR * pairs.scale_I[row]))
-        start = pairs.rows.start_R[row]
-        for at in range(start, start + pairs.rows.length_R[row]):
-            place = find_candidate(scratch, pairs.item_P[at])
-            if is_candidate(place) and pairs.wide_P[at] * share > given_C[place]:
-                given_C[place] = pairs.wide_P[at] * share
-                source_C[place] = row
-        decay *= WIDE_DECAY

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.catalog.young import Young
-from streamer.head.bilinear import Head, affinity, fill_query
+from streamer.head.bilinear import DIMENSIONS, Head, affinity, fill_query
 from streamer.head.gate import Gate, fill_phi, fill_weights, weigh
-from streamer.ranking.candidates import Signals, gather
+from streamer.ranking.candidates import Signals, fill_features, gather
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
@@ -30,6 +30,7 @@ from streamer.ranking.scratch import (
 from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel
+from streamer.tables.prefetch import prefetch
 from streamer.windows.users import WINDOW
 
 FIXED_F = np.zeros(FEATURES, np.float32)
@@ -72,6 +73,8 @@ def score(
         affinity(model.head, scratch.query_D, model.young.item_Y, model.young.tended[0], scratch.young_2Y[0])
     gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, model.young, scratch)
     count = scratch.found[0]
+    fetch_rows(model, count, scratch)
+    fill_features(model.signals, context_W, length, scratch)
     if length > 0:
         neural_C = scratch.feature_FC[NEURAL]
         affinity(model.head, scratch.query_D, scratch.item_C, count, neural_C)
@@ -81,6 +84,18 @@ def score(
     fill_weights(model.gate, scratch.phi_K, scratch.weight_F)
     weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
     return count
+
+
+@kernel
+def fetch_rows(model: Model, count: int, scratch: Scratch) -> None:
+    """Asks for what will be read of every candidate, while pairs are counted."""
+    for n in range(count):
+        item = scratch.item_C[n]
+        prefetch(model.head.fused_ID, item)
+        prefetch(model.head.fused_ID[item], DIMENSIONS // 2)
+        prefetch(model.head.bias_I, item)
+        prefetch(model.signals.trends.tick_I, item)
+        prefetch(model.signals.trends.value_IH, item)
 
 
 @kernel

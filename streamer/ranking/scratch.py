@@ -13,7 +13,7 @@ from streamer.catalog.young import YOUNG_MAX
 from streamer.signals.neighbours import Neighbours, new_neighbours, reserve_neighbours
 from streamer.signals.trends import HALF_LIVES
 from streamer.tables.arrays import Array, grown
-from streamer.tables.compile import leaf_kernel
+from streamer.tables.compile import kernel, leaf_kernel
 
 CANDIDATES = 1_024
 NOWHERE = CANDIDATES
@@ -48,6 +48,7 @@ FEATURES = NEURAL + 3
 NEW, TEXT, IMAGE = range(FEATURES, FEATURES + 3)
 """Reasons that are no terms of the logit: that an entry explores, and what either modality gives to the content's."""
 REASON_NAMES = (*TERMS, "new", "text", "image")
+NO_SOURCE = -1
 ABSENT, EXCLUDED = -1, CANDIDATES
 """Beside the places from 0 on."""
 
@@ -69,9 +70,11 @@ class Scratch(NamedTuple):
     place_C: Array
     found: Array
     """[candidates]."""
-    given_C: Array
+    row_C: Array
+    """What one row gives to the candidates; 0 between two uses."""
+    given_2C: Array
     source_2C: Array
-    """The item of the window whose row gives most to a candidate, forward and back."""
+    """The most that the row of an item of the window gives to a candidate, forward and back, and that item (NO_SOURCE: none)."""
     place_I: Array
     base: Array
     neighbours: Neighbours
@@ -97,7 +100,8 @@ def new_scratch(dimensions: int, context_features: int, users: int, items: int) 
         context_W=np.zeros(CANDIDATES, np.int32),
         place_C=np.zeros(CANDIDATES, np.int64),
         found=np.zeros(1, np.int64),
-        given_C=np.zeros(CANDIDATES, np.float32),
+        row_C=np.zeros(STRIDE, np.float32),
+        given_2C=np.zeros((2, CANDIDATES), np.float32),
         source_2C=np.zeros((2, CANDIDATES), np.int32),
         place_I=np.zeros(items, np.int32),
         base=np.zeros(1, np.int64),
@@ -129,7 +133,7 @@ def start_candidates(scratch: Scratch) -> None:
 @leaf_kernel
 def find_candidate(scratch: Scratch, item: int) -> int:
     """The place of a candidate, ABSENT (or another number below 0), or EXCLUDED."""
-    return scratch.place_I[item] - scratch.base[0]
+    return scratch.place_I[np.uint32(item)] - scratch.base[0]
 
 
 @leaf_kernel
@@ -155,5 +159,27 @@ def add_candidate(scratch: Scratch, item: int) -> int:
         return ABSENT
     scratch.found[0] = found + 1
     scratch.item_C[found] = item
-    scratch.place_I[item] = scratch.base[0] + found
+    scratch.place_I[np.uint32(item)] = scratch.base[0] + found
     return found
+
+
+@kernel
+def start_sources(scratch: Scratch) -> None:
+    """No row of the window has given anything to the candidates yet."""
+    count = scratch.found[0]
+    scratch.given_2C[:, :count] = 0.0
+    scratch.source_2C[:, :count] = NO_SOURCE
+
+
+@kernel
+def take_row(scratch: Scratch, item: int, side: int, feature_C: Array) -> None:
+    """Adds ``row_C``, which the row of that item of the window filled, to a feature, and notes whom it gives most so far."""
+    row_C, given_C, source_C = scratch.row_C, scratch.given_2C[side], scratch.source_2C[side]
+    source = np.int32(item)
+    for n in range(scratch.found[0]):
+        value = row_C[n]
+        more = value > given_C[n]
+        feature_C[n] += value
+        source_C[n] = source if more else source_C[n]
+        given_C[n] = value if more else given_C[n]
+        row_C[n] = 0.0

@@ -16,6 +16,7 @@ import numpy as np
 
 from streamer.tables.arrays import Array, grown
 from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.prefetch import prefetch
 from streamer.tables.select import kth_largest
 from streamer.windows.journal import (
     AFTER,
@@ -68,7 +69,7 @@ class Neighbours(NamedTuple):
     spoken_IL: Array
     item_E: Array
     both_E: Array
-    work_E: Array
+    work_1: Array
     found: Array
     """[sessions, items]."""
 
@@ -89,7 +90,7 @@ def new_neighbours(users: int, items: int) -> Neighbours:
         spoken_IL=np.zeros((items, SIDES), np.float32),
         item_E=np.zeros(ITEMS_MAX + 1, np.int32),
         both_E=np.zeros(ITEMS_MAX, np.float32),
-        work_E=np.zeros(max(ITEMS_MAX, SESSIONS_MAX), np.float32),
+        work_1=np.zeros(1, np.float32),
         found=np.zeros(2, np.int64),
     )
 
@@ -119,7 +120,7 @@ def find_neighbours(journal: Journal, context_W: Array, length: int, user: int, 
     sessions = near.found[0]
     if sessions == 0:
         return
-    least = kth_largest(near.like_S, sessions, SESSIONS, near.work_E)
+    least = kth_largest(near.like_S, sessions, SESSIONS, near.work_1)
     above, total = 0, np.float32(0.0)
     for n in range(sessions):
         if near.like_S[n] > least:
@@ -156,22 +157,23 @@ def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, n
                 near.position_NP[n, near.seen_N[n]] = position
                 near.seen_N[n] += 1
                 near.walked_N[n] = journal.entry_JL[at, SAME]
+                prefetch(journal.entry_JL, entry_at(newest, last, size, near.walked_N[n]))
     like_U = near.like_U
     found = 0
     weight = np.float32(1.0)
     for n in range(length):
         for p in range(near.seen_N[n]):
             what = near.what_NP[n, p]
-            other = what >> USER_SHIFT
-            if what != NOTHING and other != user:
+            other = np.uint64(what) >> np.uint64(USER_SHIFT)
+            if what != NOTHING and np.int64(other) != user:
                 near.user_S[found] = other
                 near.match_S[found] = near.position_NP[n, p]
                 found += like_U[other] == 0.0
                 like_U[other] += weight
         weight *= np.float32(QUERY_DECAY)
     for n in range(found):
-        near.like_S[n] = like_U[near.user_S[n]]
-        like_U[near.user_S[n]] = 0.0
+        near.like_S[n] = like_U[np.uint32(near.user_S[n])]
+        like_U[np.uint32(near.user_S[n])] = 0.0
     near.found[0] = found
 
 
@@ -187,6 +189,7 @@ def _spread(journal: Journal, link: int, side: int, chosen: int, near: Neighbour
         at = entry_at(newest, last, size, near.match_S[n])
         near.walked_S[n] = journal.entry_JL[at, link]
         near.weight_S[n] = near.like_S[n]
+        prefetch(journal.entry_JL, entry_at(newest, last, size, near.walked_S[n]))
     found = near.found[1]
     for _ in range(REACH):
         going = 0
@@ -196,11 +199,13 @@ def _spread(journal: Journal, link: int, side: int, chosen: int, near: Neighbour
                 at = entry_at(newest, last, size, position)
                 what = journal.entry_JL[at, WHAT]
                 if what != NOTHING:
-                    item = what & ITEM_MASK
+                    item = np.uint64(what) & np.uint64(ITEM_MASK)
                     near.item_E[found] = item
                     found += near.spoken_IL[item, 0] + near.spoken_IL[item, 1] == 0.0
                     near.spoken_IL[item, side] += weight
-                near.walked_S[going] = journal.entry_JL[at, link]
+                following = journal.entry_JL[at, link]
+                prefetch(journal.entry_JL, entry_at(newest, last, size, following))
+                near.walked_S[going] = following
                 near.weight_S[going] = weight * np.float32(PLACE_DECAY)
                 going += 1
         chosen = going

@@ -78,10 +78,13 @@ def oldest_position(journal: Journal) -> int:
 
 
 @leaf_kernel
-def entry_at(newest: int, newest_entry: int, size_max: int, position: int) -> int:
-    """Where a position that the ring still has stands, given where the newest one does: a division a step would cost more than the step."""
+def entry_at(newest: int, newest_entry: int, size_max: int, position: int) -> np.uint64:
+    """Where a position that the ring still has stands, given where the newest one does: a division a step would cost more than the step.
+
+    Without a sign: an index that has none need not be asked whether it counts from the end.
+    """
     at = newest_entry - (newest - position)
-    return at + size_max if at < 0 else at
+    return np.uint64(at + size_max if at < 0 else at)
 
 
 @leaf_kernel
