@@ -36,7 +36,8 @@ from streamer.engine.switch import Aside
 from streamer.events.model import EVENT_TYPE_NAMES, ItemDocument
 from streamer.head.bilinear import BLOCK_EXAMPLES, DIMENSIONS, SKIPPED, STEP, Head, admit_item, with_content, with_learned
 from streamer.head.gate import PHI, Gate
-from streamer.head.learner import Gradient, Learner, refresh, refresh_all
+from streamer.head.gradient import Gradient
+from streamer.head.learner import Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of

@@ -20,8 +20,9 @@ import numpy as np
 
 from streamer.signals.pairs import CONTEXT
 from streamer.tables.arrays import Array, grown, resized
-from streamer.tables.compile import inner_kernel, kernel, leaf_kernel
+from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.random import DROPOUT, NEGATIVES, draw_rows, random_below, random_u64
+from streamer.tables.vectors import add_scaled, dot
 
 DIMENSIONS = 32
 RECENCY = 0.8
@@ -259,39 +260,29 @@ def _put_example(block: Block, context_W: Array, length: int, target: int, weigh
     block.state[BLOCK_EXAMPLES] = n + 1
 
 
-@inner_kernel
+@kernel
 def fill_query(head: Head, context_W: Array, length: int, mean_D: Array, query_D: Array) -> None:
     """fused(u) of a context; ``mean_D`` is working memory."""
     mean_D[:] = 0.0
     total = np.float32(0.0)
     for n in range(min(length, CONTEXT)):
         row_D = head.fused_ID[context_W[n]]
-        logit = head.place_C[n]
-        for d in range(DIMENSIONS):
-            logit += head.key_D[d] * row_D[d]
+        logit = head.place_C[n] + dot(head.key_D, row_D)
         share = np.exp(min(max(logit, np.float32(-ATTENTION_MAX)), np.float32(ATTENTION_MAX)))
-        for d in range(DIMENSIONS):
-            mean_D[d] += share * row_D[d]
+        add_scaled(mean_D, share, row_D)
         total += share
     query_D[:] = 0.0
     if total > 0:
         for d in range(DIMENSIONS):
-            row_D = head.turn_DD[d]
-            dot = np.float32(0.0)
-            for e in range(DIMENSIONS):
-                dot += row_D[e] * mean_D[e]
-            query_D[d] = dot / total
+            query_D[d] = dot(head.turn_DD[d], mean_D) / total
 
 
-@inner_kernel
+@kernel
 def affinity(head: Head, query_D: Array, item_C: Array, count: int, out_C: Array) -> None:
     """s(u, v) of candidates."""
     for n in range(count):
-        row_D = head.fused_ID[item_C[n]]
-        dot = np.float32(0.0)
-        for d in range(DIMENSIONS):
-            dot += query_D[d] * row_D[d]
-        out_C[n] = dot + head.bias_I[item_C[n]]
+        item = np.uint32(item_C[n])
+        out_C[n] = dot(query_D, head.fused_ID[item]) + head.bias_I[item]
 
 
 @kernel

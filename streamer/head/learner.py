@@ -1,22 +1,19 @@
 """The head's learner: one step of the bilinear head from a closed block.
 
-The gradient has two forms that a test holds against each other: by hand in numpy (the CPU's), and by automatic differentiation in
-torch (``gradient_torch``: readable, and the one that runs on CUDA). The update is the same for both.
+The gradient has two forms that a test holds against each other: by hand (``gradient_by_hand``, the CPU's), and by automatic
+differentiation in torch (``gradient_torch``: readable, and the one that runs on CUDA). The update is the same for both.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from streamer.catalog.items import Items
 from streamer.catalog.vectors import ContentVectors
 from streamer.head.bilinear import (
-    ATTENTION_MAX,
     BLOCK_EXAMPLES,
     CURSOR,
+    DIMENSIONS,
     REFRESHED,
     SKIPPED,
     SQUARE_DECAY,
@@ -31,44 +28,16 @@ from streamer.head.bilinear import (
     draw_negatives,
     fill_log_odds,
 )
+from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
 from streamer.tables.arrays import Array
-from streamer.tables.compile import kernel
+from streamer.tables.compile import inner_kernel, kernel
+from streamer.tables.ids import mix
+from streamer.tables.vectors import add_scaled, dot
 
 FUSED_AT_ONCE = 4_096
 """Rows of the catalog whose fused vectors are computed in one product."""
 GRADIENT_MAX = 5.0
 """Largest norm of a row's gradient."""
-
-
-class Batch(NamedTuple):
-    """A closed block over its T distinct items: places into T of contexts [B, C] (``used_BC`` is 1 where there is one, else 0), targets [B], negatives [N]."""
-
-    item_T: Array
-    content_TE: Array
-    trust_T: Array
-    """Weight of the free vector in fused(v)."""
-    context_BC: Array
-    used_BC: Array
-    target_B: Array
-    negative_N: Array
-    target_odds_B: Array
-    negative_odds_N: Array
-    weight_B: Array
-
-
-class Parameters(NamedTuple):
-    """The head's values that a batch reads."""
-
-    free_TD: Array
-    bias_T: Array
-    content_ED: Array
-    turn_DD: Array
-    place_C: Array
-    key_D: Array
-
-
-Gradient = Callable[[Parameters, Batch], Parameters]
-"""Ascent direction of the batch's log-likelihood, shaped like the parameters."""
 
 
 class Learner:
@@ -100,7 +69,8 @@ class Learner:
                 head.steps[SKIPPED] += 1
         live = int(items.ids.used[0])
         cursor = int(head.steps[CURSOR])
-        refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
+        if content.widths.total:  # else nothing moves a row but its own examples
+            refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
         head.steps[CURSOR] = cursor + REFRESHED if cursor + REFRESHED < live else 0
         head.steps[STEP] += 1
         block.state[:] = 0
@@ -113,7 +83,7 @@ class Learner:
         context_BC, target_B = block.context_BN[:examples], block.target_B[:examples]
         used_BC = np.arange(context_BC.shape[1]) < block.length_B[:examples, None]
         everything = np.concatenate([np.where(used_BC, context_BC, target_B[:, None]).ravel(), target_B, negative_N])
-        item_T, place = np.unique(everything, return_inverse=True)
+        item_T, place = distinct(everything)
         cut = context_BC.size
         target_odds_B = np.zeros(examples, np.float32)
         fill_log_odds(head, live, target_B, self._negatives, target_odds_B)
@@ -148,41 +118,26 @@ class Learner:
 
     def _step(self, head: Head, batch: Batch, slopes: Parameters) -> None:
         rate = np.float32(self._learning_rate)
-        row_T = batch.item_T
-        size_T = np.sqrt((slopes.free_TD**2).sum(axis=1))
-        clip_T = np.minimum(np.float32(1.0), np.float32(GRADIENT_MAX) / np.maximum(size_T, np.float32(1e-12)))
-        free_TD = slopes.free_TD * clip_T[:, None]
-        square_T = np.float32(SQUARE_DECAY) * head.square_I[row_T] + (free_TD**2).mean(axis=1)
-        head.square_I[row_T] = square_T
-        step_T = rate / (np.sqrt(square_T) + np.float32(1e-6))
-        head.free_ID[row_T] += step_T[:, None] * free_TD
-        head.bias_I[row_T] += rate * np.clip(slopes.bias_T, -GRADIENT_MAX, GRADIENT_MAX)
+        step_rows(head.free_ID, head.bias_I, head.square_I, batch.item_T, slopes.free_TD, slopes.bias_T, rate)
         if head.content_ED.shape[0]:
             head.content_square_E[:] = np.float32(SQUARE_DECAY) * head.content_square_E + (slopes.content_ED**2).mean(axis=1)
             head.content_ED[:] += (rate * np.float32(0.1) / (np.sqrt(head.content_square_E) + np.float32(1e-6)))[
                 :, None
             ] * slopes.content_ED
+        slow = rate * np.float32(0.1)
         if self._attention:
-            _step_attention(head, slopes, rate * np.float32(0.1))
-        head.turn_square[0] = np.float32(SQUARE_DECAY) * head.turn_square[0] + (slopes.turn_DD**2).mean()
-        head.turn_DD[:] += rate * np.float32(0.1) / (np.sqrt(head.turn_square[0]) + np.float32(1e-6)) * slopes.turn_DD
-
-
-def _step_attention(head: Head, slopes: Parameters, rate: np.float32) -> None:
-    for n, (value_N, slope_N) in enumerate(((head.place_C, slopes.place_C), (head.key_D, slopes.key_D))):
-        head.attention_square[n] = np.float32(SQUARE_DECAY) * head.attention_square[n] + (slope_N**2).mean()
-        value_N[:] += rate / (np.sqrt(head.attention_square[n]) + np.float32(1e-6)) * slope_N
+            step_together(head.place_C, head.attention_square[:1], slopes.place_C, slow)
+            step_together(head.key_D, head.attention_square[1:], slopes.key_D, slow)
+        step_together(head.turn_DD.reshape(-1), head.turn_square, slopes.turn_DD.reshape(-1), slow)
 
 
 def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
     """Computes the cached vectors of item rows anew."""
-    fused_TD = trust_of(head, items, content, row_T)[:, None] * head.free_ID[row_T]
     if content.widths.total:
         content_TE, text = content.of_rows(items, row_T), content.widths.text
         head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
         head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
-        fused_TD += head.text_ID[row_T] + head.image_ID[row_T]
-    head.fused_ID[row_T] = fused_TD
+    fuse_rows(head, row_T, trust_of(head, items, content, row_T))
 
 
 def refresh_all(head: Head, items: Items, content: ContentVectors, rows: int) -> None:
@@ -193,53 +148,75 @@ def refresh_all(head: Head, items: Items, content: ContentVectors, rows: int) ->
 
 def trust_of(head: Head, items: Items, content: ContentVectors, row_T: Array) -> Array:
     """The weight of the free vectors of item rows: it grows with the item's examples where there is content, else it is 1."""
+    if not content.widths.total:
+        return np.ones(len(row_T), np.float32)
     seen_T = head.seen_I[row_T]
     trust_T: Array = np.where(content.has(items, row_T).any(axis=1), seen_T / (seen_T + np.float32(YOUTH)), np.float32(1.0))
     return trust_T
 
 
-def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
-    """The gradient in numpy; see ``gradient_torch`` for what it is the gradient of."""
-    fused_TD = batch.trust_T[:, None] * values.free_TD + batch.content_TE @ values.content_ED
-    fused_BCD = fused_TD[batch.context_BC]
-    logit_BC = np.clip(values.place_C + fused_BCD @ values.key_D, -ATTENTION_MAX, ATTENTION_MAX)
-    share_BC = np.exp(logit_BC) * batch.used_BC
-    share_BC /= share_BC.sum(axis=1, keepdims=True)
-    context_BD = np.einsum("bc,bcd->bd", share_BC, fused_BCD)
-    query_BD = context_BD @ values.turn_DD.T
-    target_BD, negative_ND = fused_TD[batch.target_B], fused_TD[batch.negative_N]
-    logit_B = (query_BD * target_BD).sum(axis=1) + values.bias_T[batch.target_B] - batch.target_odds_B
-    logit_BN = query_BD @ negative_ND.T + (values.bias_T[batch.negative_N] - batch.negative_odds_N)
-    chosen_B, ignored_B = np.maximum(batch.weight_B, 0.0), np.maximum(-batch.weight_B, 0.0)
-    chance_B = _sigmoid(logit_B)
-    slope_B = chosen_B * (1.0 - chance_B) - ignored_B * chance_B
-    slope_BN = -chosen_B[:, None] * _sigmoid(logit_BN)
-    slope_BN[batch.negative_N[None, :] == batch.target_B[:, None]] = 0.0
-    slope_query_BD = slope_B[:, None] * target_BD + slope_BN @ negative_ND
-    slope_TD = np.zeros_like(fused_TD)
-    add_rows(slope_TD, batch.target_B, slope_B[:, None] * query_BD)
-    add_rows(slope_TD, batch.negative_N, slope_BN.T @ query_BD)
-    slope_context_BD = slope_query_BD @ values.turn_DD
-    slope_share_BC = np.einsum("bd,bcd->bc", slope_context_BD, fused_BCD)
-    slope_BC = share_BC * (slope_share_BC - (share_BC * slope_share_BC).sum(axis=1, keepdims=True))
-    spread_BCD = share_BC[:, :, None] * slope_context_BD[:, None, :] + slope_BC[:, :, None] * values.key_D
-    add_rows(slope_TD, batch.context_BC.ravel(), spread_BCD.reshape(-1, slope_TD.shape[1]))
-    slope_T1 = np.zeros((len(slope_TD), 1), np.float32)
-    add_rows(slope_T1, batch.target_B, slope_B[:, None])
-    add_rows(slope_T1, batch.negative_N, slope_BN.sum(axis=0)[:, None])
-    return Parameters(
-        free_TD=batch.trust_T[:, None] * slope_TD,
-        bias_T=slope_T1[:, 0],
-        content_ED=batch.content_TE.T @ slope_TD,
-        turn_DD=slope_query_BD.T @ context_BD,
-        place_C=slope_BC.sum(axis=0),
-        key_D=np.einsum("bc,bcd->d", slope_BC, fused_BCD),
-    )
+def distinct(item_M: Array) -> tuple[Array, Array]:
+    """The distinct items of ``item_M`` in the order in which they appear, and the place of each entry among them, int32."""
+    slot_S = np.full(1 << (4 * len(item_M)).bit_length(), -1, np.int32)
+    item_T, place_M = np.empty(len(item_M), np.int32), np.empty(len(item_M), np.int32)
+    return item_T[: find_distinct(item_M, slot_S, item_T, place_M)], place_M
 
 
-def _sigmoid(logit: Array) -> Array:
-    chance: Array = (1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0)))).astype(np.float32)
-    return chance
+@kernel
+def find_distinct(item_M: Array, slot_S: Array, item_T: Array, place_M: Array) -> int:
+    """Fills both by open addressing in ``slot_S``, a power of two of slots, all -1; returns how many are distinct."""
+    found, mask = 0, np.uint64(len(slot_S) - 1)
+    for m in range(len(item_M)):
+        slot = mix(np.uint64(item_M[m])) & mask
+        while slot_S[slot] >= 0 and item_T[slot_S[slot]] != item_M[m]:
+            slot = (slot + np.uint64(1)) & mask
+        if slot_S[slot] < 0:
+            slot_S[slot] = found
+            item_T[found] = item_M[m]
+            found += 1
+        place_M[m] = slot_S[slot]
+    return found
+
+
+@kernel
+def step_rows(
+    free_ID: Array, bias_I: Array, square_I: Array, item_T: Array, slope_TD: Array, slope_T: Array, rate: np.float32
+) -> None:
+    """Moves the items' free vectors, each by its own Adagrad rate and a gradient of bounded norm, and their biases."""
+    most = np.float32(GRADIENT_MAX)
+    for t in range(len(item_T)):
+        item = item_T[t]
+        total = dot(slope_TD[t], slope_TD[t])
+        clip = min(np.float32(1.0), most / max(np.sqrt(total), np.float32(1e-12)))
+        square_I[item] = np.float32(SQUARE_DECAY) * square_I[item] + clip * clip * total / np.float32(DIMENSIONS)
+        step = clip * rate / (np.sqrt(square_I[item]) + np.float32(1e-6))
+        add_scaled(free_ID[item], step, slope_TD[t])
+        bias_I[item] += rate * min(max(slope_T[t], -most), most)
+
+
+@inner_kernel
+def step_together(value_N: Array, square_1: Array, slope_N: Array, rate: np.float32) -> None:
+    """Moves numbers that share one Adagrad rate."""
+    total = np.float32(0.0)
+    for n in range(len(slope_N)):
+        total += slope_N[n] * slope_N[n]
+    square_1[0] = np.float32(SQUARE_DECAY) * square_1[0] + total / np.float32(len(slope_N))
+    step = rate / (np.sqrt(square_1[0]) + np.float32(1e-6))
+    for n in range(len(value_N)):
+        value_N[n] += step * slope_N[n]
+
+
+@kernel
+def fuse_rows(head: Head, item_T: Array, trust_T: Array) -> None:
+    """Computes fused(v) of items from their parts."""
+    has_content = head.widths[0] + head.widths[1] > 0
+    for t in range(len(item_T)):
+        item = item_T[t]
+        head.fused_ID[item] = np.float32(0.0)
+        add_scaled(head.fused_ID[item], trust_T[t], head.free_ID[item])
+        if has_content:
+            add_scaled(head.fused_ID[item], np.float32(1.0), head.text_ID[item])
+            add_scaled(head.fused_ID[item], np.float32(1.0), head.image_ID[item])
 
 
 @kernel
@@ -248,11 +225,3 @@ def note_seen(seen_I: Array, target_B: Array, weight_B: Array) -> None:
     for n in range(len(target_B)):
         if weight_B[n] > 0:
             seen_I[target_B[n]] += np.float32(1.0)
-
-
-@kernel
-def add_rows(into_TD: Array, place_M: Array, row_MD: Array) -> None:
-    """``into[place[m]] += row[m]``, in order."""
-    for m in range(len(place_M)):
-        for d in range(into_TD.shape[1]):
-            into_TD[place_M[m], d] += row_MD[m, d]

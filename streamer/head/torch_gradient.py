@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import logsigmoid
 
-from streamer.head.learner import Batch, Gradient, Parameters
+from streamer.head.gradient import Batch, Gradient, Parameters
 
 
 def log_likelihood(values: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> torch.Tensor:

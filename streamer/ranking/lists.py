@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.head.bilinear import DIMENSIONS, STEP, Head
+from streamer.head.bilinear import STEP, Head
 from streamer.head.gate import weigh
 from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.score import Asker, Model, score
@@ -26,7 +26,8 @@ from streamer.ranking.scratch import (
     Scratch,
 )
 from streamer.tables.arrays import Array
-from streamer.tables.compile import inner_kernel, kernel, leaf_kernel
+from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.vectors import add_scaled, dot
 from streamer.windows.users import Users, read_window
 
 REASONS = 3
@@ -153,18 +154,8 @@ def content_of_mean_candidate(head: Head, count: int, scratch: Scratch) -> None:
         part_ID = head.text_ID if m == 0 else head.image_ID
         scratch.mean_D[:] = 0.0
         for n in range(count):
-            row_D = part_ID[scratch.item_C[n]]
-            for d in range(DIMENSIONS):
-                scratch.mean_D[d] += row_D[d]
-        scratch.part_2[m] = _dot(scratch.query_D, scratch.mean_D) / np.float32(max(count, 1))
-
-
-@inner_kernel
-def _dot(left_D: Array, right_D: Array) -> np.float32:
-    total = np.float32(0.0)
-    for d in range(DIMENSIONS):
-        total += left_D[d] * right_D[d]
-    return total
+            add_scaled(scratch.mean_D, np.float32(1.0), part_ID[scratch.item_C[n]])
+        scratch.part_2[m] = dot(scratch.query_D, scratch.mean_D) / np.float32(max(count, 1))
 
 
 @kernel
@@ -176,9 +167,9 @@ def content_parts(head: Head, place: int, scratch: Scratch) -> tuple[np.float32,
     text, image = np.float32(0.0), np.float32(0.0)
     if feature_FC[NEURAL, place] != 0.0:
         if head.widths[0] > 0:
-            text = weight * (_dot(scratch.query_D, head.text_ID[item]) - scratch.part_2[0])
+            text = weight * (dot(scratch.query_D, head.text_ID[item]) - scratch.part_2[0])
         if head.widths[1] > 0:
-            image = weight * (_dot(scratch.query_D, head.image_ID[item]) - scratch.part_2[1])
+            image = weight * (dot(scratch.query_D, head.image_ID[item]) - scratch.part_2[1])
     return text, image, weight * feature_FC[NEURAL, place] - text - image
 
 

@@ -31,7 +31,8 @@ from streamer.head.bilinear import (
     note_example,
     with_content,
 )
-from streamer.head.learner import Batch, Learner, Parameters, gradient_by_hand, refresh
+from streamer.head.gradient import Batch, Parameters, gradient_by_hand
+from streamer.head.learner import Learner, refresh
 from streamer.head.torch_gradient import gradient_torch
 from streamer.signals.pairs import CONTEXT
 
