@@ -65,16 +65,26 @@ def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[b
 
 @leaf_kernel
 def _put(buffer: Array, at: int, text: Array) -> int:
+    into = buffer[at : at + len(text)]  # its indices start at 0: none need be asked whether it counts from the end
     for n in range(len(text)):
-        buffer[at + n] = text[n]
+        into[n] = text[n]
     return at + len(text)
 
 
 @kernel
+def _needs_escape(text: Array) -> bool:
+    found = 0
+    for n in range(len(text)):
+        found |= (text[n] < 0x20) | (text[n] == 0x22) | (text[n] == 0x5C)
+    return found != 0
+
+
+@kernel
 def _put_id(buffer: Array, at: int, table: IdTable, row: int) -> int:
-    start = table.start_R[row]
-    for place in range(start, start + table.size_R[row]):
-        byte = table.text_B[place]
+    text = table.text_B[table.start_R[row] : table.start_R[row] + table.size_R[row]]
+    if not _needs_escape(text):
+        return _put(buffer, at, text)
+    for byte in text:
         if byte in (0x22, 0x5C):
             buffer[at] = 0x5C
             buffer[at + 1] = byte
@@ -99,9 +109,9 @@ def _put_number(buffer: Array, at: int, value: float) -> int:
         buffer[at] = 0x2D
         at += 1
     whole, part = scaled // 10**_DECIMALS, scaled % 10**_DECIMALS
-    digits = 1
-    while whole >= 10**digits:
-        digits += 1
+    digits, bound = 1, 10
+    while whole >= bound:
+        digits, bound = digits + 1, bound * 10
     for n in range(digits):
         buffer[at + digits - 1 - n] = 0x30 + whole % 10
         whole //= 10
