@@ -13,7 +13,9 @@ from time import perf_counter
 
 from benchmarks import parts, stages, traffic
 from benchmarks.figures import Figures
+from benchmarks.latency import PHASE_S, SETTLE_S, latency
 from benchmarks.machine import machine, versions
+from benchmarks.million import MILLION, large
 from benchmarks.quality import quality
 from benchmarks.report import BASE, EVENTS_PER_S, Found, of_traffic, of_whole_line
 from benchmarks.whole_line import Run, whole_line
@@ -31,9 +33,13 @@ class Plan:
     rounds: int = 5
     quality_events: int | None = None
     """None: the whole recording."""
+    large_events: int = 200_000
+    large_entities: int = MILLION
+    """Of users, and of items."""
+    phase_s: float = PHASE_S
 
 
-QUICK = Plan(events=8_000, rounds=1, quality_events=4_000)
+QUICK = Plan(events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase_s=2 * SETTLE_S + 1)
 
 
 def main() -> int:
@@ -72,10 +78,17 @@ def run(plan: Plan) -> Found:
         _say(f"Kafka and Valkey are started, {plan.events:,} events are sent")
         with world(Path(folder), traffic.Shape(plan.events)) as opened:
             figures, lines = measure(opened, plan)
+            _say(f"{plan.large_entities:,} users and as many items")
+            beside = large(opened, plan.large_events, plan.large_entities)
+            for n in range(plan.rounds):
+                figures.add("whole_line_1m", EVENTS_PER_S, beside.run(f"large-{n}").events_per_s)
+            _say("lists of single events, at shares of what the whole line does at most")
+            late = latency(opened, "latency", figures.median("whole_line"), phase_s=plan.phase_s)
             found_versions = versions(opened)
     _say("quality on the recorded stream")
     found_quality = quality(plan.quality_events)
-    return Found(about, found_versions, of_traffic(opened), figures, of_whole_line(lines, opened.events), found_quality)
+    line = of_whole_line(lines, opened.events)
+    return Found(about, found_versions, of_traffic(opened), figures, line, found_quality, late)
 
 
 def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:

@@ -14,8 +14,9 @@ import itertools
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -30,17 +31,21 @@ from benchmarks.world import World, world
 from consumers.compose import open_store, open_writer
 from streamer.config.tree import Config
 from streamer.events.model import EVENTS
-from streamer.ports import LogWriter, OutRecord
+from streamer.ports import OutRecord
 
 from line import Process, wait_until  # isort: skip - found by benchmarks.world
 
 SHARES = (0.1, 0.5, 0.9)
+HALF = "50%"
 PHASE_S = 25.0
 """Two snapshots and a half are taken meanwhile."""
+SEND_LINGER_MS = 2
 SETTLE_S = 3.0
 """Of a phase's beginning: not counted."""
 PROBE_EVERY = 25
-LOOK_S = 0.002
+LOOK_S = 0.004
+TICK_S = 0.001
+"""What is due within it leaves at once."""
 PATIENCE_S = 30.0
 P99_MS_MAX, STALL_MS_MAX = 100.0, 250.0
 
@@ -81,11 +86,11 @@ def latency(world: World, namespace: str, capacity_per_s: float, *, phase_s: flo
         stack.callback(worker.stop)
         stack.callback(_forget, config, world.valkey.url)
         wait_until(lambda: _has_caught_up(worker), "the worker reads the log", deadline_s=300)
-        writer = stack.enter_context(contextlib.closing(open_writer(config)))
+        send = stack.enter_context(_sending(config))
         total = sum(int(rate * phase_s) for rate in per_s.values())
         records = _records(world.events, total)
         for share, rate in per_s.items():
-            found[share] = _phase(config, world, writer, list(itertools.islice(records, int(rate * phase_s))), rate)
+            found[share] = _phase(config, world, send, list(itertools.islice(records, int(rate * phase_s))), rate)
             wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
     return found
 
@@ -112,8 +117,33 @@ def _records(before: int, count: int) -> Iterator[tuple[str | None, OutRecord]]:
             yield user, OutRecord(EVENTS, user.encode(), value.replace(key, user.encode()))
 
 
+@contextlib.contextmanager
+def _sending(config: Config) -> Iterator[Callable[[OutRecord], None]]:
+    """What sends: confluent-kafka where it is installed, so that the load takes little of the machine that it loads; else our writer."""
+    if find_spec("confluent_kafka") is None:
+        with contextlib.closing(open_writer(config)) as writer:
+            yield writer.send
+        return
+    from confluent_kafka import Producer  # noqa: PLC0415 - of an optional extra
+
+    producer = Producer(
+        {"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": SEND_LINGER_MS, "partitioner": "murmur2"}
+    )
+
+    def send(record: OutRecord) -> None:
+        producer.produce(record.topic, record.value, record.key)
+        producer.poll(0)  # what was acknowledged makes room
+
+    yield send
+    producer.flush(PATIENCE_S)
+
+
 def _phase(
-    config: Config, world: World, writer: LogWriter, records: list[tuple[str | None, OutRecord]], rate: float
+    config: Config,
+    world: World,
+    send: Callable[[OutRecord], None],
+    records: list[tuple[str | None, OutRecord]],
+    rate: float,
 ) -> Latency:
     waiting: deque[tuple[float, str]] = deque()
     sent = threading.Event()
@@ -129,15 +159,18 @@ def _phase(
                 open_ = _looked(client, config.namespace, open_, took_s, start_s + SETTLE_S)
                 sleep(LOOK_S)
 
-    looking = threading.Thread(target=look)
+    looking = threading.Thread(target=look, daemon=True)
     looking.start()
-    for n, (user, record) in enumerate(records):
-        due_s = start_s + n / rate
-        if (early_s := due_s - perf_counter()) > 0:
-            sleep(early_s)
-        writer.send(record)
-        if user is not None:
-            waiting.append((due_s, user))
+    gone = 0
+    while gone < len(records):
+        due = min(max(0, int((perf_counter() - start_s) * rate)), len(records))
+        for n in range(gone, due):
+            user, record = records[n]
+            send(record)
+            if user is not None:
+                waiting.append((start_s + n / rate, user))
+        gone = due
+        sleep(TICK_S)
     sent.set()
     looking.join()
     took_ms = 1e3 * np.array(took_s)

@@ -9,28 +9,22 @@ import logging
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Self
 
-import numpy as np
-
 from benchmarks import traffic
+from benchmarks.million import draft, engine_of
 from benchmarks.whole_line import whole_line
 from benchmarks.world import world
 from consumers.copies import Copies, touched
 from streamer.config.tree import Config
-from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
-from streamer.engine.rules import structure_of
 from streamer.engine.warm import warm
-from streamer.events.codec import decode_events
-from streamer.snapshots import FolderStore, Manifest, read_snapshot, snapshot_name, write_snapshot
+from streamer.snapshots import FolderStore, read_snapshot, write_snapshot
 
-PIECE = 20_000
 NEVER_MS = 3_600_000
 PAUSES = 15
 POLL_S = 0.1
@@ -55,10 +49,8 @@ def main() -> int:
 def at_size(folder: Path, users: int, items: int) -> None:
     """Prints what a snapshot of a state of that size costs."""
     config = Config()
-    engine = Engine(config)
     started_s = perf_counter()
-    for values in pieces(users, items):
-        engine.apply(columns_of(decode_events(values), [traffic.FIRST_MS] * len(values), 0))
+    engine = engine_of(config, users, items)
     say(f"state of {engine.sizes()} folded in {perf_counter() - started_s:.0f} s")
     pauses_s, copies = [], Copies()
     copies.take(touched(copies.lacking(engine.fold_tables() | engine.publisher_tables())))
@@ -72,7 +64,7 @@ def at_size(folder: Path, users: int, items: int) -> None:
     )
     store = FolderStore(folder)
     began_s = perf_counter()
-    manifest = write_snapshot(store, draft(config, engine), fold, publisher)
+    manifest = write_snapshot(store, draft(config, engine, {}, {}), fold, publisher)
     say(f"written in {perf_counter() - began_s:.1f} s")
     del fold, publisher
     began_s = perf_counter()
@@ -106,43 +98,6 @@ class Polling:
         while not self._end.wait(POLL_S):
             self.longest_s = max(self.longest_s, perf_counter() - before_s)
             before_s = perf_counter()
-
-
-def pieces(users: int, items: int) -> Iterator[list[bytes]]:
-    """Values of events: every user and every item once, then as many again of Zipf-distributed traffic."""
-    random = np.random.default_rng(7)
-    user_N, item_N = np.arange(max(users, items)) % users, random.permutation(max(users, items)) % items
-    values: list[bytes] = []
-    for n, (user, item) in enumerate(zip(user_N.tolist(), item_N.tolist(), strict=True)):
-        values.append(
-            f'{{"type":"click","user_id":"user-{user:08d}","item_id":"item-{item:06d}","timestamp":{traffic.FIRST_MS + n}}}'.encode()
-        )
-        if len(values) == PIECE:
-            yield values
-            values = []
-    values += [value for _, value in traffic.events(traffic.Shape(max(users, items), users, items))]
-    for first in range(0, len(values), PIECE):
-        yield values[first : first + PIECE]
-
-
-def draft(config: Config, engine: Engine) -> Manifest:
-    return Manifest(
-        name=snapshot_name(traffic.FIRST_MS, "bench"),
-        epoch=1,
-        created_ms=traffic.FIRST_MS,
-        parent=None,
-        topic_ids={},
-        offsets={},
-        structural=structure_of(config),
-        encoder_fingerprint="",
-        versions={},
-        head_step=engine.head_step,
-        event_ms=engine.event_ms,
-        position=0,
-        counters=engine.counters(),
-        order=(),
-        chunk_bytes=config.snapshots.chunk_bytes,
-    )
 
 
 def with_and_without(root: Path, events: int, rounds: int) -> None:

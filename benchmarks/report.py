@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import Figures, rounded
+from benchmarks.latency import HALF, Latency
 from benchmarks.machine import short_name
 from benchmarks.quality import Quality
 from benchmarks.whole_line import Run
 from benchmarks.world import World
 
-BASE, EVENTS_PER_S = "bare_poll", "events/s"
+BASE, EVENTS_PER_S, LATENCY_OK = "bare_poll", "events/s", "latency_p99_ok_at_half_load"
 """Every speed in events/s is also told as a share of the bare poll's: that is what can be compared between machines."""
 
 
@@ -27,6 +28,8 @@ class Found:
     figures: Figures
     whole_line: dict[str, object]
     quality: Quality
+    latency: dict[str, Latency]
+    """By share of the capacity."""
 
     def as_json(self) -> dict[str, object]:
         """``ratios`` and ``medians`` by figure, with what is needed to believe them."""
@@ -35,23 +38,35 @@ class Found:
             "machine": self.machine,
             "versions": self.versions,
             "traffic": self.traffic,
-            "ratios": self.figures.ratios(BASE, EVENTS_PER_S),
+            "ratios": self.ratios(),
             **self.figures.as_json(),
+            "latency": {share: found.as_json() for share, found in self.latency.items()},
             "whole_line": self.whole_line,
             "quality": self.quality,
         }
+
+    def ratios(self) -> dict[str, float]:
+        """Every speed as a share of the bare poll; and whether lists are fast enough at half of the capacity, 1 or 0."""
+        return self.figures.ratios(BASE, EVENTS_PER_S) | {LATENCY_OK: int(self.latency[HALF].is_ok)}
 
     def in_words(self) -> str:
         """The table for people."""
         about = [_line(name, getattr(self, name)) for name in ("machine", "versions", "traffic")]
         table = self.figures.table(self.figures.ratios(BASE, EVENTS_PER_S))
+        late = [_line(f"  at {share} of that", found.as_json()) for share, found in self.latency.items()]
         line = [_line(f"  {name}", value) for name, value in self.whole_line.items()]
         quality = [
             text
             for name, methods in self.quality.items()
             for text in (f"\nquality of fresh lists, {name}", *(_line(f"  {method}", sums) for method, sums in methods.items()))
         ] or ["\nquality: the recorded stream is not installed"]
-        return "\n".join([*about, "", table, "", "whole line, the run in the middle", *line, *quality])
+        lists = [
+            "",
+            "from an event that is due to the list that shows it",
+            *late,
+            _line(LATENCY_OK, int(self.latency[HALF].is_ok)),
+        ]
+        return "\n".join([*about, "", table, "", "whole line, the run in the middle", *line, *lists, *quality])
 
     def write(self, folder: Path) -> Path:
         """One file a day and machine: a later run of the same day replaces it."""

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import traffic
-from benchmarks.recovery import PIECE, say
+from benchmarks.million import PIECE
+from benchmarks.recovery import say
 from consumers.copies import Copies, touched
 from streamer.config.tree import Config
 from streamer.engine.columns import columns_of

@@ -67,8 +67,11 @@ class Run:
     """CPU seconds by thread or process, over the run."""
 
 
-def whole_line(world: World, namespace: str) -> Run:
-    """Owner, engine, lists, snapshots: from the first records polled to the last list written."""
+def whole_line(world: World, namespace: str, *, applied_before: int = 0) -> Run:
+    """Owner, engine, lists, snapshots: from the first records polled to the last list written.
+
+    ``applied_before``: events that the snapshot has applied from which it starts.
+    """
     config = world.config(namespace)
     measurements = Measurements()
     with contextlib.ExitStack() as stack:
@@ -83,7 +86,7 @@ def whole_line(world: World, namespace: str) -> Run:
         watch = stack.enter_context(CpuWatch())
         run_bounded(Owner(ports, config, measurements, Override(), bounded=True))
         cpu_s = watch.seconds()
-        require_all_applied(list_snapshots(snapshots)[0], world)
+        require_all_applied(list_snapshots(snapshots)[0], applied_before + world.events)
         redis.delete_namespace()
     wall_s = store.last_s - log.first_s
     return Run(world.events / wall_s, wall_s, measurements, cpu_s)
@@ -100,12 +103,12 @@ def run_bounded(owner: Owner) -> None:
         patience.cancel()
 
 
-def require_all_applied(last: Manifest, world: World) -> None:
-    """Raises RuntimeError where the last snapshot has not seen every event exactly once."""
+def require_all_applied(last: Manifest, events: int) -> None:
+    """Raises RuntimeError where the last snapshot has not seen so many events, each exactly once."""
     applied = last.counters["applied"]
     total = sum(applied.values()) if isinstance(applied, dict) else 0
-    if total != world.events:
+    if total != events:
         raise RuntimeError(
-            f"the last snapshot, {last.name}, has applied {total} of the log's {world.events} events ({last.counters}): "
+            f"the last snapshot, {last.name}, has applied {total} of {events} events ({last.counters}): "
             f"a run that did not do all its work within {TIMEOUT_S:.0f} s has no speed"
         )

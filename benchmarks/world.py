@@ -41,6 +41,8 @@ class World:
     snapshots_interval_ms: int = Snapshots().interval_ms
     client: Literal["kafka-python", "confluent"] = Kafka().client
     """What reads the log."""
+    topic_prefix: str = ""
+    """Of topics beside those of the same broker without one."""
 
     @property
     def events(self) -> int:
@@ -61,7 +63,7 @@ class World:
         """Shipped defaults, but for where servers and files are."""
         return Config(
             namespace=namespace,
-            kafka=Kafka(bootstrap_servers=self.kafka.bootstrap, client=self.client),
+            kafka=Kafka(bootstrap_servers=self.kafka.bootstrap, client=self.client, topic_prefix=self.topic_prefix),
             redis=tree.Redis(url=self.valkey.url),
             snapshots=Snapshots(root=str(self.root / "snapshots"), interval_ms=self.snapshots_interval_ms),
         )
@@ -94,7 +96,7 @@ def fill(empty: World, shape: traffic.Shape) -> World:
             took_s = perf_counter() - started_s
         ends = {place: end for place, (_, end) in admin.bounds().items() if place.topic == EVENTS}
     size = sum(len(record.value or b"") for record in records)
-    return World(empty.root, empty.kafka, empty.valkey, ends, size / len(records), len(records) / took_s)
+    return replace(empty, ends=ends, event_bytes_mean=size / len(records), produced_per_s=len(records) / took_s)
 
 
 def kafka_version() -> str:
