@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.evaluate.exposure import NAMED_MAX, PLACES_K, Exposure, exposure_figures, gini
+from streamer.evaluate.exposure import PLACES_K, Exposure, exposure_figures
 from streamer.evaluate.stream import Document, StreamBuilder
 from streamer.events.model import ItemDocument
+from streamer.ranking.exposure import NAMED_MAX, gini
 
 T0 = 1_795_485_458_344
 
@@ -52,6 +53,10 @@ def test_providers_and_categories_get_what_their_items_get_as_the_last_document_
     assert found["items"]["shown"] == 3
     assert list(found["providers"]["most"].items())[:2] == [("p", 0.75), ("q", 0.25)]
     assert (found["providers"]["known"], found["providers"]["shown"], len(found["providers"]["most"])) == (23, 2, NAMED_MAX)
+    assert found["providers"]["parity"]["least"] == 0.0
+    assert found["categories"]["parity"] == pytest.approx(
+        {"least": 0.625 / 0.75, "tenth": 0.1 * 1.5 + 0.9 * 0.625 / 0.75, "median": (1.5 + 0.625 / 0.75) / 2}
+    )
     assert found["categories"]["most"] == {"y": 0.625, "x": 0.375}
     assert found["categories"]["gini"] == pytest.approx(gini_of_pairs([1.5, 2.5]))
     assert exposure_figures(np.zeros(0), StreamBuilder().finish()) == {"items": {"gini": 0.0, "known": 0, "shown": 0}}
