@@ -81,8 +81,9 @@ LEARNING = Dashboard(
         series(
             "Is attention shared unequally?",
             ("{{kind}} {{namespace}}", "max by (namespace, kind) (streamer_exposure_gini_ratio{$N})"),
+            ("{{kind}} for its size {{namespace}}", "max by (namespace, kind) (streamer_exposure_catalogue_gini_ratio{$N})"),
             unit="percentunit",
-            note="Gini over all providers, and over all categories: 0 where all have the same, near 1 where few have all.",
+            note="Gini over all providers, and over all categories: 0 where all have the same, near 1 where few have all. For its size: 0 where each is shown by its number of items.",
         ),
         series(
             "Is it switched off?",

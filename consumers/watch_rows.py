@@ -146,6 +146,13 @@ WATCH: tuple[Row, ...] = (
         owned(_of_names(lambda shares: shares.gini)),
     ),
     Row(
+        "streamer_exposure_catalogue_gini_ratio",
+        "gauge",
+        "The same over items, each with an equal part of what its name has: 0 where providers are shown by the sizes of their catalogues.",
+        ("kind",),
+        owned(_of_names(lambda shares: shares.catalogue_gini)),
+    ),
+    Row(
         "streamer_exposure_names",
         "gauge",
         f"Providers, and categories, of the items that may be listed; what comes when there are {NAMES_MAX:,} has no share.",

@@ -207,8 +207,8 @@ class Ranking(Section, frozen=True):
     sweep_users_per_s: int = 2_000
     """Bound on lists rendered in idle time."""
     provider_exposure_min: float = 0.0
-    """The least that a provider is to get of the lists' attention, as a share of what the size of his catalogue would give him: who gets less is
-    lifted in proportion to what he lacks. 0: off; at most 1. docs/operations.md says what it costs."""
+    """The least that a provider is to get of the lists' attention, as a share of what the size of its catalogue would give it: one that gets less is
+    lifted in proportion to what it lacks. 0: off; at most 1. docs/operations.md says what that costs."""
     exposure_half_life_ms: int = 86_400_000
     """Event time after which what was shown counts half, in the metrics of exposure and for provider_exposure_min."""
     diversity: float = 0.0

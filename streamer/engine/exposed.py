@@ -28,8 +28,9 @@ class Exposed:
         self._at_ms = resized(tables.get("exposed.at_ms", np.zeros(0, np.int64)), 1)
 
     def of_providers(self, belonging: Belonging) -> Floats:
-        """With a row for every provider; not to be written to."""
-        return grown(self.provider_P, belonging.providers.rows)
+        """By row of a provider; not to be written to."""
+        rows = belonging.providers.rows
+        return grown(self.provider_P, rows)[:rows]
 
     def note(self, lists: Lists, belonging: Belonging, event_ms: int) -> None:
         """Adds lists rendered at that event time; what was shown before it has faded."""
@@ -79,4 +80,4 @@ def _add(exposure_R: Floats, row_N: Array, weight_N: Floats) -> None:
 
 def _shares(names: Names, exposure_R: Floats) -> Shares:
     known_N = names.known
-    return shares(lambda n: names.name(int(known_N[n])), exposure_R[known_N])
+    return shares(lambda n: names.name(int(known_N[n])), exposure_R[known_N], names.items_R[known_N])

@@ -72,11 +72,12 @@ def _of_names(exposure_I: Floats, names_by_item: Mapping[int, Sequence[str]]) ->
         row_T = [number[name] for name in names]
         exposure_N[row_T] += exposure_I[item] / len(names)
         items_N[row_T] += 1.0 / len(names)
-    told = shares(list(number).__getitem__, exposure_N)
+    told = shares(list(number).__getitem__, exposure_N, items_N)
     parity_N = exposure_N / (exposure_N.sum() or 1.0) / (items_N / items_N.sum())
     least, tenth, half = np.quantile(parity_N, (0.0, 0.1, 0.5)).tolist()
     return {
         "gini": told.gini,
+        "catalogue_gini": told.catalogue_gini,
         "known": told.known,
         "shown": told.shown,
         "most": told.most,

@@ -40,25 +40,42 @@ def gini(exposure_X: Floats) -> float:
     return float(2.0 * np.dot(np.arange(1, count + 1), rising_X) / (count * total) - (count + 1) / count)
 
 
+def catalogue_gini(exposure_N: Floats, items_N: NDArray[np.generic]) -> float:
+    """The Gini coefficient over items, as if each had an equal part of its name's exposure: 0 where names are shown by their sizes.
+
+    >>> catalogue_gini(np.array([3.0, 1.0]), np.array([3, 1])), catalogue_gini(np.array([4.0, 0.0]), np.array([3, 1]))
+    (0.0, 0.25)
+    """
+    size_N, total = items_N.astype(np.float64), float(exposure_N.sum())
+    if total <= 0.0 or not size_N.all():
+        return 0.0
+    rising_N = np.argsort(exposure_N / size_N, kind="stable")
+    share_N, size_N = exposure_N[rising_N] / total, size_N[rising_N] / size_N.sum()
+    reached_N = np.cumsum(share_N)  # the Lorenz curve; twice the area between it and the diagonal
+    return max(0.0, float(1.0 - np.dot(size_N, 2.0 * reached_N - share_N)))
+
+
 class Shares(NamedTuple):
     """Of N names: how unequal, how many are known and how many shown at all, and the shares of the NAMED_MAX shown most."""
 
     gini: float
+    catalogue_gini: float
     known: int
     shown: int
     most: dict[str, float]
 
 
-def shares(name_of: Callable[[int], str], exposure_N: Floats) -> Shares:
-    """What is told of the exposures of names, by number; of equal ones the first are named.
+def shares(name_of: Callable[[int], str], exposure_N: Floats, items_N: NDArray[np.generic]) -> Shares:
+    """What is told of the exposures of names, by number, each with so many items; of equal ones the first are named.
 
-    >>> shares("abc".__getitem__, np.array([1.0, 3.0, 0.0])).most
+    >>> shares("abc".__getitem__, np.array([1.0, 3.0, 0.0]), np.array([1, 1, 5])).most
     {'b': 0.75, 'a': 0.25, 'c': 0.0}
     """
     total = float(exposure_N.sum()) or 1.0
     most_T = np.argsort(-exposure_N, kind="stable")[:NAMED_MAX]
     return Shares(
         gini=gini(exposure_N),
+        catalogue_gini=catalogue_gini(exposure_N, items_N),
         known=len(exposure_N),
         shown=int(np.count_nonzero(exposure_N)),
         most={name_of(n): float(exposure_N[n]) / total for n in most_T.tolist()},

@@ -18,10 +18,10 @@ from streamer.tables.compile import inner_kernel, kernel
 
 POOL = 100
 """The best candidates of a list, among which a diverse one is chosen."""
-LIFT_MAX = 4.0
-"""What an item of a provider who was not shown at all gains, in units of the score (a logit): odds of choice are taken for 55 times as high."""
+LIFT_MAX = 8.0
+"""What an item of a provider who was not shown at all gains, in units of the score (a logit). With half of it, providers stay further below their floors."""
 SHOWN_ONCE = 1.0
-"""A list's first place. A provider whose floor is less than that gains less: what he lacks is no more than chance."""
+"""A list's first place. A provider whose floor is less than that gains less: what it lacks is no more than chance."""
 LENGTH_MIN = np.float32(1e-6)
 """A shorter vector has no direction: it is like no other."""
 FAIR, DIVERSE = range(2)
@@ -57,7 +57,7 @@ def new_rerank(exposure_min: float, diversity: float) -> Rerank:
 
 
 def lifts(exposure_P: Floats, items_P: Array, exposure_min: float) -> Array:
-    """What the items of each provider gain in every list, float32 [P]: in proportion to what he lacks of his floor.
+    """What the items of each provider gain in every list, float32 [P]: in proportion to what it lacks of its floor.
 
     The floor is ``exposure_min`` times what providers would get if attention went by the size of their catalogues; a provider at or
     above it gains nothing. A proportional controller, as FairCo has it (Morik, Singh, Hong and Joachims 2020), with two
@@ -70,7 +70,7 @@ def lifts(exposure_P: Floats, items_P: Array, exposure_min: float) -> Array:
         exposure_min: 0 to 1.
 
     >>> lifts(np.array([99.0, 1.0]), np.array([1, 1]), 0.5).tolist()
-    [0.0, 3.692307710647583]
+    [0.0, 7.384615421295166]
     """
     floor_P = exposure_min * float(exposure_P.sum()) * items_P / max(int(items_P.sum()), 1)
     lacking_P = np.maximum(floor_P - exposure_P, 0.0) / (floor_P + SHOWN_ONCE)
@@ -85,7 +85,7 @@ def pool_of(rerank: Rerank, entries: int) -> int:
 
 @kernel
 def lift_providers(rerank: Rerank, count: int, scratch: Scratch) -> None:
-    """Adds to each candidate's logit what its provider lacks of his floor, where there is one."""
+    """Adds to each candidate's logit what its provider lacks of its floor, where there is one."""
     if not rerank.fair:
         return
     for n in range(count):

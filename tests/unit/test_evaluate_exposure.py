@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streamer.evaluate.exposure import PLACES_K, Exposure, exposure_figures
 from streamer.evaluate.stream import Document, StreamBuilder
 from streamer.events.model import ItemDocument
-from streamer.ranking.exposure import NAMED_MAX, gini
+from streamer.ranking.exposure import NAMED_MAX, catalogue_gini, gini
 
 T0 = 1_795_485_458_344
 
@@ -25,6 +25,17 @@ def gini_of_pairs(values: list[float]) -> float:
 def test_the_gini_coefficient_is_half_the_relative_mean_difference_whatever_the_unit(values: list[float], scale: float) -> None:
     assert gini(np.array(values)) == pytest.approx(gini_of_pairs(values), abs=1e-9)
     assert gini(scale * np.array(values)) == pytest.approx(gini(np.array(values)), abs=1e-9)
+
+
+@given(
+    named=st.lists(st.tuples(st.floats(0, 1e3).map(lambda value: round(value, 3)), st.integers(1, 5)), min_size=1, max_size=12)
+)
+def test_the_gini_coefficient_for_the_size_of_catalogues_is_that_of_items_with_equal_parts(
+    named: list[tuple[float, int]],
+) -> None:
+    exposure_N, items_N = np.array([one[0] for one in named]), np.array([one[1] for one in named])
+    expected = gini_of_pairs(np.repeat(exposure_N / items_N, items_N).tolist())
+    assert catalogue_gini(exposure_N, items_N) == pytest.approx(expected, abs=1e-9)
 
 
 def test_places_count_as_in_ndcg_and_no_more_than_a_list_has() -> None:

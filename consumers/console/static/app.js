@@ -106,6 +106,19 @@ function drift() {
   fill("drift", rows.length ? table(["of events, or NDCG@10", "now", "before", "alarm"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Too little has come yet." : "The owner knows."));
 }
 
+function exposure() {
+  const kinds = { provider: "providers", category: "categories" };
+  const shown = Object.entries(state.exposure).filter(([, one]) => one.shown);
+  document.getElementById("exposure-card").hidden = !shown.length;
+  fill("exposure", shown.map(([kind, one]) => {
+    const largest = Object.entries(one.most).slice(0, 5);
+    const rest = 1 - largest.reduce((sum, [, share]) => sum + share, 0);
+    const rows = [...largest.map(([name, share]) => ({ cells: [name, percent(share)] }))];
+    if (one.known > largest.length) rows.push({ cells: [`${count(one.known - largest.length)} others`, percent(Math.max(0, rest))] });
+    return table([`${kinds[kind]}: ${count(one.shown)} of ${count(one.known)} shown, Gini ${one.gini.toFixed(2)}`, "share"], rows);
+  }));
+}
+
 function journal() {
   const made = state.journal.map((one) => el("li", { class: one.level }, el("time", { datetime: new Date(one.at_ms).toISOString() }, clock(one.at_ms)), one.text));
   fill("journal", made.length ? made : el("li", {}, "nothing yet"));
@@ -143,6 +156,7 @@ function show() {
     quality();
     weights();
     drift();
+    exposure();
   }
   const happened = JSON.stringify(state.journal);
   if (happened !== journalShown) {
