@@ -89,7 +89,7 @@ def samples(server: HealthServer) -> dict[tuple[str, tuple[tuple[str, str], ...]
     }
 
 
-def value(server: HealthServer, name: str, **labels: str) -> float | None:
+def value(server: HealthServer, name: str, /, **labels: str) -> float | None:
     return samples(server).get((name, tuple(sorted(labels.items()))))
 
 
