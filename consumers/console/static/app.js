@@ -63,6 +63,14 @@ function helps() {
   return [yes ? "yes" : "not now", `${beside(fixed)} over counting, ${beside(popularity)} over popularity`];
 }
 
+// Of the last minute; where no event came, of when some last did, as far as the charts know.
+function staleness() {
+  const last = state.fresh_s ? null : history.findLast((one) => one.fresh_half_s !== null);
+  const [half, most] = state.fresh_s ?? (last ? [last.fresh_half_s, last.fresh_most_s] : [null, null]);
+  const of = state.fresh_s ? `from event to list, for half; 99 %: ${seconds(most)}` : last ? `from event to list, when one last came (${clock(last.at_ms, false)}); 99 %: ${seconds(most)}` : "no event came within the last minute";
+  return tile("How stale a list is", half === null ? "–" : seconds(half), `${of}. Others: again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`);
+}
+
 function tiles() {
   const row = state.row ?? {};
   const owns = state.role === "owner";
@@ -71,12 +79,12 @@ function tiles() {
   const [yes, how] = helps();
   const applied = Object.values(state.counters?.applied ?? {}).reduce((sum, one) => sum + one, 0);
   fill("tiles",
-    tile("Event to list", state.fresh_s ? seconds(state.fresh_s[0]) : "–", `${state.fresh_s ? `99 %: ${seconds(state.fresh_s[1])}, within the last minute` : "none within the last minute"}; others are rendered again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`),
+    staleness(),
     tile("Learning helps", yes, how),
     tile("Events", `${count(row.events_per_s ?? 0)}/s`, `${count(applied)} applied`),
     tile("Behind the log", count(lag), lag && state.lag_s !== null ? `records of events, the oldest for about ${seconds(state.lag_s)}` : "records of events"),
     tile("Lists waiting", count(state.lists?.unpublished), `${count(state.lists_written)} written since the start`),
-    tile("Last snapshot", state.snapshot.written_ms ? ago(state.snapshot.written_ms, state.now_ms) : "none yet", state.snapshot.written_ms ? `${bytes(state.snapshot.bytes)}, what a crash would do again` : "the first comes soon"),
+    tile("Last snapshot", state.snapshot.written_ms ? ago(state.snapshot.written_ms, state.now_ms) : "none yet", state.snapshot.written_ms ? `${bytes(state.snapshot.bytes)}; after a crash, what came since is done again` : "the first comes soon"),
     tile("Users, items", `${count(state.users)}, ${count(state.items)}`, "in the state"),
     tile("Dead letters", count(Object.values(state.rejected).reduce((sum, one) => sum + one, 0)), "since this worker started"));
 }
