@@ -10,7 +10,7 @@ from streamer.evaluate.names import DIVERSE, FAIR, OURS, reranked
 
 SETTING_OF = {FAIR: "ranking.provider_exposure_min", DIVERSE: "ranking.diversity"}
 _HEADS = (
-    *("", "NDCG@10", "less than without", "providers: Gini", "for their sizes", "lowest tenth", "shown", "categories: Gini"),
+    *("", "NDCG@10", "cost", "providers: Gini", "for their sizes", "lowest tenth", "shown", "categories: Gini"),
     *("alike by vectors", "by categories"),
 )
 
@@ -57,7 +57,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     ndcg, lost = row["ndcg@10"], row["ndcg@10_lost"]
     return [
         "" if ndcg is None else f"{ndcg:.4f}",
-        "" if lost is None or not ndcg else f"{lost:+.4f} ({lost / (ndcg + lost):+.1%})",
+        "" if lost is None or not ndcg else f"{lost:.4f} ({100 * lost / (ndcg + lost):.1f} %)",
         "" if providers is None else f"{providers['gini']:.3f}",
         "" if providers is None else f"{providers['catalogue_gini']:.3f}",
         "" if providers is None else f"{providers['parity']['tenth']:.2f}",
@@ -88,7 +88,7 @@ def section(report: Mapping[str, Any]) -> str:
     )
     return (
         "<section><h2>What fairness and diversity cost</h2><p>A floor on the exposure of providers and the diversity of lists are paid for in "
-        "NDCG. The second Gini is over items, each with an equal part of what its provider gets: 0 where providers are shown by the sizes of their "
+        "NDCG: <b>cost</b> is what is lost against the run as configured. The second Gini is over items, each with an equal part of what its provider gets: 0 where providers are shown by the sizes of their "
         "catalogues. <b>Lowest tenth</b>: one in ten providers gets no more than this times what its size would give it. <b>Alike</b> is the mean over all pairs of a list's first ten: the cosine of their learned vectors, and how many "
         f'categories two have in common.</p><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></section>'
     )

@@ -12,12 +12,12 @@ import numpy as np
 
 from streamer.head.bilinear import DIMENSIONS, Head
 from streamer.ranking.exposure import Floats
-from streamer.ranking.scratch import Scratch
+from streamer.ranking.scratch import CANDIDATES, Scratch
 from streamer.tables.arrays import Array
 from streamer.tables.compile import inner_kernel, kernel
 
 POOL = 100
-"""The best candidates of a list, among which a diverse one is chosen."""
+"""The best candidates of a list, among which a diverse one is chosen; all of a longer list's."""
 LIFT_MAX = 8.0
 """What an item of a provider who was not shown at all gains, in units of the score (a logit). With half of it, providers stay further below their floors."""
 SHOWN_ONCE = 1.0
@@ -35,7 +35,7 @@ class Rerank(NamedTuple):
     lift_P: Array
     provider_I: Array
     trade: float
-    """0: off; diversity d costs d / (1 - d) times the spread of the POOL's scores for an entry that equals one above it."""
+    """0: off; diversity d costs d / (1 - d) times the spread of the scores of the best candidates for an entry that equals one above it."""
     place_T: Array
     near_T: Array
     taken_T: Array
@@ -49,10 +49,10 @@ def new_rerank(exposure_min: float, diversity: float) -> Rerank:
         lift_P=np.zeros(0, np.float32),
         provider_I=np.zeros(0, np.int32),
         trade=diversity / (1.0 - diversity),
-        place_T=np.zeros(POOL, np.int64),
-        near_T=np.zeros(POOL, np.float32),
-        taken_T=np.zeros(POOL, np.bool_),
-        vector_TD=np.zeros((POOL, DIMENSIONS), np.float32),
+        place_T=np.zeros(CANDIDATES, np.int64),
+        near_T=np.zeros(CANDIDATES, np.float32),
+        taken_T=np.zeros(CANDIDATES, np.bool_),
+        vector_TD=np.zeros((CANDIDATES, DIMENSIONS), np.float32),
     )
 
 
@@ -112,17 +112,16 @@ def diversify(rerank: Rerank, head: Head, found: int, entries: int, scratch: Scr
     """
     if rerank.trade == 0.0 or found == 0:
         return min(found, entries)
-    pool = min(found, POOL)
     logit_C, place_T, near_T = scratch.logit_C, rerank.place_T, rerank.near_T
-    for t in range(pool):
+    for t in range(found):
         place_T[t] = scratch.place_C[t]
         near_T[t] = 0.0
         rerank.taken_T[t] = False
         _fill_direction(head.fused_ID[scratch.item_C[place_T[t]]], rerank.vector_TD[t])
-    price = np.float32(rerank.trade * (logit_C[place_T[0]] - logit_C[place_T[pool - 1]]))
-    for k in range(min(pool, entries)):
+    price = np.float32(rerank.trade * (logit_C[place_T[0]] - logit_C[place_T[found - 1]]))
+    for k in range(min(found, entries)):
         best, most = -1, np.float32(-np.inf)
-        for t in range(pool):
+        for t in range(found):
             value = logit_C[place_T[t]] - price * near_T[t]
             if not rerank.taken_T[t] and (best < 0 or value > most):
                 best, most = t, value
@@ -131,8 +130,8 @@ def diversify(rerank: Rerank, head: Head, found: int, entries: int, scratch: Scr
         scratch.place_C[k] = place
         scratch.rerank_2C[DIVERSE, place] = -price * near_T[best]
         logit_C[place] = most
-        _note_near(rerank.vector_TD, pool, best, near_T)
-    return min(pool, entries)
+        _note_near(rerank.vector_TD, found, best, near_T)
+    return min(found, entries)
 
 
 @kernel
@@ -147,8 +146,8 @@ def _fill_direction(row_D: Array, vector_D: Array) -> None:
 
 
 @inner_kernel
-def _note_near(vector_TD: Array, pool: int, chosen: int, near_T: Array) -> None:
-    for t in range(pool):
+def _note_near(vector_TD: Array, count: int, chosen: int, near_T: Array) -> None:
+    for t in range(count):
         total = np.float32(0.0)
         for d in range(DIMENSIONS):
             total += vector_TD[t, d] * vector_TD[chosen, d]

@@ -51,16 +51,17 @@ def reference_mmr(logit_T: np.ndarray, vector_TD: np.ndarray, diversity: float, 
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=SEEDS, count=st.integers(1, 150), entries=st.integers(1, 30), diversity=st.floats(0.05, 0.9))
+@given(seed=SEEDS, count=st.integers(1, 150), entries=st.integers(1, 30) | st.just(120), diversity=st.floats(0.05, 0.9))
 def test_the_diverse_list_is_the_one_of_maximal_marginal_relevance(seed, count, entries, diversity):
     scratch, head = scored(seed, count, 200)
     logit_C, rerank = scratch.logit_C.copy(), new_rerank(0.0, diversity)
-    pool = scratch.place_C[: min(count, POOL)].copy()
+    found = min(count, max(POOL, entries))
+    pool = scratch.place_C[:found].copy()
     wanted, near = reference_mmr(
         logit_C[pool].astype(np.float64), head.fused_ID[scratch.item_C[pool]].astype(np.float64), diversity, entries
     )
-    assert pool_of(rerank, entries) == POOL
-    assert diversify(rerank, head, min(count, POOL), entries, scratch) == len(wanted) == min(count, POOL, entries)
+    assert pool_of(rerank, entries) == max(POOL, entries)
+    assert diversify(rerank, head, found, entries, scratch) == len(wanted) == min(found, entries)
     assert scratch.place_C[: len(wanted)].tolist() == pool[wanted].tolist()
     price = diversity / (1.0 - diversity) * float(logit_C[pool[0]] - logit_C[pool[-1]])
     added = scratch.rerank_2C[DIVERSE, pool[wanted]]
