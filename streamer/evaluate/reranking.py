@@ -10,7 +10,7 @@ from streamer.evaluate.names import DIVERSE, FAIR, OURS, reranked
 
 SETTING_OF = {FAIR: "ranking.provider_exposure_min", DIVERSE: "ranking.diversity"}
 _HEADS = (
-    *("", "NDCG@10", "cost", "providers: Gini", "for their sizes", "lowest tenth", "shown", "categories: Gini"),
+    *("", "NDCG@10", "cost", "providers: Gini", "for their sizes", "lowest tenth", "shown"),
     *("alike by vectors", "by categories"),
 )
 
@@ -51,25 +51,28 @@ def setting_in_words(name: str) -> str:
     return "as configured" if setting is None else f"{SETTING_OF[setting.kind]} = {setting.amount:g}"
 
 
+def _short(row: Mapping[str, Any]) -> str:
+    return str(row["setting"]).removeprefix("ranking.")
+
+
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A row as people read it, beside its setting."""
-    providers, categories, alike = row["providers"], row["categories"], row["likeness"]
+    providers, alike = row["providers"], row["likeness"]
     ndcg, lost = row["ndcg@10"], row["ndcg@10_lost"]
     return [
         "" if ndcg is None else f"{ndcg:.4f}",
-        "" if lost is None or not ndcg else f"{lost:.4f} ({100 * lost / (ndcg + lost):.1f} %)",
+        "" if lost is None or not ndcg else f"{100 * lost / (ndcg + lost):.1f} %",
         "" if providers is None else f"{providers['gini']:.3f}",
         "" if providers is None else f"{providers['catalogue_gini']:.3f}",
         "" if providers is None else f"{providers['parity']['tenth']:.2f}",
         "" if providers is None else f"{providers['shown']:,} of {providers['known']:,}",
-        "" if categories is None else f"{categories['gini']:.3f}",
         *(f"{alike[kind]:.3f}" if kind in alike else "" for kind in ("vectors", "categories")),
     ]
 
 
 def text_table(report: Mapping[str, Any]) -> list[str]:
     """Lines for a terminal; none where nothing was re-ranked."""
-    found = [[row["setting"], *cells(row)] for row in report["reranking"]]
+    found = [[_short(row), *cells(row)] for row in report["reranking"]]
     if not found:
         return []
     table = [[*_HEADS], *found]
@@ -84,7 +87,7 @@ def section(report: Mapping[str, Any]) -> str:
         return ""
     head = "".join(f"<th>{name}</th>" for name in _HEADS)
     lines = "".join(
-        f"<tr><th>{escape(row['setting'])}</th>{''.join(f'<td>{cell}</td>' for cell in cells(row))}</tr>" for row in found
+        f"<tr><th>{escape(_short(row))}</th>{''.join(f'<td>{cell}</td>' for cell in cells(row))}</tr>" for row in found
     )
     return (
         "<section><h2>What fairness and diversity cost</h2><p>A floor on the exposure of providers and the diversity of lists are paid for in "
