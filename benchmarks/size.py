@@ -32,7 +32,7 @@ WIDTH = 384
 """Dimensions of the default text encoder."""
 MIB = 2**20
 PARTS = ("users", "history", "items", "pairs", "vectors", "journal", "dedup", "published")
-BY_PREFIX = {"forward": "pairs", "reverse": "pairs", "trends": "items", "head": "items"}
+BY_PREFIX = {"forward": "pairs", "reverse": "pairs", "trends": "items", "head": "items", "belonging": "items"}
 BY_NAME = {"items.vectors": "vectors", "journal.newest_U": "users", "journal.newest_I": "items"}
 
 
@@ -98,7 +98,7 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (324 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (603 + ID_BYTES),
+        "items": size.items * (639 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * 2 * WIDTH,
         "journal": 32 * min(size.events, Config().signals.journal_interactions_max),

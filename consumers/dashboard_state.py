@@ -73,6 +73,19 @@ LEARNING = Dashboard(
             stacked=True,
         ),
         series(
+            "Who is shown?",
+            ("{{kind}} {{name}} {{namespace}}", "max by (namespace, kind, name) (streamer_exposure_ratio{$N})"),
+            unit="percentunit",
+            note="Shares of the lists' attention of late: the ten largest providers and categories, and all others together.",
+        ),
+        series(
+            "Is attention shared unequally?",
+            ("{{kind}} {{namespace}}", "max by (namespace, kind) (streamer_exposure_gini_ratio{$N})"),
+            ("{{kind}} for its size {{namespace}}", "max by (namespace, kind) (streamer_exposure_catalogue_gini_ratio{$N})"),
+            unit="percentunit",
+            note="Gini over all providers, and over all categories: 0 where all have the same, near 1 where few have all. For its size: 0 where each is shown by its number of items.",
+        ),
+        series(
             "Is it switched off?",
             ("frozen {{namespace}}", "max by (namespace) (streamer_learning_frozen{$N})"),
             ("fixed weights {{namespace}}", "max by (namespace) (streamer_lists_from_fixed_weights{$N})"),

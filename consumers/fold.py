@@ -181,7 +181,7 @@ class Fold:
         """Brings the state back to what it was before this record, and rejects it."""
         guilty, place = work.without_suspect(error), self._range(*work.runs[0])
         logger.error("%s[%d] offset %d is left out, for the fold fails at it", *place[:3], exc_info=error)
-        lists = _copies(self.engine.published.tables(aside.users))  # what is known of lists is as good as before
+        lists = _copies(self.engine.publisher_tables(aside.users))  # what is known of lists is as good as before
         clock_s, erased = self.engine.clock_s, self.engine.published.known_forgotten()
         self.engine = Engine(self._config, _copies(aside.fold), lists)
         self.engine.clock_s, self.engine.published.erased = clock_s, erased

@@ -268,6 +268,7 @@ class Lists:
         payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
         for part, amount in zip(PARTS, lists.part_UP.sum(axis=0).tolist(), strict=True):
             self._measurements.list_parts[part] += amount
+        engine.note_shown(lists)
         used_TK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
         if started_s - self._weighed_at_s >= WEIGHED_EVERY_S:
             self._weighed_at_s = started_s

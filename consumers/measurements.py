@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.drift import Drift
+from streamer.ranking.exposure import Shares
 from streamer.ranking.lists import PARTS
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Measurements(Backlog):
     lost_ms: int = 0
     """When events were last found to have been removed before they were read, 0 where none were."""
     list_parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    """What counting signals, text, image and the items' own vectors gave to the scores of entries listed, without sign."""
+    """What counting signals, text, image, the items' own vectors and re-ranking gave to the scores of entries listed, without sign."""
     lists_written: int = 0
     lists_refused: int = 0
     lists_unpublished: int = 0
@@ -130,6 +131,8 @@ class Measurements(Backlog):
     """Prequential sums of the fold by method (live, fixed, popularity): judged, hits, ndcg, mrr, recent_ndcg."""
     drift: dict[str, Drift] = field(default_factory=dict)
     """What ADWIN knows of each stream that it watches; each value is replaced whole."""
+    shares: dict[str, Shares] = field(default_factory=dict)
+    """Of the lists' attention of late, by kind (provider, category); each value is replaced whole."""
     served: dict[str, float] = field(default_factory=lambda: {"arrived": 0.0, "judged": 0.0, "hits": 0.0, "ndcg": 0.0})
     """As served: interactions that arrived, those judged against a confirmed list, and how good the list was."""
     head_steps: int = 0

@@ -271,7 +271,7 @@ WORKER: tuple[Row, ...] = (
     Row(
         "streamer_list_score_parts_total",
         "counter",
-        "What each part gave to the scores of entries listed, without sign: signals (counting), text, image, item (its own vector).",
+        "What each part gave to the scores of entries listed, without sign: signals (counting), text, image, item (its own vector), rerank (fairness and diversity).",
         ("part",),
         by(lambda m: m.list_parts),
     ),

@@ -297,6 +297,7 @@ class Tenure:
         measured.falls_back = engine.falls_back
         measured.lists_unpublished = engine.published.unpublished
         measured.queue_batches = self.backlog
+        measured.shares = engine.exposed.shares(engine.belonging)
         sizes = engine.sizes()
         measured.users, measured.items = sizes["users"], sizes["items"]
         self._drift.look(_totals(engine, measured, sizes["admitted"]), self._clock.now_ms())

@@ -8,6 +8,11 @@ from typing import NamedTuple
 from consumers.drift import STREAMS, Drift
 from consumers.metric_rows import Row, Sample, Values, by, one, owned
 from consumers.vector_source import EncoderCounters
+from streamer.catalog.belonging import NAMES_MAX
+from streamer.ranking.exposure import NAMED_MAX, Shares
+
+OTHERS = "other"
+"""The label of all names that have none of their own."""
 
 
 class EncoderGauge(NamedTuple):
@@ -42,6 +47,21 @@ def _drift(read: Callable[[Drift], float | None]) -> Callable[[Sample], Values]:
         return [(labels, value) for labels, value in found if value is not None]
 
     return values
+
+
+def _exposure(sample: Sample) -> Values:
+    """At most NAMED_MAX names a kind and one sample for all others; who is called as those are is counted with them."""
+    found = []
+    for kind, shares in dict(sample.measured.shares).items():
+        named = {name: share for name, share in shares.most.items() if share and name != OTHERS}
+        rest = max(0.0, 1.0 - sum(named.values())) if shares.shown else 0.0
+        found += [((kind, name), share) for name, share in (*named.items(), (OTHERS, rest))]
+    return found
+
+
+def _of_names(read: Callable[[Shares], float]) -> Callable[[Sample], Values]:
+    """One sample a kind that items name any of."""
+    return lambda sample: [((kind,), read(shares)) for kind, shares in dict(sample.measured.shares).items()]
 
 
 WATCH: tuple[Row, ...] = (
@@ -110,6 +130,41 @@ WATCH: tuple[Row, ...] = (
         "Bytes that each table may hold as configured; forgotten.* has no bound. Read at snapshots, as streamer_table_bytes.",
         ("table",),
         owned(by(lambda m: m.table_bound_bytes)),
+    ),
+    Row(
+        "streamer_exposure_ratio",
+        "gauge",
+        f"Share of the lists' attention of late that a provider or a category has, the {NAMED_MAX} largest by name; all others together are `{OTHERS}`.",
+        ("kind", "name"),
+        owned(_exposure),
+    ),
+    Row(
+        "streamer_exposure_gini_ratio",
+        "gauge",
+        "How unequal these shares are over all providers, and over all categories: 0 where all have the same, near 1 where few have all.",
+        ("kind",),
+        owned(_of_names(lambda shares: shares.gini)),
+    ),
+    Row(
+        "streamer_exposure_catalogue_gini_ratio",
+        "gauge",
+        "The same over items, each with an equal part of what its name has: 0 where providers are shown by the sizes of their catalogues.",
+        ("kind",),
+        owned(_of_names(lambda shares: shares.catalogue_gini)),
+    ),
+    Row(
+        "streamer_exposure_names",
+        "gauge",
+        f"Providers, and categories, of the items that may be listed; what comes when there are {NAMES_MAX:,} has no share.",
+        ("kind",),
+        owned(_of_names(lambda shares: shares.known)),
+    ),
+    Row(
+        "streamer_exposure_names_shown",
+        "gauge",
+        "Those of them that lists have shown.",
+        ("kind",),
+        owned(_of_names(lambda shares: shares.shown)),
     ),
     Row(
         "streamer_drift_alarms_total",

@@ -32,6 +32,8 @@ WORDS = {
     "repeat": "you come back to it",
     "last": "it is what you had last",
     "young": "few have had it yet",
+    "fairness": "its provider has been shown less than it is due",
+    "diversity": "it is much like what stands above it",
     "young_content": "few have had it yet, and it is like what you had",
 }
 

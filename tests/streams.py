@@ -122,6 +122,8 @@ def _topic_key_value(choice: Choice, n: int, now_ms: int) -> tuple[str, bytes | 
     match choice.kind:
         case "document" | "withdrawn":
             document = {"item_id": item, "title": "t", "available": choice.kind == "document"}
+            if choice.user:
+                document |= {"provider": f"p{choice.user}", "categories": [f"c{n % 5}" for n in range(choice.user)]}
             return ITEMS, item.encode(), json.dumps(document).encode()
         case "deleted":
             return ITEMS, item.encode(), None

@@ -21,6 +21,8 @@ _BEGINNINGS = (
     ("image", "image"),
     ("young", "new items"),
     ("new", "explored"),
+    ("fairness", "fairness and diversity"),
+    ("diversity", "fairness and diversity"),
 )
 
 

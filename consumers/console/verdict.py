@@ -187,7 +187,7 @@ def _of_records(sight: Sight) -> Iterator[Finding]:
         share = dead / max(dead + events, 1e-9)
         yield Finding(
             "warn",
-            f"{share:.0%} of the records of the last minute were rejected.",
+            f"{100 * share:.0f} % of the records of the last minute were rejected.",
             "Look at dead letters below: reason and value.",
         )
     if sight.measured.went_back:
@@ -260,7 +260,7 @@ def _beside(one: float, other: float) -> str:
     if other <= 0.0:
         return "beside"
     share = one / other - 1.0
-    return f"{abs(share):.0%} {'above' if share >= 0 else 'below'}"
+    return f"{100 * abs(share):.0f} % {'above' if share >= 0 else 'below'}"
 
 
 def seconds(value: float) -> str:

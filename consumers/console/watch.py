@@ -298,6 +298,7 @@ class Watch:
                 {"stream": name, "what": DRIFTS.get(name, f"{name}s"), **dataclasses.asdict(drift)}
                 for name, drift in dict(measured.drift).items()
             ],
+            "exposure": {kind: shares._asdict() for kind, shares in dict(measured.shares).items()},
             "lists": status.lists,
             "lists_written": measured.lists_written,
             "refresh_ms_max": self._config.ranking.refresh_ms_max,

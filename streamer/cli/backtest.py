@@ -20,6 +20,7 @@ from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
 from streamer.config.masking import masked
+from streamer.evaluate.names import METHODS, OURS, RERANKED, is_method
 
 # The engine takes a second to import, which the help need not wait for.
 # ruff: noqa: PLC0415
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from streamer.evaluate.prequential import Run
     from streamer.tracking import Place
 
-METHODS = (
-    *("streamer", "bilinear", "attention", "frozen", "fixed", "popularity", "decayed", "transition", "covisit"),
-    *("repeat", "vsknn", "stan", "isgd", "ials", "biasedmf"),
-)
-OURS = METHODS[0]
 OFF, DEFAULT = "off", "default"
 VERSIONS_OF = ("numpy", "numba", "torch", "river", "implicit")
 WATCHED_S, UNWATCHED_S = 0.2, 10.0
@@ -45,7 +41,7 @@ class Backtest(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts the words that belong to such an option together before click looks at them."""
-        joined = _together(args, "--methods", lambda word: word in METHODS, None)
+        joined = _together(args, "--methods", is_method, None)
         return super().parse_args(ctx, _together(joined, "--served", _is_period, DEFAULT))
 
 
@@ -74,9 +70,13 @@ def _together(args: list[str], option: str, belongs: Callable[[str], bool], defa
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Callback of --methods."""
     names = tuple(dict.fromkeys(name for name in SEPARATORS.split(value or "") if name)) or METHODS
-    unknown = [name for name in names if name not in METHODS]
+    unknown = [name for name in names if not is_method(name)]
     if unknown:
-        raise click.BadParameter(f"no method is called {', '.join(unknown)}; there are {', '.join(METHODS)}", ctx, param)
+        raise click.BadParameter(
+            f"no method is called {', '.join(unknown)}; there are {', '.join((*METHODS, *RERANKED))}, where X is the setting",
+            ctx,
+            param,
+        )
     return names
 
 
@@ -105,10 +105,22 @@ def _periods(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.command(cls=Backtest)
 @click.argument("events", type=click.Path(path_type=Path), metavar="EVENTS")
 @click.option("--items", type=click.Path(path_type=Path), help="Item documents; their texts are encoded before the run.")
+@click.option(
+    "--providers-from",
+    type=click.Choice(["documents", "category"]),
+    default="documents",
+    show_default=True,
+    help="category: a document that names no provider has its first category for one.",
+)
 @click.option("--format", "format_name", default=AUTO, show_default=True, help=FORMAT_HELP)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report.html, report.json, lists.jsonl.")
 @click.option("--lists", "keeps_lists", is_flag=True, help="Write lists.jsonl: the list of every event.")
-@click.option("--methods", callback=_names, metavar="NAME...", help=f"Of {', '.join(METHODS)}; all unless given.")
+@click.option(
+    "--methods",
+    callback=_names,
+    metavar="NAME...",
+    help=f"Of {', '.join(METHODS)}; all unless given. {' and '.join(RERANKED)}: the engine with ranking.provider_exposure_min or ranking.diversity set to X.",
+)
 @click.option(
     "--served",
     callback=_periods,
@@ -136,6 +148,7 @@ def backtest(
     ctx: click.Context,
     events: Path,
     items: Path | None,
+    providers_from: str,
     format_name: str,
     out: Path,
     methods: tuple[str, ...],
@@ -155,9 +168,9 @@ def backtest(
         raise click.UsageError(f"--lists and --served are about the method {OURS}: name it among --methods")
     config = prepare(config_path)
     _make_folder(out)
-    read = _read(events, items, format_name, config)
+    read = _read(events, items, format_name, config, providers_from)
     runs = _run(methods, read, config, processes or _processes(), keeps_lists=keeps_lists, served=served)
-    report = _written(out, events, items, read, config, runs, keeps_lists=keeps_lists)
+    report = _written(out, events, items, read, config, runs, providers_from, keeps_lists=keeps_lists)
     _tell(report, out, as_json=as_json)
     _track(track, report, out)
     ctx.exit(1 if read.problems.count else 0)
@@ -191,11 +204,16 @@ def _processes() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def _read(events: Path, items: Path | None, format_name: str, config: Config) -> Read:
+def _read(events: Path, items: Path | None, format_name: str, config: Config, providers_from: str) -> Read:
     from streamer.cli.backtest_input import read_stream
 
     with _bar("reading", " records") as reading, _bar("encoding items", " items") as encoding:
         read = read_stream(events, items, format_name, config, reading=reading.add, encoding=encoding.add)
+    if providers_from == "category":
+        from streamer.cli.backtest_input import with_providers_of_categories
+
+        read, named = with_providers_of_categories(read)
+        click.echo(f"{named:,} documents without a provider have their first category for one", err=True)
     for problem in read.problems.named:
         click.echo(f"rejected: {problem}", err=True)
     if read.problems.count > len(read.problems.named):
@@ -251,7 +269,15 @@ def _served_ms(words: tuple[str, ...], config: Config) -> tuple[int | None, ...]
 
 
 def _written(
-    out: Path, events: Path, items: Path | None, read: Read, config: Config, runs: dict[str, Run], *, keeps_lists: bool
+    out: Path,
+    events: Path,
+    items: Path | None,
+    read: Read,
+    config: Config,
+    runs: dict[str, Run],
+    providers_from: str,
+    *,
+    keeps_lists: bool,
 ) -> dict[str, Any]:
     """Writes the files, and gives back the report."""
     import msgspec
@@ -262,7 +288,9 @@ def _written(
 
     ran_on = {
         "events_file": {"path": str(events), "sha256": sha256_of(events), "format": read.format},
-        "items_file": None if items is None else {"path": str(items), "sha256": sha256_of(items)},
+        "items_file": None
+        if items is None
+        else {"path": str(items), "sha256": sha256_of(items), "providers_from": providers_from},
         "in_order": read.in_order,
         "repeated_event_ids": read.repeated_ids,
         "contents_unusable": {"count": read.problems.contents_count, "named": read.problems.contents},
@@ -290,17 +318,19 @@ def _versions() -> dict[str, str]:
 
 
 def _tell(report: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    from streamer.evaluate import reranking
+
     window = report["protocol"]["chief_window"]
     click.echo(f"{window.replace('-', ' to ')} % of the stream     HR@10  NDCG@10      MRR  seconds", err=as_json)
     for name, found in report["methods"].items():
         means = found["windows"][window]
         told = [f"{means[metric] or 0.0:9.4f}" for metric in report["protocol"]["metrics"]]
         click.echo(f"{name:24s}{''.join(told)}{found['seconds']:9.1f}", err=as_json)
-    for sentence in report["verdict"]:
+    for sentence in (*report["verdict"], *reranking.text_table(report)):
         click.echo(sentence, err=as_json)
     click.echo(f"{out / 'report.html'} shows it all", err=as_json)
     if as_json:
-        shown = ("compared_with", "verdict", "served")
+        shown = ("compared_with", "verdict", "served", "reranking")
         methods = {name: found["windows"] | {"seconds": found["seconds"]} for name, found in report["methods"].items()}
         say_json(
             {name: report[name] for name in shown if name in report}

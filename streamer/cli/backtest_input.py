@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from consumers.document_vectors import Made, opened_vectors, roots_of
 from producers.formats import Reading, Recorded, RecordingError, open_events, open_items
@@ -89,6 +91,18 @@ def read_stream(events: Path, items: Path | None, format_name: str, config: Conf
         first = f"; the first: {problems.named[0]}" if problems.named else ""
         raise RecordingError(f"{events}: holds no event that can be used, {problems.count} were rejected{first}")
     return Read(stream, recording.format.name, problems, in_order, builder.repeated_ids, recording.left_out.by_kind)
+
+
+def with_providers_of_categories(read: Read) -> tuple[Read, int]:
+    """The same with the first category as the provider of each document that names none; and how many those are."""
+    named = [
+        one._replace(document=msgspec.structs.replace(one.document, provider=one.document.categories[0]))
+        if one.document.categories and not one.document.provider
+        else one
+        for one in read.stream.documents
+    ]
+    count = sum(one is not before for one, before in zip(named, read.stream.documents, strict=True))
+    return replace(read, stream=read.stream._replace(documents=named)), count
 
 
 def sha256_of(path: Path) -> str:

@@ -25,6 +25,9 @@ ABOUT = {
     "dedup": "event ids seen, and how far each partition's time has come",
     "forgotten": "users who are forgotten",
     "items": "the catalog",
+    "belonging": "to which provider and categories items belong, by rows of their names",
+    "providers": "names of providers",
+    "categories": "names of categories",
     "forward": "counts of pairs of items, what comes after",
     "reverse": "counts of pairs of items, what came before",
     "trends": "popularity at several half-lives",
@@ -55,6 +58,7 @@ BY_USER = (
 """Tables with a row a user."""
 BY_ITEM = (
     *("items.ids.hash", "items.ids.size", "items.flags", "trends.value", "trends.item_tick"),
+    *("belonging.provider", "belonging.category"),
     *(f"head.{name}" for name in ("free_ID", "bias_I", "square_I", "fused_ID", "recent_count_I")),
     *(f"{pool}.{name}" for pool in ("forward", "reverse") for name in ("length", "scale", "near_total", "wide_total")),
 )

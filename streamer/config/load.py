@@ -33,6 +33,8 @@ _LOWEST: dict[str, float] = {
     "signals.weight_purchase": 0,
     "head.judged_first": 0,
     "ranking.publish_ms": 0,
+    "ranking.provider_exposure_min": 0,
+    "ranking.diversity": 0,
     "ranking.sweep_users_per_s": 0,
     "windows.users_max": 100,
     "catalog.items_max": 10_000,
@@ -46,6 +48,8 @@ _HIGHEST: dict[str, float] = {
     "windows.history_items_max": 2_048,
     "signals.neighbours_max": 4_096,
     "head.block_records": 256,
+    "ranking.provider_exposure_min": 1,
+    "ranking.diversity": 0.9,
 }
 _USER_KEY_CHARS_MIN = 32
 _USER_KEY_ID = re.compile(r"[A-Za-z0-9]{1,16}")

@@ -206,6 +206,13 @@ class Ranking(Section, frozen=True):
     """The last place of a list goes to an item that is new or rarely chosen."""
     sweep_users_per_s: int = 2_000
     """Bound on lists rendered in idle time."""
+    provider_exposure_min: float = 0.0
+    """The least that a provider is to get of the lists' attention, as a share of what the size of its catalogue would give it: one that gets less is
+    lifted in proportion to what it lacks. 0: off; at most 1. docs/operations.md says what that costs."""
+    exposure_half_life_ms: int = 86_400_000
+    """Event time after which what was shown counts half, in the metrics of exposure and for provider_exposure_min."""
+    diversity: float = 0.0
+    """How much an entry loses that is like those above it (maximal marginal relevance, 1 - lambda). 0: off; at most 0.9."""
 
 
 class Privacy(Section, frozen=True):

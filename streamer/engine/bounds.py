@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from streamer.catalog.belonging import KINDS, NAME_BYTES_MAX, NAMES_MAX
 from streamer.config.tree import Config
 from streamer.events.model import ID_BYTES_MAX
 from streamer.head.bilinear import EXTRA_TARGETS
@@ -46,6 +47,9 @@ def _rows_max(config: Config) -> dict[str, int]:
     found |= dict.fromkeys(("items.ids.hash", "items.ids.start", "items.ids.size", "items.ids.free"), items)
     found |= dict.fromkeys(("items.flags", "items.vector", "items.vectors", "journal.newest_I"), items)
     found |= dict.fromkeys(("trends.value", "trends.item_tick", *(f"head.{name}" for name in _HEAD_COLUMNS)), items)
+    found |= dict.fromkeys(("belonging.provider", "belonging.category"), items)
+    for kind in KINDS:
+        found |= {kind: NAMES_MAX, f"{kind}.text": NAMES_MAX * (NAME_BYTES_MAX + 1)}
     found |= {"journal.entry": config.signals.journal_interactions_max, "journal.newest_U": users}
     found |= {"dedup.first": ids, "dedup.second": ids, "impressions": IMPRESSIONS_MAX}
     found |= dict.fromkeys((f"history.{name}" for name in ("item", "count", "turn", "tick", "kind")), history)

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from streamer.catalog.belonging import Belonging
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.evict import evict_items, evict_users, forget_user
+from streamer.engine.exposed import Exposed
 from streamer.engine.learn import close_group, count_ahead, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.rules import rules_of
@@ -41,6 +43,7 @@ from streamer.head.learner import Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, empty_lists, rank_users
 from streamer.ranking.render import render, stamp_of
+from streamer.ranking.rerank import lifts, new_rerank
 from streamer.ranking.scratch import new_scratch, reserve_scratch
 from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
@@ -78,7 +81,11 @@ class Engine:
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(config.seed, fold)
         self.aside = Aside(config.seed, fold)
+        self.belonging = Belonging(fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
+        self.belonging.reserve(len(self.state.items.flags_I))
+        self.exposed = Exposed(config.ranking.exposure_half_life_ms, publisher)
+        self._rerank = new_rerank(config.ranking.provider_exposure_min, config.ranking.diversity)
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
         self._control = np.zeros(3, np.int64) if fold is None else np.array(fold["control"], copy=True)
@@ -158,11 +165,14 @@ class Engine:
         row = self._item_row(document.item_id)
         flags = HAS_DOCUMENT if document.available else HAS_DOCUMENT | WITHDRAWN
         self.state.items.flags_I[row] = flags | (self.state.items.flags_I[row] & IN_POOL)
+        named = (document.provider, document.categories) if document.available else (None, ())
+        self.exposed.drop(self.belonging.set(row, *named))
 
     def apply_item_deleted(self, item_id: str) -> None:
         """Withdraws an item; what was learned of it stays until its row is freed."""
         row = self._item_row(item_id)  # may put larger arrays in the place of the present ones
         self.state.items.flags_I[row] = WITHDRAWN | (self.state.items.flags_I[row] & IN_POOL)
+        self.exposed.drop(self.belonging.set(row, None, ()))
 
     def apply_vectors(self, item_id: str, text_E: Array | None, image_E: Array | None = None, name: str = "") -> None:
         """Keeps an item's content vectors, made by the encoders of that name; those of others wait until nearly all items have some.
@@ -212,10 +222,20 @@ class Engine:
         seen = bool(leaves_out_seen(state, self.rules))
         now_ms = self.event_ms if at_ms is None else at_ms
         explore = Explore(state.items, self._config.seed, self._config.ranking.explore)
+        rerank = self._rerank
+        if rerank.fair:
+            exposure_P, items_P = self.exposed.of_providers(self.belonging), self.belonging.providers.items_R
+            lift_P = lifts(exposure_P, items_P[: len(exposure_P)], self._config.ranking.provider_exposure_min)
+            rerank = rerank._replace(lift_P=lift_P, provider_I=self.belonging.provider_I)
         with unchanged_after(state.trends, state.group.target_G[: int(state.group.state[COUNT])]):
             count_ahead(state, self.rules, np.zeros(TARGETS, np.int64), np.zeros(TARGETS, np.int64))
-            rank_users(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore, self.scratch, lists)
+            ranks_fixed = fixed or self.falls_back
+            rank_users(model_of(state), state.users, now_ms, seen, ranks_fixed, explore, rerank, self.scratch, lists)
         return lists
+
+    def note_shown(self, lists: Lists) -> None:
+        """These lists are on their way to readers: what they show counts for their providers and categories."""
+        self.exposed.note(lists, self.belonging, self.event_ms)
 
     def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:
         """The lists as JSON, with their version."""
@@ -292,17 +312,19 @@ class Engine:
 
     def fold_tables(self) -> dict[str, Array]:
         """All fold tables: views, to be copied before the next micro-batch."""
-        return state_out(self.state) | self.content.tables() | self.aside.tables(self.item_rows) | {"control": self._control}
+        beside = self.content.tables() | self.aside.tables(self.item_rows) | self.belonging.tables(self.item_rows)
+        return state_out(self.state) | beside | {"control": self._control}
 
-    def publisher_tables(self) -> dict[str, Array]:
-        """What is known of lists in the store: views, to be copied before the next micro-batch."""
-        return self.published.tables(self.user_rows)
+    def publisher_tables(self, users: int | None = None) -> dict[str, Array]:
+        """What is known of lists, and those of the first so many rows of users: views, to be copied before the next micro-batch."""
+        return self.published.tables(self.user_rows if users is None else users) | self.exposed.tables()
 
     def _reserve(self, *, events: int = 0, users: int = 0, items: int = 0, partitions: int = 1, text_bytes: int = 0) -> None:
         self.state = reserved(
             self.state, self._config, events=events, users=users, items=items, partitions=partitions, text_bytes=text_bytes
         )
         self.published.reserve(len(self.state.users.pushed_U))
+        self.belonging.reserve(len(self.state.items.flags_I))
         self.scratch = reserve_scratch(self.scratch, len(self.state.users.pushed_U), len(self.state.items.flags_I))
 
     def _close_block(self) -> None:
@@ -377,6 +399,7 @@ class Engine:
         self.state, item_T = evict_items(self.state, self.content, self.rules.items_max)
         _require_room(item_T, "catalog.items_max", self.rules.items_max)
         self.aside.drop(item_T)
+        self.exposed.drop(self.belonging.drop(item_T))
         self.published.drop_items(item_T)
 
 

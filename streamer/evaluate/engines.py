@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.learn import leaves_out_seen
-from streamer.evaluate.exposure import Exposure
+from streamer.evaluate.exposure import Exposure, categories_of
+from streamer.evaluate.likeness import Likeness
 from streamer.evaluate.metrics import LIST
+from streamer.evaluate.names import FAIR, reranked
 from streamer.evaluate.prequential import BINS, TEACHES, Floats, Progress, Run, Withdrawn, new_run, note_listed, visits
 from streamer.evaluate.served import NOBODY, Serving
 from streamer.evaluate.stream import Document, Stream, engine_batches
@@ -37,6 +39,10 @@ class Variant(NamedTuple):
     """Rank by the counting signals with fixed weights."""
     freeze_at: float | None = None
     """Part of the stream after which gate and head learn no more."""
+    exposure_min: float | None = None
+    """ranking.provider_exposure_min, None: as configured."""
+    diversity: float | None = None
+    """ranking.diversity, likewise."""
 
 
 VARIANTS = {
@@ -46,15 +52,27 @@ VARIANTS = {
     "frozen": Variant(freeze_at=FREEZE_AT),
     "fixed": Variant(fixed=True),
 }
-"""Methods that are the engine itself, by name."""
+"""Methods that are the engine itself, by name; beside them those that ``reranked`` reads."""
+
+
+def variant_of(name: str) -> Variant | None:
+    """How the engine runs under that name; None where the method is another."""
+    setting = reranked(name)
+    if setting is None:
+        return VARIANTS.get(name)
+    return Variant(exposure_min=setting.amount) if setting.kind == FAIR else Variant(diversity=setting.amount)
 
 
 def config_of(config: Config, variant: Variant) -> Config:
     """The configuration under which a variant runs."""
-    if variant.kind is None:
-        return config
-    head = msgspec.structs.replace(config.head, kind=variant.kind)
-    return msgspec.structs.replace(config, head=head)
+    head, ranking = config.head, config.ranking
+    if variant.kind is not None:
+        head = msgspec.structs.replace(head, kind=variant.kind)
+    if variant.exposure_min is not None:
+        ranking = msgspec.structs.replace(ranking, provider_exposure_min=variant.exposure_min)
+    if variant.diversity is not None:
+        ranking = msgspec.structs.replace(ranking, diversity=variant.diversity)
+    return msgspec.structs.replace(config, head=head, ranking=ranking)
 
 
 def run_engine(
@@ -66,17 +84,19 @@ def run_engine(
     keeps_lists: bool = False,
     served_ms: tuple[int | None, ...] = (),
 ) -> Run:
-    """Runs the engine over the stream under the name of one of its VARIANTS.
+    """Runs the engine over the stream under a name that ``variant_of`` knows.
 
     ``keeps_lists``: the run returns every group's list. ``served_ms``: periods of the sweep in ms (None: no sweep) under which
     lists as served are judged too.
     """
-    variant = VARIANTS[name]
+    variant = variant_of(name)
+    assert variant is not None
     asked = _Asked(stream, config_of(config, variant), fixed=variant.fixed)
     run = new_run(name, stream)
     run.signals = TERMS
     gates, exposure = _Gates(stream.events), Exposure(len(stream.item_ids))
     run.exposure_I = exposure.exposure_I
+    likeness = Likeness(categories_of(stream), len(stream.item_ids))
     serving = Serving(stream, config, served_ms) if served_ms else None
     if serving:
         run.served = {one.name: np.full(len(stream.item_M), np.nan) for one in serving.shelves}
@@ -98,6 +118,7 @@ def run_engine(
         note_listed(run.rank_M, visit, listed)
         if visit.events >= TEACHES * stream.events:
             exposure.note(listed)
+            likeness.note(listed, asked.vectors())
         if run.item_GK is not None:
             run.item_GK[visit.group, : len(listed)] = listed
         asked.engine.apply(batch.columns)
@@ -106,6 +127,7 @@ def run_engine(
         progress(visit.events)
     progress(stream.events)
     run.gate_BF = gates.mean_BF()
+    run.likeness = likeness.means()
     run.candidates = asked.candidates(int(stream.time_N[-1]))
     run.tables = table_hashes(asked.engine.fold_tables(), HASHED_BYTES)
     return run
@@ -142,6 +164,8 @@ class _Asked:
         self._exclude_seen = config.ranking.exclude_seen
         self._fixed = fixed
         self._frozen = False
+        self._keeps_exposure = config.ranking.provider_exposure_min > 0
+        self._listed: Lists | None = None
         self._users = stream.user_ids
         self._documents = stream.documents
         self._applied = 0
@@ -160,8 +184,17 @@ class _Asked:
         self._applied = apply_documents(self.engine, self._documents, self._applied, time_ms)
 
     def fresh(self, user: int, time_ms: int) -> list[int]:
-        """The list that a user who asks now gets, item numbers best first."""
-        return self._numbers(self.engine.rank(self._rows([user]), entries=LIST, at_ms=time_ms, fixed=self._fixed))[0]
+        """The list that a user who asks now gets, item numbers best first; it counts as shown."""
+        self._listed = self.engine.rank(self._rows([user]), entries=LIST, at_ms=time_ms, fixed=self._fixed)
+        if self._keeps_exposure:
+            self.engine.note_shown(self._listed)
+        return self._numbers(self._listed)[0]
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Fused vectors of the list's entries that was made last for a user who asked."""
+        assert self._listed is not None
+        row_K = self._listed.item_UK[0, : self._listed.count_U[0]]
+        return np.asarray(self.engine.state.head.fused_ID[row_K])
 
     def render(self, users: list[int]) -> list[list[int]]:
         """Lists as a worker renders them without an event of theirs: at the newest event's time."""

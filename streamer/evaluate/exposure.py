@@ -1,7 +1,6 @@
-"""Who is shown: how much of the lists' attention items, providers and categories get, and how unequal that is.
+"""Who is shown in a backtest: how much of the lists' attention items, providers and categories get, and how unequal that is.
 
-The entry at place k of a list gets 1 / log2(1 + k), as in DCG: a list's attention is the same whatever is on it. An item of several
-categories gives each an equal part (Singh and Joachims 2018 on exposure; Gini 1912).
+Counted as a worker counts it (``streamer/ranking/exposure.py``), without fading.
 """
 
 from __future__ import annotations
@@ -10,30 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.catalog.belonging import CATEGORIES_COUNTED, counted_names
 from streamer.evaluate.metrics import LIST
 from streamer.evaluate.stream import Stream
+from streamer.events.model import ItemDocument
+from streamer.ranking.exposure import Floats, gini, places, shares
 
-NAMED_MAX = 10
-"""Providers and categories that a report names, those that are shown most."""
-
-Floats = NDArray[np.float64]
-
-PLACES_K: Floats = 1.0 / np.log2(2.0 + np.arange(LIST))
+PLACES_K: Floats = places(LIST)
 """What each place of a list gets."""
-
-
-def gini(exposure_X: Floats) -> float:
-    """The Gini coefficient of exposures: 0 where all get the same, near 1 where one gets all; 0 where there is nothing to share.
-
-    >>> gini(np.array([1.0, 1.0, 1.0])), gini(np.array([0.0, 0.0, 0.0, 1.0]))
-    (0.0, 0.75)
-    """
-    rising_X, count, total = np.sort(exposure_X), len(exposure_X), float(exposure_X.sum())
-    if total <= 0.0:
-        return 0.0
-    return float(2.0 * np.dot(np.arange(1, count + 1), rising_X) / (count * total) - (count + 1) / count)
 
 
 class Exposure:
@@ -57,35 +41,45 @@ def exposure_figures(exposure_I: Floats, stream: Stream) -> dict[str, Any]:
             "shown": int(np.count_nonzero(exposure_I)),
         }
     }
-    providers, categories = _names_of(stream)
-    for kind, names_by_item in (("providers", providers), ("categories", categories)):
+    for kind, names_by_item in (("providers", providers_of(stream)), ("categories", categories_of(stream))):
         if names_by_item:
             found[kind] = _of_names(exposure_I, names_by_item)
     return found
 
 
-def _names_of(stream: Stream) -> tuple[dict[int, Sequence[str]], dict[int, Sequence[str]]]:
-    """Providers and categories by item number, as the last document of each says."""
+def providers_of(stream: Stream) -> dict[int, Sequence[str]]:
+    """By item number, as the last document of each says; absent where it names none."""
+    named = ((item, counted_names([document.provider])) for item, document in _last_documents(stream))
+    return {item: names for item, names in named if names}
+
+
+def categories_of(stream: Stream) -> dict[int, Sequence[str]]:
+    """The same of its first categories."""
+    named = ((item, counted_names(document.categories)[:CATEGORIES_COUNTED]) for item, document in _last_documents(stream))
+    return {item: names for item, names in named if names}
+
+
+def _last_documents(stream: Stream) -> Iterable[tuple[int, ItemDocument]]:
     number = {item_id: n for n, item_id in enumerate(stream.item_ids)}
-    last = {number[one.document.item_id]: one.document for one in stream.documents}
-    providers: dict[int, Sequence[str]] = {item: (document.provider,) for item, document in last.items() if document.provider}
-    return providers, {item: document.categories for item, document in last.items() if document.categories}
+    return {number[one.document.item_id]: one.document for one in stream.documents}.items()
 
 
 def _of_names(exposure_I: Floats, names_by_item: Mapping[int, Sequence[str]]) -> dict[str, Any]:
-    shares = dict.fromkeys(_all(names_by_item.values()), 0.0)
+    """``parity``: of the names' shares of attention over their shares of the catalogue the least, the lowest tenth's, the median."""
+    number = {name: n for n, name in enumerate(dict.fromkeys(name for names in names_by_item.values() for name in names))}
+    exposure_N, items_N = np.zeros(len(number)), np.zeros(len(number))
     for item, names in names_by_item.items():
-        for name in names:
-            shares[name] += float(exposure_I[item]) / len(names)
-    total = sum(shares.values()) or 1.0
-    most = sorted(shares.items(), key=lambda pair: (-pair[1], pair[0]))[:NAMED_MAX]
+        row_T = [number[name] for name in names]
+        exposure_N[row_T] += exposure_I[item] / len(names)
+        items_N[row_T] += 1.0 / len(names)
+    told = shares(list(number).__getitem__, exposure_N, items_N)
+    parity_N = exposure_N / (exposure_N.sum() or 1.0) / (items_N / items_N.sum())
+    least, tenth, half = np.quantile(parity_N, (0.0, 0.1, 0.5)).tolist()
     return {
-        "gini": gini(np.array(list(shares.values()))),
-        "known": len(shares),
-        "shown": sum(share > 0.0 for share in shares.values()),
-        "most": {name: share / total for name, share in most},
+        "gini": told.gini,
+        "catalogue_gini": told.catalogue_gini,
+        "known": told.known,
+        "shown": told.shown,
+        "most": told.most,
+        "parity": {"least": least, "tenth": tenth, "median": half},
     }
-
-
-def _all(groups: Iterable[Sequence[str]]) -> Iterable[str]:
-    return (name for names in groups for name in names)

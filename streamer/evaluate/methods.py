@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 
 from streamer.config.tree import Config
 from streamer.evaluate.baselines import new_method
-from streamer.evaluate.engines import VARIANTS, leaves_out_seen_auto, run_engine
+from streamer.evaluate.engines import leaves_out_seen_auto, run_engine
+from streamer.evaluate.names import METHODS, OURS, RERANKED, in_order, is_engine, is_method
 from streamer.evaluate.prequential import Progress, Run, run_method
 from streamer.evaluate.stream import Stream
-
-OURS = "streamer"
-"""The method that the others are compared with."""
-BASELINES = ("popularity", "decayed", "transition", "covisit", "repeat", "vsknn", "stan", "isgd", "ials", "biasedmf")
-METHODS = (*VARIANTS, *BASELINES)
-"""In the order in which they run."""
 
 POLL_S = 0.2
 PROGRESS_STEPS = 200
@@ -55,12 +50,12 @@ class Task(NamedTuple):
 def run_all(names: Sequence[str], task: Task, *, processes: int, told: Told) -> dict[str, Run]:
     """Runs methods by name; the result has their order, and does not depend on the number of processes.
 
-    Raises ValueError for a name that is not in METHODS, before anything runs.
+    Raises ValueError for a name that is no method's, before anything runs.
     """
     for name in names:
-        if name not in METHODS:
-            raise ValueError(f"no method is called {name!r}, expected some of {', '.join(METHODS)}")
-    ordered = sorted(names, key=METHODS.index)
+        if not is_method(name):
+            raise ValueError(f"no method is called {name!r}, expected some of {', '.join((*METHODS, *RERANKED))}")
+    ordered = sorted(names, key=in_order)
     found = _in_turn(ordered, task, told) if processes == 1 or len(names) == 1 else _beside(ordered, task, processes, told)
     return {name: found[name] for name in names}
 
@@ -68,7 +63,7 @@ def run_all(names: Sequence[str], task: Task, *, processes: int, told: Told) -> 
 def run_one(name: str, task: Task, leaves_out_G: NDArray[np.bool_] | None, progress: Progress) -> Run:
     """Runs one method; a baseline needs to know where items that were seen are left out."""
     started_s = task.clock()
-    if name in VARIANTS:
+    if is_engine(name):
         ours = name == OURS
         run = run_engine(
             name,
@@ -96,7 +91,7 @@ def _in_turn(names: Sequence[str], task: Task, told: Told) -> dict[str, Run]:
     found: dict[str, Run] = {}
     leaves_out_G = left_out(task)
     for name in names:
-        if leaves_out_G is None and name not in VARIANTS:
+        if leaves_out_G is None and not is_engine(name):
             leaves_out_G = found[OURS].leaves_out_G if OURS in found else leaves_out_seen_auto(task.stream, task.config)
         found[name] = run_one(name, task, leaves_out_G, _every_step(name, task.stream.events, told))
     return found
@@ -120,9 +115,9 @@ def _beside(names: Sequence[str], task: Task, processes: int, told: Told) -> dic
     context = multiprocessing.get_context("spawn")
     queue: SimpleQueue[tuple[str, int]] = context.SimpleQueue()
     leaves_out_G = left_out(task)
-    if leaves_out_G is None and OURS not in names and set(names) - set(VARIANTS):
+    if leaves_out_G is None and OURS not in names and not all(map(is_engine, names)):
         leaves_out_G = leaves_out_seen_auto(task.stream, task.config)
-    waiting = [name for name in names if leaves_out_G is None and name not in VARIANTS]
+    waiting = [name for name in names if leaves_out_G is None and not is_engine(name)]
     with ProcessPoolExecutor(processes, context, initializer=_take, initargs=(task, queue)) as pool:
         running = {pool.submit(_run_here, name, leaves_out_G): name for name in names if name not in waiting}
         found: dict[str, Run] = {}

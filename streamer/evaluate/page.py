@@ -8,9 +8,9 @@ from html import escape
 from pathlib import PurePath
 from typing import Any
 
-from streamer.evaluate import plots
+from streamer.evaluate import plots, reranking
+from streamer.evaluate.names import is_engine
 from streamer.evaluate.style import STYLE
-from streamer.evaluate.verdict import CONTROLS
 
 Report = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ def page(report: Report) -> str:
         *plots.sections(report),
         _served(report),
         _exposure(report),
+        reranking.section(report),
         _ran_on(report),
         _how_to_read(report),
     ]
@@ -82,8 +83,8 @@ def _table(report: Report, window: str) -> str:
     ours, methods = report["compared_with"], report["methods"]
     by_quality = sorted(methods, key=lambda name: -(methods[name]["windows"][window]["ndcg@10"] or 0.0))
     parts = (
-        ("Methods", [name for name in by_quality if name == ours or name not in CONTROLS]),
-        ("The engine run otherwise", [name for name in by_quality if name != ours and name in CONTROLS]),
+        ("Methods", [name for name in by_quality if name == ours or not is_engine(name)]),
+        ("The engine run otherwise", [name for name in by_quality if name != ours and is_engine(name)]),
     )
     heads = ("method", "NDCG@10", "difference", "HR@10", "difference", "MRR", "lists with entries", "seconds")
     rows = []
@@ -197,6 +198,10 @@ def _ran_on(report: Report) -> str:
     if items:
         more = f", {ran['items_only_in_documents']:,} of them without events" if ran["items_only_in_documents"] else ""
         rows += [("items", f"{items['path']}: {ran['documents']:,} documents{more}"), ("SHA-256", items["sha256"])]
+        if items.get("providers_from") == "category":
+            rows.append(
+                ("providers", "where a document names none, its first category stands for one (--providers-from category)")
+            )
     settings = ", ".join(f"{key} = {value}" for key, value in report["config"].items()) or "the defaults"
     rows += [("settings", settings), ("seed", str(report["seed"]))]
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())))

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from streamer.evaluate.names import is_engine
 from streamer.evaluate.style import COLOURS
 from streamer.evaluate.svg import Interval, Series, bars, intervals, lines
-from streamer.evaluate.verdict import CONTROLS
 
 Report = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def sections(report: Report) -> Iterable[str]:
 def chosen(report: Report) -> list[str]:
     """The methods that plots show: ours and the best RIVALS, not the engine run otherwise."""
     ours, window = report["compared_with"], report["protocol"]["chief_window"]
-    others = [name for name in report["methods"] if name != ours and name not in CONTROLS]
+    others = [name for name in report["methods"] if name != ours and not is_engine(name)]
     others.sort(key=lambda name: -(report["methods"][name]["windows"][window]["ndcg@10"] or 0.0))
     return [ours, *others[:RIVALS]]
 

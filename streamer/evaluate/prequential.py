@@ -42,6 +42,8 @@ class Run:
     """Item numbers of the lists, best first, -1 after their ends; where they were asked for."""
     exposure_I: Floats | None = None
     """What each item got of the lists' attention, behind the part of the stream that only teaches."""
+    likeness: dict[str, float] = field(default_factory=dict)
+    """How alike the entries of a list are, by what they are compared by; of the same part of the stream."""
     served: dict[str, Floats] = field(default_factory=dict)
     """Ranks in the lists as served, by period of the sweep; shaped as ``rank_M``."""
     gate_BF: Floats | None = None

@@ -11,11 +11,11 @@ import numpy as np
 from streamer.config.keys import Key, all_keys
 from streamer.config.masking import masked
 from streamer.config.tree import Config
-from streamer.evaluate import figures
+from streamer.evaluate import figures, reranking
 from streamer.evaluate.engines import FREEZE_AT
 from streamer.evaluate.exposure import exposure_figures
-from streamer.evaluate.methods import OURS
 from streamer.evaluate.metrics import LIST, TOP
+from streamer.evaluate.names import OURS, reranked
 from streamer.evaluate.prequential import BINS, Run
 from streamer.evaluate.stream import Stream
 from streamer.evaluate.verdict import verdict
@@ -46,7 +46,7 @@ ABOUT = {
     "ials": "iALS: implicit matrix factorization, refitted now and then (Hu et al. 2008)",
     "biasedmf": "biased matrix factorization, online, by the river library",
 }
-"""What each method is, for people."""
+"""What each method is, for people; the engine re-ranked says its setting."""
 
 
 def report_of(
@@ -73,17 +73,25 @@ def report_of(
         "versions": dict(versions),
         "protocol": _protocol(config, runs),
         "compared_with": names[0],
-        "methods": {name: {"about": ABOUT[name]} | figures.figures_of(runs[name], targets) for name in names},
+        "methods": {name: {"about": about(name)} | figures.figures_of(runs[name], targets) for name in names},
         "intervals": {window: figures.intervals(value_MTQ, targets, window, config.seed) for window in figures.WINDOWS},
     }
     for name in names:
         exposure_I = runs[name].exposure_I
         if exposure_I is not None:
             report["methods"][name]["exposure"] = exposure_figures(exposure_I, stream)
+        if runs[name].likeness:
+            report["methods"][name]["likeness"] = runs[name].likeness
+    report["reranking"] = reranking.rows(report)
     if OURS in runs and runs[OURS].served:
         report["served"] = figures.served_figures(runs[OURS], targets)
     report["verdict"] = verdict(report)
     return report
+
+
+def about(name: str) -> str:
+    """What a method is, for people."""
+    return ABOUT[name] if reranked(name) is None else f"the engine with {reranking.setting_in_words(name)}"
 
 
 def _stream_facts(stream: Stream, targets: figures.Targets) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streamer.evaluate.names import is_engine, reranked
+from streamer.evaluate.reranking import setting_in_words
+
 CLOSE = 0.01
 """Differences below this share of the better figure are called small."""
 FEW_USERS = 30
 """With fewer than so many users, resampling them says little of chance."""
 STRANGERS = 0.05
 """Share of choices by users without a history from which on it is said what they do to the figures."""
-CONTROLS = ("frozen", "fixed", "bilinear", "attention")
-"""Methods that are the engine itself, run otherwise."""
-
 SAID_OF = {
     "frozen": "Learning on against stopping at 30 % of the stream",
     "fixed": "Learned weights against fixed ones",
@@ -28,14 +28,20 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
     if not report["methods"][ours]["windows"][window]["targets"]:
         return ["There is nothing to judge: no choice lies after the first tenth of the stream, which only teaches."]
     sentences = [_level(report, ours, window), _of_few_users(report)]
-    others = [name for name in report["methods"] if name != ours and name not in CONTROLS]
+    others = [name for name in report["methods"] if name != ours and not is_engine(name)]
     sentences.append(_of_known_users(report, ours, window))
     sentences += _against_others(report, ours, others, window)
-    sentences += [f"{SAID_OF[name]}: {_difference(report, name, window)}." for name in CONTROLS if name in report["methods"]]
+    sentences += [f"{SAID_OF[name]}: {_difference(report, name, window)}." for name in SAID_OF if name in report["methods"]]
+    sentences += [_of_reranked(report, name, window) for name in report["methods"] if reranked(name) is not None]
     if len(report["methods"]) > 1:
         sentences.append(_in_the_later_window(report, others))
     sentences += _served(report, ours, window)
     return [sentence for sentence in sentences if sentence]
+
+
+def _of_reranked(report: Mapping[str, Any], name: str, window: str) -> str:
+    """What re-ranking costs."""
+    return f"Without re-ranking against {setting_in_words(name)}: {_difference(report, name, window)}."
 
 
 def _level(report: Mapping[str, Any], ours: str, window: str) -> str:

@@ -9,8 +9,11 @@ import numpy as np
 from streamer.head.bilinear import STEP, Head
 from streamer.head.gate import weigh
 from streamer.ranking.explore import NONE, Explore, drawn_item
+from streamer.ranking.rerank import DIVERSE, FAIR, Rerank, diversify, lift_providers, pool_of
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import (
+    DIVERSITY,
+    FAIRNESS,
     IMAGE,
     LAST,
     NEAR,
@@ -35,8 +38,8 @@ REASONS = 3
 REASON_MIN = 0.5e-4
 """A term that is written as 0.0000 is no reason."""
 NOBODY = -1
-PARTS = ("signals", "text", "image", "item")
-"""Of a score: the counting signals, and of how well the entry fits what its text, its image and its own history give."""
+PARTS = ("signals", "text", "image", "item", "rerank")
+"""Of a score: the counting signals, of how well the entry fits what its text, its image and its own history give, and re-ranking."""
 
 
 class Lists(NamedTuple):
@@ -70,7 +73,15 @@ def empty_lists(user_U: Array, entries: int) -> Lists:
 
 @kernel
 def rank_users(
-    model: Model, users: Users, now_ms: int, exclude_seen: bool, fixed: bool, explore: Explore, scratch: Scratch, lists: Lists
+    model: Model,
+    users: Users,
+    now_ms: int,
+    exclude_seen: bool,
+    fixed: bool,
+    explore: Explore,
+    rerank: Rerank,
+    scratch: Scratch,
+    lists: Lists,
 ) -> None:
     """Fills the lists of ``lists.user_U`` from the state as it is; ``fixed`` ranks by the weights of the start.
 
@@ -94,8 +105,11 @@ def rank_users(
                 scratch.weight_F[f] = model.gate.fixed_F[f]
             weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
         content_of_mean_candidate(model.head, count, scratch)
-        place_K = scratch.place_C[: lists.item_UK.shape[1]]
-        lists.count_U[n] = best_places(scratch.logit_C, count, place_K)
+        lift_providers(rerank, count, scratch)
+        entries = lists.item_UK.shape[1]
+        place_K = scratch.place_C[: pool_of(rerank, entries)]
+        found = best_places(scratch.logit_C, count, place_K)
+        lists.count_U[n] = diversify(rerank, model.head, found, entries, scratch)
         for k in range(lists.count_U[n]):
             lists.item_UK[n, k] = scratch.item_C[place_K[k]]
             lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
@@ -177,10 +191,12 @@ def content_parts(head: Head, place: int, scratch: Scratch) -> tuple[np.float32,
 def note_parts(head: Head, place: int, scratch: Scratch, part_P: Array) -> None:
     """Adds an entry's parts."""
     text, image, rest = content_parts(head, place, scratch)
-    part_P[0] += abs(scratch.logit_C[place] - text - image - rest)
+    rerank = scratch.rerank_2C[FAIR, place] + scratch.rerank_2C[DIVERSE, place]
+    part_P[0] += abs(scratch.logit_C[place] - rerank - text - image - rest)
     part_P[1] += abs(text)
     part_P[2] += abs(image)
     part_P[3] += abs(rest)
+    part_P[4] += abs(rerank)
 
 
 @leaf_kernel
@@ -224,6 +240,8 @@ def explain(head: Head, context_W: Array, place: int, scratch: Scratch, term_R: 
         used = _put_reason(f, value, used, term_R, value_R)
     used = _put_reason(TEXT, float(text), used, term_R, value_R)
     used = _put_reason(IMAGE, float(image), used, term_R, value_R)
+    used = _put_reason(FAIRNESS, float(scratch.rerank_2C[FAIR, place]), used, term_R, value_R)
+    used = _put_reason(DIVERSITY, float(scratch.rerank_2C[DIVERSE, place]), used, term_R, value_R)
     for r in range(REASONS):
         about_R[r] = NOBODY
         if r >= used:

@@ -45,9 +45,9 @@ NEAR, NEAR_BACK, WIDE, WIDE_BACK, RECENT, REPEAT, LAST, AFTER, BEFORE, TREND = r
 NEURAL = TREND + len(HALF_LIVES)
 YOUNG_CONTENT, YOUNG = NEURAL + 1, NEURAL + 2
 FEATURES = NEURAL + 3
-NEW, TEXT, IMAGE = range(FEATURES, FEATURES + 3)
-"""Reasons that are no terms of the logit: that an entry explores, and what either modality gives to the content's."""
-REASON_NAMES = (*TERMS, "new", "text", "image")
+NEW, TEXT, IMAGE, FAIRNESS, DIVERSITY = range(FEATURES, FEATURES + 5)
+"""Reasons beside the features' terms: that an entry explores, what either modality gives to the content's, and what re-ranking adds."""
+REASON_NAMES = (*TERMS, "new", "text", "image", "fairness", "diversity")
 NO_SOURCE = -1
 ABSENT, EXCLUDED = -1, CANDIDATES
 """Beside the places from 0 on."""
@@ -82,6 +82,8 @@ class Scratch(NamedTuple):
     """How well the young items fit, and working memory."""
     part_2: Array
     """What text and image give to the affinity of the mean candidate."""
+    rerank_2C: Array
+    """What fairness and diversity add to logits, 0 where they are off."""
 
 
 def new_scratch(dimensions: int, context_features: int, users: int, items: int) -> Scratch:
@@ -108,6 +110,7 @@ def new_scratch(dimensions: int, context_features: int, users: int, items: int) 
         neighbours=new_neighbours(users, items),
         young_2Y=np.zeros((2, YOUNG_MAX), np.float32),
         part_2=np.zeros(2, np.float32),
+        rerank_2C=np.zeros((2, CANDIDATES), np.float32),
     )
 
 

@@ -12,6 +12,7 @@ from streamer.snapshots.chunks import (
 from streamer.snapshots.folder import FolderStore
 from streamer.snapshots.lineage import AuditImpossible, lineage, losses, other_versions, require_same_topics, runs_of
 from streamer.snapshots.manifest import (
+    FORMAT,
     Manifest,
     SnapshotDamaged,
     StructureDiffers,
@@ -37,6 +38,7 @@ from streamer.snapshots.recovery import (
 )
 
 __all__ = [
+    "FORMAT",
     "AuditImpossible",
     "FolderStore",
     "Manifest",

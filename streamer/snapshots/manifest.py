@@ -18,8 +18,10 @@ import msgspec
 from streamer import __version__
 from streamer.ports import Positions, SnapshotStore, TopicPartition
 
-FORMAT = 4
+FORMAT = 5
 """Raised with every change to the manifest or to what the tables of a state hold."""
+READABLE = (4, FORMAT)
+"""What can be loaded. Format 4 has no tables of providers and categories: each item has none until its next document."""
 MANIFESTS = "manifests/"
 CHUNKS = "chunks/"
 
@@ -166,10 +168,10 @@ def decode_manifest(data: bytes, file: str) -> Manifest:
         envelope = msgspec.json.decode(data, type=_Envelope)
     except msgspec.MsgspecError as error:
         raise SnapshotDamaged(file, expected="JSON with format, sha256 and manifest", found=str(error)) from error
-    if envelope.format != FORMAT:
+    if envelope.format not in READABLE:
         raise SnapshotDamaged(
             file,
-            expected=f"format {FORMAT}",
+            expected=f"format {' or '.join(map(str, READABLE))}",
             found=f"format {envelope.format}, which another release of streamer wrote: use that",
         )
     found = hashlib.sha256(envelope.manifest).hexdigest()
@@ -178,7 +180,7 @@ def decode_manifest(data: bytes, file: str) -> Manifest:
     try:
         manifest = msgspec.json.decode(envelope.manifest, type=Manifest)
     except msgspec.MsgspecError as error:
-        raise SnapshotDamaged(file, expected=f"a manifest of format {FORMAT}", found=str(error)) from error
+        raise SnapshotDamaged(file, expected=f"a manifest of format {envelope.format}", found=str(error)) from error
     _require_sound(manifest, file)
     return manifest
 

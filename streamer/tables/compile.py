@@ -26,7 +26,10 @@ _CALLERS = (
     "engine/bounds.py",
     "engine/evict.py",
     "engine/warm.py",
+    "engine/exposed.py",
+    "catalog/belonging.py",
     "catalog/vectors.py",
+    "ranking/exposure.py",
     "head/torch_gradient.py",
 )
 """Files that only call kernels: what they say changes none."""

@@ -180,6 +180,8 @@ def test_bad_usage_ends_with_2_and_says_what_to_do(here: Here, recording: Path, 
     out = tmp_path / "out"
     cases: tuple[tuple[tuple[object, ...], str], ...] = (
         (("--out", out, "--methods", "magic"), "no method is called magic"),
+        (("--out", out, "--methods", "fair-1.5"), "no method is called fair-1.5"),
+        (("--out", out, "--methods", "diverse-0.95"), "diverse-X"),
         (("--out", out, "--methods", "fixed", "--lists"), "name it among --methods"),
         (("--out", out, "--served", "0"), "'0' is no period"),
         ((), "Missing option '--out'"),
@@ -200,6 +202,60 @@ def test_the_executable_runs_methods_beside_each_other_with_progress_on_stderr(
     assert "streamer" in err
     assert "sorted by time" in err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "report.json"}
+
+
+def test_one_command_tells_what_fairness_and_diversity_cost_and_buy(here: Here, recording: Path, tmp_path: Path) -> None:
+    """A third of the items is of a provider whose items are chosen less than others."""
+    items = [
+        {"item_id": f"i{n}", "provider": "small" if n % 3 == 0 else "large", "categories": [f"c{n % 4}", "all"]}
+        for n in range(30)
+    ]
+    documents, out = written(tmp_path / "items.jsonl", items), tmp_path / "out"
+    rows = [json.loads(line) for line in recording.read_text().splitlines()]
+    for n, row in enumerate(rows):  # one in three choices of the small provider's items stays: enough to be candidates
+        if int(row["item_id"][1:]) % 3 == 0 and n % 3:
+            row["item_id"] = f"i{int(row['item_id'][1:]) + 1}"
+    skewed = written(tmp_path / "skewed.jsonl", rows)
+    names = ("streamer", "fair-0", "fair-1", "diverse-0.5", "diverse-0")
+    told = here.json("backtest", skewed, "--items", documents, "--out", out, "--methods", *names)
+    by_name = {row["method"]: row for row in told["reranking"]}
+    assert list(by_name) == ["streamer", "diverse-0", "diverse-0.5", "fair-0", "fair-1"]
+    plain, fair, diverse = by_name["streamer"], by_name["fair-1"], by_name["diverse-0.5"]
+    assert fair["providers"]["gini"] < plain["providers"]["gini"]
+    assert fair["providers"]["catalogue_gini"] < plain["providers"]["catalogue_gini"] / 2
+    assert plain["providers"]["parity"]["least"] < 0.8 < fair["providers"]["parity"]["least"]
+    assert diverse["likeness"]["vectors"] < plain["likeness"]["vectors"] - 0.02
+    report = json.loads((out / "report.json").read_text())
+    states = {report["methods"][name]["state"]["sha256"] for name in names}
+    assert len(states) == 1, "re-ranking changes no state"
+    for name in ("fair-0", "diverse-0"):
+        assert by_name[name] | {"method": "", "setting": "", "ndcg@10_lost": None, "interval": None} == plain | {
+            "method": "",
+            "setting": "",
+        }
+        assert by_name[name]["ndcg@10_lost"] == 0.0
+    assert "What fairness and diversity cost" in (out / "report.html").read_text()
+    assert "ranking.provider_exposure_min = 1" in (out / "report.html").read_text()
+    result = here.run("backtest", skewed, "--items", documents, "--out", out, "--methods", "streamer", "diverse-0.5")
+    assert "ranking.diversity = 0.5" in result.stdout
+
+
+def test_a_first_category_stands_for_a_provider_only_where_that_is_asked_for(
+    here: Here, recording: Path, tmp_path: Path
+) -> None:
+    items = [
+        {"item_id": f"i{n}", "categories": [f"c{n % 4}", "all"]} | ({"provider": "p"} if n == 0 else {}) for n in range(30)
+    ]
+    documents = written(tmp_path / "items.jsonl", items)
+    shares = {}
+    for source in ("documents", "category"):
+        arguments = ("--items", documents, "--out", tmp_path / source, "--methods", "streamer", "--providers-from", source)
+        told = here.json("backtest", recording, *arguments)
+        assert told["ran_on"]["items_file"]["providers_from"] == source
+        report = json.loads((tmp_path / source / "report.json").read_text())
+        shares[source] = set(report["methods"]["streamer"]["exposure"]["providers"]["most"])
+    assert shares == {"documents": {"p"}, "category": {"p", "c0", "c1", "c2", "c3"}}
+    assert "--providers-from category" in (tmp_path / "category" / "report.html").read_text()
 
 
 def test_a_zipped_table_and_its_documents_run_as_they_are_published(here: Here, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -71,8 +72,11 @@ def test_what_a_newcomer_looks_for_is_found(shop: Shop) -> None:
     assert page.text("#verdict-title") in healths
     assert page.text("#role") == "owner"
     assert "NDCG@10" in page.text("#verdict-text")  # is learning helping
-    assert "Event to list" in page.text("#tiles")  # how stale is a list
+    assert re.search(r"How stale a list is\n[\d.]+ m?s\nfrom event to list", page.text("#tiles"))  # how stale is a list
     page.wait("document.querySelectorAll('#charts svg path').length > 3")
+    page.wait("document.querySelector('#exposure-card').checkVisibility()")  # who is shown
+    assert re.search(r"categories: \d+ of \d+ shown, Gini 0\.\d\d", page.text("#exposure"))
+    assert page.text("#exposure").count("%") == 6
 
     page.write("#user-id", shop.user)
     page.js("document.querySelector('#user-form').requestSubmit()")

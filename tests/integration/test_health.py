@@ -28,6 +28,7 @@ from consumers.watch_rows import ENCODER_GAUGES
 from streamer import __version__
 from streamer.events.model import RejectReason
 from streamer.ports import OwnerStatus
+from streamer.ranking.exposure import NAMED_MAX, gini, shares
 
 NOW_MS = 1_795_485_458_344
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -88,7 +89,7 @@ def samples(server: HealthServer) -> dict[tuple[str, tuple[tuple[str, str], ...]
     }
 
 
-def value(server: HealthServer, name: str, **labels: str) -> float | None:
+def value(server: HealthServer, name: str, /, **labels: str) -> float | None:
     return samples(server).get((name, tuple(sorted(labels.items()))))
 
 
@@ -296,6 +297,25 @@ def test_quality_is_a_share_of_what_was_judged_and_absent_where_nothing_was(serv
     assert value(server, "streamer_quality_hit_ratio", method="fixed") is None
     assert value(server, "streamer_served_judged_ratio") == 0.8
     assert value(server, "streamer_served_hit_ratio") == 0.25
+
+
+def test_exposure_names_the_largest_and_counts_all_others_together(server: HealthServer, worker: Worker) -> None:
+    assert value(server, "streamer_exposure_gini_ratio", kind="provider") is None
+    exposure_N = np.arange(1, 31).astype(float)
+    worker.measured.shares = {"provider": shares(lambda n: "other" if n == 29 else f'p"{n}', exposure_N, exposure_N)}
+    found = {labels: number for (name, labels), number in samples(server).items() if name == "streamer_exposure_ratio"}
+    assert len(found) == NAMED_MAX
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert value(server, "streamer_exposure_ratio", kind="provider", name='p"28') == pytest.approx(29 / exposure_N.sum())
+    assert value(server, "streamer_exposure_ratio", kind="provider", name="other") == pytest.approx(
+        1 - sum(range(21, 30)) / exposure_N.sum()
+    )
+    assert value(server, "streamer_exposure_gini_ratio", kind="provider") == pytest.approx(gini(exposure_N))
+    assert value(server, "streamer_exposure_catalogue_gini_ratio", kind="provider") == pytest.approx(0, abs=1e-9)
+    assert value(server, "streamer_exposure_names", kind="provider") == 30
+    worker.measured.shares = {"category": shares("ab".__getitem__, np.zeros(2), np.ones(2))}
+    assert value(server, "streamer_exposure_ratio", kind="category", name="other") == 0
+    assert value(server, "streamer_exposure_names_shown", kind="category") == 0
 
 
 def test_labels_with_a_closed_set_of_values_are_there_from_the_start(server: HealthServer, worker: Worker) -> None:

@@ -36,7 +36,13 @@ def stream(seed, events=350, users=120, items=25_000):
         records.append(Record("events", 0, user.encode(), json.dumps(event).encode(), now_ms))
         if rng.random() < 0.1:
             item = f"i{rng.randrange(items)}"
-            document = {"item_id": item, "title": "t", "available": rng.random() < 0.5}
+            document = {
+                "item_id": item,
+                "title": "t",
+                "available": rng.random() < 0.5,
+                "provider": f"p{n}",
+                "categories": ["c"],
+            }
             records.append(Record("items", 0, item.encode(), json.dumps(document).encode(), now_ms))
     return records
 

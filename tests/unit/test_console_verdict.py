@@ -43,7 +43,7 @@ def test_a_healthy_line_says_how_fresh_and_how_good_it_is():
     found = seen(healthy())
     assert (found.level, found.title, found.findings) == ("good", "All is well", [])
     assert "Lists follow an event in 0.040 s, 99 % of them in 0.200 s, within the last minute." in found.text
-    assert "Learning helps: NDCG@10 is 0.250, 150% above popularity (0.100) and 25% above counting (0.200)" in found.text
+    assert "Learning helps: NDCG@10 is 0.250, 150 % above popularity (0.100) and 25 % above counting (0.200)" in found.text
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_is_wrong_is_told(change: dict, level: str, words: str):
 def test_many_rejected_records_are_told():
     found = seen(healthy(), row=ROW | {"dead_per_s": 50.0})
     assert (found.level, len(found.findings)) == ("warn", 1)
-    assert "33% of the records of the last minute were rejected" in found.findings[0].what
+    assert "33 % of the records of the last minute were rejected" in found.findings[0].what
 
 
 @pytest.mark.parametrize(

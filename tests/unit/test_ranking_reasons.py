@@ -14,6 +14,7 @@ from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, empty_lists, rank_users
+from streamer.ranking.rerank import new_rerank
 from streamer.ranking.scratch import NEURAL, TERMS, TREND, YOUNG, YOUNG_CONTENT
 
 SEEDS = st.integers(0, 2**32)
@@ -37,7 +38,8 @@ def ranked(engine, user, *, fixed, exclude_seen):
     """The list of one user, whose candidates stay in the engine's scratch."""
     lists = empty_lists(np.array([user], np.int64), ENTRIES)
     off = Explore(engine.state.items, 0, False)
-    rank_users(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, off, engine.scratch, lists)
+    scratch, rerank = engine.scratch, new_rerank(0.0, 0.0)
+    rank_users(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, off, rerank, scratch, lists)
     return lists
 
 

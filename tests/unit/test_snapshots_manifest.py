@@ -46,7 +46,7 @@ MANIFEST = Manifest(
     chunk_bytes=1024,
     tables=(TABLE,),
 )
-GOLDEN = (
+GOLDEN_4 = (
     b'{"format":4,"sha256":"eb72ab8b27979e2988d5535cb1e4a71ef92106557ef3dcb4a5e86ce44e7bc80d","manifest":'
     b'{"name":"1795485458344-9f3c02aa","epoch":1795485000000,"created_ms":1795485458344,"parent":null,'
     b'"topic_ids":{"events":"id-1"},"offsets":{"events":{"0":5,"1":7}},'
@@ -56,6 +56,11 @@ GOLDEN = (
     b'"format":4,"left_out":[],"generation":0,"tables":[{"name":"t","kind":"fold","dtype":"<i8","shape":[2,3],'
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
+)
+"""A file of the format before this one, which had fewer tables: it must still be read."""
+GOLDEN = GOLDEN_4.replace(b'"format":4', b'"format":5').replace(
+    b"eb72ab8b27979e2988d5535cb1e4a71ef92106557ef3dcb4a5e86ce44e7bc80d",
+    b"db14248cfa618abfca1a23b8bf246b1598e265bedf8065f4aa2e58e89f51d2f3",
 )
 """The file as it must be read as long as the format is this one."""
 
@@ -76,6 +81,10 @@ def test_the_file_of_the_present_format_is_still_read_and_still_written_alike():
     assert encode_manifest(MANIFEST) == GOLDEN
 
 
+def test_the_file_of_the_format_before_is_still_read():
+    assert decode_manifest(GOLDEN_4, "f") == msgspec.structs.replace(MANIFEST, format=4)
+
+
 def test_a_flipped_digit_is_found():
     data = encode_manifest(MANIFEST).replace(b'"position":12', b'"position":13')
     with pytest.raises(SnapshotDamaged, match=r"manifests/x\.json: expected a manifest with sha256 .* found sha256") as caught:
@@ -90,8 +99,8 @@ def test_a_cut_or_foreign_file_is_damage_not_a_crash(data):
 
 
 def test_a_newer_format_is_refused_by_its_number_whatever_it_holds():
-    with pytest.raises(SnapshotDamaged, match="expected format 4, found format 5, which another release"):
-        decode_manifest(b'{"format":5,"anything":[1]}', "f")
+    with pytest.raises(SnapshotDamaged, match="expected format 4 or 5, found format 6, which another release"):
+        decode_manifest(b'{"format":6,"anything":[1]}', "f")
 
 
 def test_a_manifest_that_names_a_chunk_outside_the_store_is_refused():

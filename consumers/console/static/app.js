@@ -63,6 +63,14 @@ function helps() {
   return [yes ? "yes" : "not now", `${beside(fixed)} over counting, ${beside(popularity)} over popularity`];
 }
 
+// Of the last minute; where no event came, of when some last did, as far as the charts know.
+function staleness() {
+  const last = state.fresh_s ? null : history.findLast((one) => one.fresh_half_s !== null);
+  const [half, most] = state.fresh_s ?? (last ? [last.fresh_half_s, last.fresh_most_s] : [null, null]);
+  const of = state.fresh_s ? `from event to list, for half; 99 %: ${seconds(most)}` : last ? `from event to list, when one last came (${clock(last.at_ms, false)}); 99 %: ${seconds(most)}` : "no event came within the last minute";
+  return tile("How stale a list is", half === null ? "–" : seconds(half), `${of}. Others: again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`);
+}
+
 function tiles() {
   const row = state.row ?? {};
   const owns = state.role === "owner";
@@ -71,12 +79,12 @@ function tiles() {
   const [yes, how] = helps();
   const applied = Object.values(state.counters?.applied ?? {}).reduce((sum, one) => sum + one, 0);
   fill("tiles",
-    tile("Event to list", state.fresh_s ? seconds(state.fresh_s[0]) : "–", `${state.fresh_s ? `99 %: ${seconds(state.fresh_s[1])}, within the last minute` : "none within the last minute"}; others are rendered again every ${seconds(state.refresh_ms_max / 1000)} while anything changes`),
+    staleness(),
     tile("Learning helps", yes, how),
     tile("Events", `${count(row.events_per_s ?? 0)}/s`, `${count(applied)} applied`),
     tile("Behind the log", count(lag), lag && state.lag_s !== null ? `records of events, the oldest for about ${seconds(state.lag_s)}` : "records of events"),
     tile("Lists waiting", count(state.lists?.unpublished), `${count(state.lists_written)} written since the start`),
-    tile("Last snapshot", state.snapshot.written_ms ? ago(state.snapshot.written_ms, state.now_ms) : "none yet", state.snapshot.written_ms ? `${bytes(state.snapshot.bytes)}, what a crash would do again` : "the first comes soon"),
+    tile("Last snapshot", state.snapshot.written_ms ? ago(state.snapshot.written_ms, state.now_ms) : "none yet", state.snapshot.written_ms ? `${bytes(state.snapshot.bytes)}; after a crash, what came since is done again` : "the first comes soon"),
     tile("Users, items", `${count(state.users)}, ${count(state.items)}`, "in the state"),
     tile("Dead letters", count(Object.values(state.rejected).reduce((sum, one) => sum + one, 0)), "since this worker started"));
 }
@@ -104,6 +112,19 @@ function weights() {
 function drift() {
   const rows = state.drift.map((one) => ({ class: one.alarm_ms ? "mine" : null, cells: [one.what.replace(/^the /, ""), one.mean.toFixed(3), one.before === null ? "–" : one.before.toFixed(3), one.alarm_ms ? ago(one.alarm_ms, state.now_ms) : "never"] }));
   fill("drift", rows.length ? table(["of events, or NDCG@10", "now", "before", "alarm"], rows) : el("p", { class: "dim" }, state.role === "owner" ? "Too little has come yet." : "The owner knows."));
+}
+
+function exposure() {
+  const kinds = { provider: "providers", category: "categories" };
+  const shown = Object.entries(state.exposure).filter(([, one]) => one.shown);
+  document.getElementById("exposure-card").hidden = !shown.length;
+  fill("exposure", shown.map(([kind, one]) => {
+    const largest = Object.entries(one.most).slice(0, 5);
+    const rest = 1 - largest.reduce((sum, [, share]) => sum + share, 0);
+    const rows = [...largest.map(([name, share]) => ({ cells: [name, percent(share)] }))];
+    if (one.known > largest.length) rows.push({ cells: [`${count(one.known - largest.length)} others`, percent(Math.max(0, rest))] });
+    return table([`${kinds[kind]}: ${count(one.shown)} of ${count(one.known)} shown, Gini ${one.gini.toFixed(2)}`, "share"], rows);
+  }));
 }
 
 function journal() {
@@ -143,6 +164,7 @@ function show() {
     quality();
     weights();
     drift();
+    exposure();
   }
   const happened = JSON.stringify(state.journal);
   if (happened !== journalShown) {
