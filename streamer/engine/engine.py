@@ -9,6 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
+from streamer.catalog.likeness import fitted, placed, refitted
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
@@ -76,6 +77,10 @@ class Engine:
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(config.seed, fold)
+        if fold is not None and "likeness.axes" not in fold:  # of a snapshot made before there was likeness
+            self.state = self.state._replace(
+                likeness=fitted(self.state.likeness, self.state.items, self.content, self.item_rows)
+            )
         self.aside = Aside(config.seed, fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
@@ -175,7 +180,10 @@ class Engine:
             return
         moved = self.content.set(self.state.items, row, text_E, image_E)
         note_young(self.state.young, self.state.items, row)
-        self.state = self.state._replace(head=with_content(self.state.head, self.content.widths, self.rules.seed))
+        self.state = self.state._replace(
+            head=with_content(self.state.head, self.content.widths, self.rules.seed),
+            likeness=placed(self.state.likeness, self.state.items, self.content, row, self.item_rows, moved=moved),
+        )
         rows = np.flatnonzero(self.state.items.vector_I[: self.item_rows] >= 0) if moved else np.array([row])
         refresh(self.state.head, self.state.items, self.content, rows)
 
@@ -317,7 +325,9 @@ class Engine:
     def _switch_encoders(self) -> None:
         before, waiting = self.aside.name, self.aside.waiting
         head, self.content = self.aside.switch(self.state.head, self.state.items, self.content, self.item_rows, self.rules.seed)
-        self.state = self.state._replace(head=head)
+        chosen_T = np.flatnonzero(head.seen_I[: self.item_rows] > 0)
+        likeness = refitted(self.state.likeness, self.state.items, self.content, chosen_T, self.item_rows)
+        self.state = self.state._replace(head=head, likeness=likeness)
         logger.info("vectors of %d items by the encoder %s take the place of those by %s", waiting, self.aside.name, before)
 
     def require_same_width(self, head: Head) -> None:
