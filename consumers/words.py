@@ -33,6 +33,9 @@ WORDS = {
     "last": "it is what you had last",
     "young": "few have had it yet",
     "young_content": "few have had it yet, and it is like what you had",
+    "likeness": "it is like what you had",
+    "young_likeness": "few have had it yet, and it is like what you had",
+    "untried": "few have tried it yet, and it may suit you",
 }
 
 EXPLORES = ("new", "explore")

@@ -17,6 +17,7 @@ import numpy as np
 
 from streamer.catalog.items import Items
 from streamer.catalog.vectors import ContentVectors
+from streamer.catalog.young import YOUNG_MAX, Young
 from streamer.tables.arrays import Array, grown, resized
 
 TEXT_AXES, IMAGE_AXES = 32, 16
@@ -36,11 +37,15 @@ class Likeness(NamedTuple):
     place_IL: Array
     there_I: Array
     axis_EL: Array
+    young_AY: Array
+    """The coordinates of the pool of young items, in its order; no state of its own."""
 
 
 def new_likeness(items: int) -> Likeness:
     """No item has content yet."""
-    return Likeness(np.zeros((items, AXES), np.float32), np.zeros(items, np.bool_), np.zeros((0, AXES), np.float32))
+    return Likeness(
+        np.zeros((items, AXES), np.float32), np.zeros(items, np.bool_), np.zeros((0, AXES), np.float32), _no_young()
+    )
 
 
 def reserve_likeness(likeness: Likeness, items: int) -> Likeness:
@@ -60,8 +65,18 @@ def likeness_in(tables: dict[str, Array], items: int) -> Likeness:
     if "likeness.axes" not in tables:
         return new_likeness(items)
     place_IL = resized(tables["likeness.place"], items)
-    there_I: Array = place_IL.any(axis=1)
-    return Likeness(place_IL, there_I, resized(tables["likeness.axes"], 0))
+    there_I = np.asarray(place_IL.any(axis=1))
+    return Likeness(place_IL, there_I, resized(tables["likeness.axes"], 0), _no_young())
+
+
+def _no_young() -> Array:
+    return np.zeros((AXES, YOUNG_MAX), np.float32)
+
+
+def keep_young(likeness: Likeness, young: Young) -> None:
+    """Lays the coordinates of the pool's items side by side, after it or they have changed."""
+    count = int(young.tended[0])
+    likeness.young_AY[:, :count] = likeness.place_IL[young.item_Y[:count]].T
 
 
 def placed(likeness: Likeness, items: Items, content: ContentVectors, row: int, rows: int, *, moved: bool) -> Likeness:

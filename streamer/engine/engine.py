@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
-from streamer.catalog.likeness import fitted, placed, refitted
+from streamer.catalog.likeness import fitted, keep_young, placed, refitted
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
@@ -81,6 +81,7 @@ class Engine:
             self.state = self.state._replace(
                 likeness=fitted(self.state.likeness, self.state.items, self.content, self.item_rows)
             )
+        keep_young(self.state.likeness, self.state.young)
         self.aside = Aside(config.seed, fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.published = Published(publisher)
@@ -184,6 +185,7 @@ class Engine:
             head=with_content(self.state.head, self.content.widths, self.rules.seed),
             likeness=placed(self.state.likeness, self.state.items, self.content, row, self.item_rows, moved=moved),
         )
+        keep_young(self.state.likeness, self.state.young)
         rows = np.flatnonzero(self.state.items.vector_I[: self.item_rows] >= 0) if moved else np.array([row])
         refresh(self.state.head, self.state.items, self.content, rows)
 
@@ -320,6 +322,7 @@ class Engine:
         tend_young(self.state.young, self.state.items, self.state.trends.value_IH[:, FOR_EVER], self.item_rows)
         if self.aside.is_complete(self.state.items, self.item_rows):
             self._switch_encoders()
+        keep_young(self.state.likeness, self.state.young)
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
 
     def _switch_encoders(self) -> None:

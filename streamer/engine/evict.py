@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
-from streamer.catalog.likeness import clear_places
+from streamer.catalog.likeness import clear_places, keep_young
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import tend_young
 from streamer.engine.state import State
@@ -78,6 +78,7 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
     ids = free_rows(state.items.ids, gone_T)
     state = state._replace(items=state.items._replace(ids=ids))
     tend_young(state.young, state.items, state.trends.value_IH[:, FOR_EVER], rows)
+    keep_young(state.likeness, state.young)
     return state, gone_T
 
 

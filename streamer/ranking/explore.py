@@ -11,7 +11,7 @@ import numpy as np
 
 from streamer.catalog.items import NEWEST, WITHDRAWN, Items
 from streamer.catalog.likeness import Likeness
-from streamer.ranking.liking import alike_to, asks_content
+from streamer.ranking.liking import fit_of
 from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate
 from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import Array
@@ -55,9 +55,9 @@ def drawn_item(
         if items.ids.size_R[item] == 0 or items.flags_I[item] & WITHDRAWN or trends.value_IH[item, FOR_EVER] > RARE:
             continue
         if find_candidate(scratch, item) != EXCLUDED and place_of(listed_K, 0, listed, item) == listed:
-            if not asks_content(likeness, user):
+            if user < 0 or len(likeness.axis_EL) == 0:
                 return item
-            fits = alike_to(likeness, scratch.liked_L, item)
+            fits = fit_of(likeness, scratch.liked_L, item)
             if best == NONE or fits > most:
                 best, most = item, fits
     return best

@@ -45,7 +45,7 @@ def ask_young(likeness: Likeness, young: Young, context_W: Array, length: int, s
     """Notes what the window likes, and how alike the young items are to it."""
     if len(likeness.axis_EL):
         fill_liked(likeness, context_W, length, scratch.liked_L)
-        fill_alike(likeness, scratch.liked_L, young.item_Y, young.tended[0], scratch.young_2Y[0])
+        fill_young(likeness.young_AY, scratch.liked_L, young.tended[0], scratch.young_2Y[0])
     else:
         scratch.young_2Y[0, : young.tended[0]] = 0.0
 
@@ -64,37 +64,37 @@ def fill_liked(likeness: Likeness, context_W: Array, length: int, liked_L: Array
 
 
 @inner_kernel
-def alike_to(likeness: Likeness, liked_L: Array, item: int) -> np.float32:
-    """How alike one item is to what is liked."""
-    place_L = likeness.place_IL[item]
-    total = np.float32(0.0)
-    for axis in range(AXES):
-        total += liked_L[axis] * place_L[axis]
-    return total
+def fill_young(young_AY: Array, liked_L: Array, count: int, alike_Y: Array) -> None:
+    """How alike each young item is: axis by axis, since the young items' coordinates lie side by side for this."""
+    alike_Y[:count] = 0.0
+    for axis in range(0, AXES, 4):
+        a, b, c, d = liked_L[axis], liked_L[axis + 1], liked_L[axis + 2], liked_L[axis + 3]
+        a_Y, b_Y, c_Y, d_Y = young_AY[axis], young_AY[axis + 1], young_AY[axis + 2], young_AY[axis + 3]
+        for n in range(count):
+            alike_Y[n] += (a * a_Y[n] + b * b_Y[n]) + (c * c_Y[n] + d * d_Y[n])
 
 
 @inner_kernel
-def fill_alike(likeness: Likeness, liked_L: Array, item_C: Array, count: int, alike_C: Array) -> None:
-    """How alike each item is to what is liked."""
+def fill_alike(place_IL: Array, liked_L: Array, item_C: Array, count: int, alike_C: Array, text_C: Array) -> None:
+    """How alike each item is to what is liked, and what text gives to it."""
     for n in range(count):
-        alike_C[n] = alike_to(likeness, liked_L, item_C[n])
-
-
-@inner_kernel
-def fill_alike_in_text(likeness: Likeness, liked_L: Array, item_C: Array, count: int, alike_C: Array) -> None:
-    """What text gives to how alike each item is."""
-    for n in range(count):
-        place_L = likeness.place_IL[item_C[n]]
-        total = np.float32(0.0)
+        place_L = place_IL[item_C[n]]
+        text, image = np.float32(0.0), np.float32(0.0)
         for axis in range(TEXT_AXES):
-            total += liked_L[axis] * place_L[axis]
-        alike_C[n] = total
+            text += liked_L[axis] * place_L[axis]
+        for axis in range(TEXT_AXES, AXES):
+            image += liked_L[axis] * place_L[axis]
+        text_C[n] = text
+        alike_C[n] = text + image
 
 
 @kernel
-def asks_content(likeness: Likeness, user: int) -> bool:
-    """Whether what a known user's window likes says something."""
-    return user >= 0 and len(likeness.axis_EL) > 0
+def fit_of(likeness: Likeness, liked_L: Array, item: int) -> np.float32:
+    """How alike one item is to what is liked."""
+    total = np.float32(0.0)
+    for axis in range(AXES):
+        total += liked_L[axis] * likeness.place_IL[item, axis]
+    return total
 
 
 @kernel
@@ -106,8 +106,7 @@ def fill_likeness(likeness: Likeness, trends: Trends, length: int, count: int, s
     if length == 0:
         text_C[:count] = 0.0
         return
-    fill_alike(likeness, scratch.liked_L, scratch.item_C, count, alike_C)
-    fill_alike_in_text(likeness, scratch.liked_L, scratch.item_C, count, text_C)
+    fill_alike(likeness.place_IL, scratch.liked_L, scratch.item_C, count, alike_C, text_C)
     take_out_mean(alike_C, count)
     take_out_mean(text_C, count)
     for n in range(count):

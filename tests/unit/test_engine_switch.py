@@ -60,10 +60,13 @@ def test_lists_stay_as_they_are_while_vectors_wait_and_when_they_change():
     assert engine.aside.waiting == len(names) + 1
     assert lists_of(engine)[0] == before
     known = engine.state.head.seen_I[: engine.item_rows] > 0
+    places_IL = engine.state.likeness.place_IL[: engine.item_rows].copy()
     fused_ID = engine.state.head.fused_ID[: engine.item_rows].copy()
     engine._switch_encoders()
     assert (engine.aside.name, engine.aside.waiting, engine.content.widths) == ("new", 0, (0, 20))
     assert np.array_equal(engine.state.head.fused_ID[: engine.item_rows][known], fused_ID[known])
+    assert np.array_equal(engine.state.likeness.place_IL[: engine.item_rows][known], places_IL[known])
+    assert places_IL[known].any(axis=1).all()
     assert known.sum() > 5
     after, again = lists_of(engine)
     chosen = [row_of_text(engine.state.items.ids, "never chosen")]
