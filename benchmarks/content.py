@@ -27,7 +27,7 @@ Bools = NDArray[np.bool_]
 
 NONE, FULL = "none", "full"
 VARIANTS = (NONE, "text", "image", FULL, "shuffled")
-AGES = {"all": None, "<= 5": 5, "<= 20": 20}
+AGES = {"any": None, "<= 20": 20, "<= 5": 5, "<= 4": 4, "<= 1": 1}
 """Targets by the events that their item had before."""
 PARTS = ("10-100", "30-100")
 SEED = 1
