@@ -31,22 +31,26 @@ from streamer.evaluate.engines import apply_documents
 from streamer.evaluate.metrics import hit, ndcg
 from streamer.evaluate.stream import Stream, engine_batches
 from streamer.ranking.candidates import HISTORY_TURNS, PAIR_SCALE, PRIOR, REPEAT_SCALE, SHARE, TREND_SCALE
+from streamer.ranking.liking import LIKE_YOUTH, SCALE
 from streamer.ranking.score import NEURAL_MAX, YOUTH
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
     FEATURES,
     LAST,
+    LIKENESS,
     NEAR,
     NEAR_BACK,
     NEURAL,
     RECENT,
     REPEAT,
     TREND,
+    UNTRIED,
     WIDE,
     WIDE_BACK,
     YOUNG,
     YOUNG_CONTENT,
+    YOUNG_LIKENESS,
 )
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.signals.trends import FOR_EVER, RATES
@@ -115,7 +119,18 @@ class Everything:
             feature_FI[NEURAL] = self._affinity()
         feature_FI[YOUNG] = YOUTH / (YOUTH + self._state.trends.value_IH[: self.items, FOR_EVER])
         feature_FI[YOUNG_CONTENT] = feature_FI[YOUNG] * feature_FI[NEURAL]
+        if self._context and len(self._state.likeness.axis_EL):
+            self._add_likeness(feature_FI)
         return feature_FI
+
+    def _add_likeness(self, feature_FI: Floats) -> None:
+        place_IL = self._state.likeness.place_IL[: self.items].astype(np.float64)
+        alike_I = place_IL @ place_IL[self._context].sum(axis=0) * (SCALE / np.sqrt(len(self._context)))
+        feature_FI[LIKENESS] = alike_I - alike_I[self._candidates].mean()
+        chosen_I = self._state.trends.value_IH[: self.items, FOR_EVER]
+        feature_FI[YOUNG_LIKENESS] = LIKE_YOUTH / (LIKE_YOUTH + chosen_I) * feature_FI[LIKENESS]
+        fits_I = np.clip((1.0 + feature_FI[LIKENESS]) / 2.0, 0.0, 1.0) * self._state.likeness.there_I[: self.items]
+        feature_FI[UNTRIED] = fits_I * feature_FI[YOUNG]
 
     def _add_row(self, feature_FI: Floats, pairs: Pairs, item: int, place: int, near: int, wide: int) -> None:
         start = int(pairs.rows.start_R[item])

@@ -35,6 +35,9 @@ WORDS = {
     "fairness": "its provider has been shown less than it is due",
     "diversity": "it is much like what stands above it",
     "young_content": "few have had it yet, and it is like what you had",
+    "likeness": "it is like what you had",
+    "young_likeness": "few have had it yet, and it is like what you had",
+    "untried": "few have tried it yet, and it may suit you",
 }
 
 EXPLORES = ("new", "explore")

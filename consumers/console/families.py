@@ -20,6 +20,8 @@ _BEGINNINGS = (
     ("text", "text"),
     ("image", "image"),
     ("young", "new items"),
+    ("untried", "new items"),
+    ("likeness", "content alone"),
     ("new", "explored"),
     ("fairness", "fairness and diversity"),
     ("diversity", "fairness and diversity"),

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from streamer.catalog.belonging import Belonging
 from streamer.catalog.items import HAS_DOCUMENT, WITHDRAWN, note_new_item
+from streamer.catalog.likeness import fitted, keep_young, placed, refitted
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import IN_POOL, note_young, tend_young
 from streamer.config.tree import Config
@@ -80,6 +81,11 @@ class Engine:
         self.rules = rules_of(config)
         self.state: State = new_state(config) if fold is None else state_in(fold, config)
         self.content = ContentVectors(config.seed, fold)
+        if fold is not None and "likeness.axes" not in fold:  # of a snapshot made before there was likeness
+            self.state = self.state._replace(
+                likeness=fitted(self.state.likeness, self.state.items, self.content, self.item_rows)
+            )
+        keep_young(self.state.likeness, self.state.young)
         self.aside = Aside(config.seed, fold)
         self.belonging = Belonging(fold)
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
@@ -186,7 +192,11 @@ class Engine:
             return
         moved = self.content.set(self.state.items, row, text_E, image_E)
         note_young(self.state.young, self.state.items, row)
-        self.state = self.state._replace(head=with_content(self.state.head, self.content.widths, self.rules.seed))
+        self.state = self.state._replace(
+            head=with_content(self.state.head, self.content.widths, self.rules.seed),
+            likeness=placed(self.state.likeness, self.state.items, self.content, row, self.item_rows, moved=moved),
+        )
+        keep_young(self.state.likeness, self.state.young)
         rows = np.flatnonzero(self.state.items.vector_I[: self.item_rows] >= 0) if moved else np.array([row])
         refresh(self.state.head, self.state.items, self.content, rows)
 
@@ -335,12 +345,15 @@ class Engine:
         tend_young(self.state.young, self.state.items, self.state.trends.value_IH[:, FOR_EVER], self.item_rows)
         if self.aside.is_complete(self.state.items, self.item_rows):
             self._switch_encoders()
+        keep_young(self.state.likeness, self.state.young)
         rotate_dedup(self.state.dedup, self._config.windows.dedup_ids_min)
 
     def _switch_encoders(self) -> None:
         before, waiting = self.aside.name, self.aside.waiting
         head, self.content = self.aside.switch(self.state.head, self.state.items, self.content, self.item_rows, self.rules.seed)
-        self.state = self.state._replace(head=head)
+        chosen_T = np.flatnonzero(head.seen_I[: self.item_rows] > 0)
+        likeness = refitted(self.state.likeness, self.state.items, self.content, chosen_T, self.item_rows)
+        self.state = self.state._replace(head=head, likeness=likeness)
         logger.info("vectors of %d items by the encoder %s take the place of those by %s", waiting, self.aside.name, before)
 
     def require_same_width(self, head: Head) -> None:

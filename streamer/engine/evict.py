@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamer.catalog.items import WITHDRAWN
+from streamer.catalog.likeness import clear_places, keep_young
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import tend_young
 from streamer.engine.state import State
@@ -71,11 +72,13 @@ def evict_items(state: State, content: ContentVectors, items_max: int) -> tuple[
         _drop_pairs(pairs, gone_T, gone_I)
     _drop_trends(state.trends, gone_T, gone_I)
     _clear_head(state.head, gone_T)
+    clear_places(state.likeness, gone_T)
     state.items.flags_I[gone_T] = 0
     content.drop(state.items, gone_T)
     ids = free_rows(state.items.ids, gone_T)
     state = state._replace(items=state.items._replace(ids=ids))
     tend_young(state.young, state.items, state.trends.value_IH[:, FOR_EVER], rows)
+    keep_young(state.likeness, state.young)
     return state, gone_T
 
 

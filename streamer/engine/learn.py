@@ -23,6 +23,7 @@ from streamer.engine.state import (
 from streamer.head.bilinear import note_example
 from streamer.head.gate import learn_gate, softmax_in_place, weigh
 from streamer.ranking.candidates import Signals
+from streamer.ranking.liking import learned_features, without_chance
 from streamer.ranking.score import Asker, Model, rank_of, score
 from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate, is_candidate
 from streamer.signals.pairs import count_pairs
@@ -47,7 +48,7 @@ REPEATS_DECAY = 0.9
 def model_of(state: State) -> Model:
     """What scoring reads of the state."""
     signals = Signals(state.forward, state.reverse, state.trends, state.history, state.journal, state.items.flags_I)
-    return Model(signals, state.gate, state.head, state.young)
+    return Model(signals, state.gate, state.head, state.young, state.likeness)
 
 
 @kernel
@@ -151,8 +152,12 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
             wanted_G[wanted] = place
             wanted += 1
     if wanted > 0:
+        without_chance(state.likeness, count, scratch)
         softmax_in_place(scratch.logit_C, count)
-        learn_gate(state.gate, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_3W)
+        used = learned_features(state.likeness)
+        learn_gate(
+            state.gate, used, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_3W
+        )
 
 
 @kernel

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.catalog.items import Items, items_in, items_out, new_items, reserve_items
+from streamer.catalog.likeness import Likeness, likeness_in, likeness_out, new_likeness, reserve_likeness
 from streamer.catalog.young import Young, new_young, young_in, young_out
 from streamer.config.tree import Config
 from streamer.events.model import EventType
@@ -50,6 +51,7 @@ class State(NamedTuple):
     forgotten: Forgotten
     items: Items
     young: Young
+    likeness: Likeness
     forward: Pairs
     reverse: Pairs
     trends: Trends
@@ -76,6 +78,7 @@ def new_state(config: Config) -> State:
         forgotten=new_forgotten(),
         items=new_items(rows),
         young=new_young(),
+        likeness=new_likeness(rows),
         forward=new_pairs(rows),
         reverse=new_pairs(rows),
         trends=new_trends(rows),
@@ -105,6 +108,7 @@ def reserved(state: State, config: Config, *, events: int, users: int, items: in
         journal=reserve_journal(state.journal, user_rows, item_rows, events + TARGETS),
         dedup=reserve_dedup(state.dedup, events, partitions),
         items=table_items,
+        likeness=reserve_likeness(state.likeness, item_rows),
         forward=reserve_pairs(state.forward, item_rows, pair_places),
         reverse=reserve_pairs(state.reverse, item_rows, pair_places),
         trends=reserve_trends(state.trends, item_rows),
@@ -135,6 +139,7 @@ def state_out(state: State) -> dict[str, Array]:
         | forgotten_out(state.forgotten)
         | items_out(state.items)
         | young_out(state.young)
+        | likeness_out(state.likeness, items)
         | pairs_out(state.forward, "forward", items)
         | pairs_out(state.reverse, "reverse", items)
         | trends_out(state.trends, items)
@@ -164,6 +169,7 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
         forgotten=forgotten_in(tables),
         items=items,
         young=young_in(tables),
+        likeness=likeness_in(tables, item_rows),
         forward=pairs_in(tables, "forward", item_rows),
         reverse=pairs_in(tables, "reverse", item_rows),
         trends=trends_in(tables, item_rows),

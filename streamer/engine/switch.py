@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.catalog.items import Items
+from streamer.catalog.likeness import ridge
 from streamer.catalog.vectors import ContentVectors
 from streamer.head.bilinear import Head, with_content
 from streamer.head.learner import refresh_all, trust_of
@@ -20,8 +21,6 @@ from streamer.tables.arrays import Array, grown
 
 COMPLETE = 0.98
 """Share of the items with content that must have new vectors before the change; a few may never get any."""
-RIDGE = 1e-3
-"""Of the number of items: keeps the fit from following noise where there are fewer items than columns."""
 NAME_BYTES = 256
 SETTLED = 64.0
 """Examples that a chosen item counts as having from the change on: what went into its free vector must not grow with the next few."""
@@ -101,7 +100,7 @@ class Aside:
         self._place_I = np.zeros(0, np.int32)
         head = with_content(head._replace(widths=np.zeros(2, np.int64)), content.widths, seed)
         new_TE = content.of_rows(items, known_T).astype(np.float64)
-        head.content_ED[:] = _ridge(new_TE, old_TD)
+        head.content_ED[:] = ridge(new_TE, old_TD)
         learned_T = head.seen_I[known_T] > 0
         moved_TD = (new_TE @ head.content_ED).astype(np.float32)
         chosen_T = known_T[learned_T]
@@ -111,14 +110,6 @@ class Aside:
         refresh_all(head, items, content, rows)
         head.fused_ID[chosen_T] = fused_TD[learned_T]  # not even the last bit of a known item moves now
         return head, content
-
-
-def _ridge(new_TE: Array, old_TD: Array) -> Array:
-    """W that makes ``new @ W`` nearest to ``old``, by the normal equations with a penalty."""
-    gram_EE = new_TE.T @ new_TE
-    gram_EE[np.diag_indices_from(gram_EE)] += RIDGE * max(len(new_TE), 1)
-    fitted: Array = np.linalg.solve(gram_EE, new_TE.T @ old_TD.astype(np.float64)).astype(np.float32)
-    return fitted
 
 
 def _renamed(tables: dict[str, Array], old: str, new: str) -> dict[str, Array]:

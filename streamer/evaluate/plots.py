@@ -36,6 +36,9 @@ SIGNAL_WORDS = {
     "content": "learned vectors",
     "young_content": "learned vectors of items that are young",
     "young": "is young",
+    "likeness": "content like the window's",
+    "young_likeness": "content like the window's, of items that are young",
+    "untried": "young with content that fits (given)",
 }
 
 

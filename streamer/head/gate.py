@@ -59,7 +59,13 @@ def gate_out(gate: Gate) -> dict[str, Array]:
 def gate_in(tables: dict[str, Array], fixed_F: Array) -> Gate:
     """From a snapshot."""
     weight_FK, inverse_WW, steps = (np.array(tables[f"gate.{name}"], copy=True) for name in ("weight", "inverse", "steps"))
-    return Gate(weight_FK, inverse_WW, steps, np.array(fixed_F, np.float32))
+    gate = new_gate(fixed_F)
+    had = len(
+        weight_FK
+    )  # of a snapshot made before there were as many: what is new is the last of them, and has learned nothing
+    gate.weight_FK[:had] = weight_FK
+    gate.inverse_WW[: had * PHI, : had * PHI] = inverse_WW
+    return gate._replace(steps=steps)
 
 
 @kernel
@@ -125,6 +131,7 @@ def expected_value(probability_C: Array, row_C: Array, count: int) -> np.float32
 @kernel
 def learn_gate(
     gate: Gate,
+    used: int,
     phi_K: Array,
     feature_FC: Array,
     probability_C: Array,
@@ -135,10 +142,10 @@ def learn_gate(
 ) -> None:
     """One step toward the targets at the places ``wanted_C[:wanted]``, given the candidates' probabilities.
 
-    ``work_3W`` is working memory. What is not finite teaches nothing.
+    Only the first ``used`` features learn. ``work_3W`` is working memory. What is not finite teaches nothing.
     """
-    slope_W, step_W = work_3W[0], work_3W[1]
-    for f in range(len(gate.fixed_F)):
+    slope_W, step_W, caution_W = work_3W[0, : used * PHI], work_3W[1, : used * PHI], work_3W[2, : used * PHI]
+    for f in range(used):
         row_C = feature_FC[f]
         found = np.float32(0.0)
         for n in range(wanted):
@@ -149,10 +156,10 @@ def learn_gate(
         for k in range(PHI):
             slope_W[f * PHI + k] = slope * phi_K[k]
     gate.steps[0] += 1
-    if not newton_step(gate.inverse_WW, slope_W, step_W, work_3W[2]):
+    if not newton_step(gate.inverse_WW, slope_W, step_W, caution_W):
         gate.steps[1] += 1
         return
-    for f in range(len(gate.fixed_F)):
+    for f in range(used):
         for k in range(PHI):
             moved = gate.weight_FK[f, k] + np.float32(step_W[f * PHI + k])
             gate.weight_FK[f, k] = min(max(moved, np.float32(-WEIGHT_MAX)), np.float32(WEIGHT_MAX))
@@ -174,7 +181,7 @@ def newton_step(inverse_WW: Array, slope_W: Array, step_W: Array, caution_W: Arr
         step_W[i] = total
         spread += total * slope_W[i]
     if not (np.isfinite(spread) and spread >= 0.5 * REMEMBERED):
-        inverse_WW[:] = 0.0
+        inverse_WW[:size, :size] = 0.0
         for i in range(size):
             inverse_WW[i, i] = 1.0 / STEP_CAUTION
         return False

@@ -9,6 +9,7 @@ import numpy as np
 from streamer.head.bilinear import STEP, Head
 from streamer.head.gate import weigh
 from streamer.ranking.explore import NONE, Explore, drawn_item
+from streamer.ranking.liking import likeness_parts
 from streamer.ranking.rerank import DIVERSE, FAIR, Rerank, diversify, lift_providers, pool_of
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import (
@@ -16,6 +17,7 @@ from streamer.ranking.scratch import (
     FAIRNESS,
     IMAGE,
     LAST,
+    LIKENESS,
     NEAR,
     NEAR_BACK,
     NEURAL,
@@ -26,6 +28,7 @@ from streamer.ranking.scratch import (
     WIDE_BACK,
     YOUNG,
     YOUNG_CONTENT,
+    YOUNG_LIKENESS,
     Scratch,
 )
 from streamer.tables.arrays import Array
@@ -118,7 +121,14 @@ def rank_users(
             )
             note_parts(model.head, place_K[k], scratch, lists.part_UP[n])
         item = drawn_item(
-            explore, model.signals.trends, model.head.steps[STEP], user, lists.item_UK[n], lists.count_U[n], scratch
+            explore,
+            model.signals.trends,
+            model.likeness,
+            model.head.steps[STEP],
+            user,
+            lists.item_UK[n],
+            lists.count_U[n],
+            scratch,
         )
         if item != NONE:
             put_new(lists, n, item)
@@ -184,7 +194,9 @@ def content_parts(head: Head, place: int, scratch: Scratch) -> tuple[np.float32,
             text = weight * (dot(scratch.query_D, head.text_ID[item]) - scratch.part_2[0])
         if head.widths[1] > 0:
             image = weight * (dot(scratch.query_D, head.image_ID[item]) - scratch.part_2[1])
-    return text, image, weight * feature_FC[NEURAL, place] - text - image
+    rest = weight * feature_FC[NEURAL, place] - text - image
+    alike_text, alike_image = likeness_parts(place, scratch)
+    return text + alike_text, image + alike_image, rest
 
 
 @kernel
@@ -235,7 +247,7 @@ def explain(head: Head, context_W: Array, place: int, scratch: Scratch, term_R: 
             value = trends if f == strongest else np.float32(0.0)
         elif f == NEURAL:
             value = rest
-        elif f == YOUNG_CONTENT:
+        elif f in (YOUNG_CONTENT, LIKENESS, YOUNG_LIKENESS):
             value = np.float32(0.0)
         used = _put_reason(f, value, used, term_R, value_R)
     used = _put_reason(TEXT, float(text), used, term_R, value_R)

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.catalog.likeness import Likeness
 from streamer.catalog.young import Young
 from streamer.head.bilinear import DIMENSIONS, Head, affinity, fill_query
 from streamer.head.gate import Gate, fill_phi, fill_weights, weigh
 from streamer.ranking.candidates import Signals, fill_features, gather
+from streamer.ranking.liking import ask_young, fill_likeness, used_features
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
@@ -21,6 +23,7 @@ from streamer.ranking.scratch import (
     RECENT,
     REPEAT,
     TREND,
+    UNTRIED,
     WIDE,
     WIDE_BACK,
     YOUNG,
@@ -40,6 +43,7 @@ FIXED_F[[RECENT, REPEAT, LAST]] = 0.3, 0.3, -1.0
 FIXED_F[[AFTER, BEFORE]] = 0.3, 0.2
 FIXED_F[TREND : TREND + FOR_EVER] = 0.1
 FIXED_F[TREND + FOR_EVER] = 0.1
+FIXED_F[UNTRIED] = 1.5
 NEURAL_MAX = 10.0
 YOUTH = 4.0
 """Weighted interactions that halve an item's youth."""
@@ -52,6 +56,7 @@ class Model(NamedTuple):
     gate: Gate
     head: Head
     young: Young
+    likeness: Likeness
 
 
 class Asker(NamedTuple):
@@ -70,7 +75,7 @@ def score(
     """Fills ``scratch`` with candidates, features, weights and logits; returns how many candidates there are."""
     if length > 0:
         fill_query(model.head, context_W, length, scratch.mean_D, scratch.query_D)
-        affinity(model.head, scratch.query_D, model.young.item_Y, model.young.tended[0], scratch.young_2Y[0])
+        ask_young(model.likeness, model.young, context_W, length, scratch)
     gather(model.signals, context_W, length, asker.user, asker.turn, exclude_seen, exclude_context, model.young, scratch)
     count = scratch.found[0]
     fetch_rows(model, count, scratch)
@@ -80,9 +85,10 @@ def score(
         affinity(model.head, scratch.query_D, scratch.item_C, count, neural_C)
         center(neural_C, count)
     fill_youth(model.signals.trends, count, scratch)
+    fill_likeness(model.likeness, model.signals.trends, length, count, scratch)
     fill_phi(scratch.phi_K, length, WINDOW, asker.elapsed_ms, asker.repeats)
     fill_weights(model.gate, scratch.phi_K, scratch.weight_F)
-    weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
+    weigh(scratch.feature_FC, scratch.weight_F[: used_features(model.likeness)], count, scratch.logit_C)
     return count
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamer.catalog.likeness import AXES
 from streamer.catalog.young import YOUNG_MAX
 from streamer.signals.neighbours import Neighbours, new_neighbours, reserve_neighbours
 from streamer.signals.trends import HALF_LIVES
@@ -38,13 +39,18 @@ TERMS = (
     "content",
     "young_content",
     "young",
+    "likeness",
+    "young_likeness",
+    "untried",
 )
 """Terms of the additive logit, by feature number (F of them)."""
 
 NEAR, NEAR_BACK, WIDE, WIDE_BACK, RECENT, REPEAT, LAST, AFTER, BEFORE, TREND = range(10)
 NEURAL = TREND + len(HALF_LIVES)
 YOUNG_CONTENT, YOUNG = NEURAL + 1, NEURAL + 2
-FEATURES = NEURAL + 3
+LIKENESS, YOUNG_LIKENESS, UNTRIED = NEURAL + 3, NEURAL + 4, NEURAL + 5
+"""The last of them: 0 where no item has content."""
+FEATURES = NEURAL + 6
 NEW, TEXT, IMAGE, FAIRNESS, DIVERSITY = range(FEATURES, FEATURES + 5)
 """Reasons beside the features' terms: that an entry explores, what either modality gives to the content's, and what re-ranking adds."""
 REASON_NAMES = (*TERMS, "new", "text", "image", "fairness", "diversity")
@@ -80,6 +86,10 @@ class Scratch(NamedTuple):
     neighbours: Neighbours
     young_2Y: Array
     """How well the young items fit, and working memory."""
+    liked_L: Array
+    """What the window likes by content."""
+    alike_in_text_C: Array
+    """What text gives to the likeness of a candidate, less its mean."""
     part_2: Array
     """What text and image give to the affinity of the mean candidate."""
     rerank_2C: Array
@@ -109,6 +119,8 @@ def new_scratch(dimensions: int, context_features: int, users: int, items: int) 
         base=np.zeros(1, np.int64),
         neighbours=new_neighbours(users, items),
         young_2Y=np.zeros((2, YOUNG_MAX), np.float32),
+        liked_L=np.zeros(AXES, np.float32),
+        alike_in_text_C=np.zeros(CANDIDATES, np.float32),
         part_2=np.zeros(2, np.float32),
         rerank_2C=np.zeros((2, CANDIDATES), np.float32),
     )

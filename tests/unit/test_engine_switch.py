@@ -7,6 +7,7 @@ from streams import copies, differing, fold, random_choices, records_of, tiny_co
 from streamer.engine.engine import Engine
 from streamer.engine.switch import encoder_name
 from streamer.events.model import ItemDocument
+from streamer.ranking.scratch import LIKENESS
 from streamer.tables.ids import row_of_text
 
 EVENTS = ("click", "view", "purchase")
@@ -72,6 +73,30 @@ def test_lists_stay_as_they_are_while_vectors_wait_and_when_they_change():
     ]
     assert engine.state.head.fused_ID[chosen[0]] == pytest.approx(engine.state.head.image_ID[chosen[0]], abs=1e-6)
     assert again.shape == scores.shape
+
+
+def test_likeness_outlives_the_change_and_an_item_that_nobody_has_had_lies_near_where_it_lay():
+    engine = Engine(tiny_config(explore=False))
+    fold(engine, records_of(random_choices(5, 60, items=ITEMS, kinds=EVENTS)))
+    names = [*item_names(engine), *(f"more{n}" for n in range(50))]
+    for n, name in enumerate(names):
+        engine.apply_vectors(name, old_vector(n), None, "old")
+    fold(engine, records_of(random_choices(6, 200, items=ITEMS, kinds=EVENTS)))
+    assert engine.state.gate.weight_FK[LIKENESS].any()
+    rows, known = engine.item_rows, engine.state.head.seen_I[: engine.item_rows] > 0
+    place_IL, before = engine.state.likeness.place_IL[:rows].copy(), lists_of(engine)[0]
+    for n, name in enumerate(names):
+        engine.apply_vectors(name, new_vector(n), None, "new")
+    engine._switch_encoders()
+    after_IL = engine.state.likeness.place_IL[:rows]
+    there_I = place_IL.any(axis=1)
+    assert there_I.sum() == len(names)
+    assert np.array_equal(after_IL[known], place_IL[known])
+    likeness_I = (after_IL * place_IL).sum(axis=1)[there_I & ~known] / (place_IL**2).sum(axis=1)[there_I & ~known]
+    assert likeness_I.min() > 0.8
+    for row, again in zip(before, lists_of(engine)[0], strict=True):
+        ours, theirs = ([item for item in one if known[item]] for one in (row, again))
+        assert ours[: len(theirs)] == theirs[: len(ours)]
 
 
 def test_the_change_comes_with_the_block_that_closes_once_nearly_all_items_have_new_vectors():

@@ -55,8 +55,44 @@ def test_logits_are_weighted_sums_and_probabilities_their_softmax(seed):
     assert (logit_C[count:] == 7).all()
 
 
-def learn(gate, phi_K, feature_FC, probability_C, count, wanted_C):
-    learn_gate(gate, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C), np.zeros((3, gate.weight_FK.size)))
+def learn(gate, phi_K, feature_FC, probability_C, count, wanted_C, used=None):
+    used = len(gate.fixed_F) if used is None else used
+    learn_gate(gate, used, phi_K, feature_FC, probability_C, count, wanted_C, len(wanted_C), np.zeros((3, gate.weight_FK.size)))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=SEED, used=st.integers(1, FEATURES - 1))
+def test_features_that_are_not_used_learn_nothing_and_change_no_bit_of_the_others(seed, used):
+    gate, phi_K, feature_FC, count, wanted_C = case(seed)
+    probability_C = np.random.default_rng(seed).dirichlet(np.ones(count)).astype(np.float32)
+    gate.inverse_WW[:] = np.eye(len(gate.inverse_WW)) / STEP_CAUTION
+    inner = used * PHI
+    small = gate._replace(
+        weight_FK=gate.weight_FK[:used].copy(), inverse_WW=gate.inverse_WW[:inner, :inner].copy(), fixed_F=gate.fixed_F[:used]
+    )
+    small = small._replace(steps=gate.steps.copy())
+    before = gate.weight_FK.copy()
+    for _ in range(5):
+        learn(gate, phi_K, feature_FC, probability_C, count, wanted_C, used)
+        learn(small, phi_K, feature_FC[:used], probability_C, count, wanted_C)
+    assert np.array_equal(gate.weight_FK[:used], small.weight_FK)
+    assert not np.array_equal(gate.weight_FK[:used], before[:used])
+    assert np.array_equal(gate.weight_FK[used:], before[used:])
+    assert np.array_equal(gate.inverse_WW[:inner, :inner], small.inverse_WW)
+    assert np.array_equal(gate.inverse_WW[inner:], np.eye(len(gate.inverse_WW))[inner:] / STEP_CAUTION)
+
+
+def test_a_snapshot_of_before_there_were_as_many_features_comes_back_with_the_new_ones_untaught():
+    fixed_F = np.array([0.3, -1.0, 0.5], np.float32)
+    old = new_gate(fixed_F[:2])
+    old.weight_FK[:] = 7.0
+    old.inverse_WW[:] = 3.0
+    gate = gate_in(gate_out(old), fixed_F)
+    assert np.array_equal(gate.weight_FK[:2], old.weight_FK)
+    assert gate.weight_FK[2].tolist() == [np.float32(0.5), *[0.0] * (PHI - 1)]
+    assert np.array_equal(gate.inverse_WW[: 2 * PHI, : 2 * PHI], old.inverse_WW)
+    assert np.array_equal(gate.inverse_WW[2 * PHI :, 2 * PHI :], np.eye(PHI) / STEP_CAUTION)
+    assert not gate.inverse_WW[: 2 * PHI, 2 * PHI :].any()
 
 
 @settings(deadline=None)

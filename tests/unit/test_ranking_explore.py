@@ -7,13 +7,16 @@ import pytest
 from streams import copies, differing, fold, random_choices, records_of, tiny_config
 
 from streamer.catalog.items import NEWEST
+from streamer.config.tree import Config, Ranking
+from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
-from streamer.events.model import ItemDocument
+from streamer.events.model import DecodedEvents, EventType, ItemDocument
 from streamer.head.bilinear import STEP
 from streamer.ranking.explore import RARE
 from streamer.ranking.lists import NOBODY
 from streamer.ranking.scratch import NEW, REASON_NAMES
 from streamer.signals.trends import FOR_EVER
+from streamer.tables.ids import row_of_text, text_of_row
 
 ENTRIES = 6
 
@@ -87,3 +90,35 @@ def test_only_the_newest_are_remembered_and_a_restored_engine_draws_the_same(fre
     restored = Engine(tiny_config(), copies(engine.fold_tables()))
     assert served(restored, everybody(engine)) == served(engine, everybody(engine))
     assert int(engine.state.items.admitted[0]) > NEWEST
+
+
+def test_of_several_that_are_drawn_the_one_is_listed_whose_content_fits_best():
+    tastes = np.random.default_rng(1).normal(size=(2, 8))
+    rng = np.random.default_rng(2)
+    engine = Engine(Config(ranking=Ranking(exclude_seen="false")))
+    for taste in (0, 1):
+        for n in range(30):
+            engine.apply_vectors(f"{taste}-{n}", (tastes[taste] + 0.3 * rng.normal(size=8)).astype(np.float16))
+    choices = [(f"u{n % 20}", f"{n % 2}-{rng.integers(0, 10)}", 1_700_000_000_000 + 1_000 * n) for n in range(400)]
+    engine.apply(clicks(choices))
+    ids, right = engine.state.items.ids, 0
+    for user in range(20):
+        lists = engine.rank(np.array([row_of_text(engine.state.users.ids, f"u{user}")]), entries=5)
+        assert lists.term_UKR[0, 4, 0] == NEW
+        right += text_of_row(ids, int(lists.item_UK[0, 4])).startswith(f"{user % 2}-")
+    assert right >= 18
+
+
+def clicks(choices):
+    """Columns of (user, item, time) clicks."""
+    decoded = DecodedEvents(
+        positions=list(range(len(choices))),
+        types=[int(EventType.CLICK)] * len(choices),
+        timestamps_ms=[time_ms for *_, time_ms in choices],
+        event_ids=[""] * len(choices),
+        user_ids=[user for user, *_ in choices],
+        item_ids=[item for _, item, _ in choices],
+        item_counts=[1] * len(choices),
+        rejects=[],
+    )
+    return columns_of(decoded, decoded.timestamps_ms, 0)

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import EVENT_KINDS, KINDS, fold, random_choices, records_of, tiny_config
 
+from streamer.catalog.likeness import TEXT_AXES
 from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, empty_lists, rank_users
 from streamer.ranking.rerank import new_rerank
-from streamer.ranking.scratch import NEURAL, TERMS, TREND, YOUNG, YOUNG_CONTENT
+from streamer.ranking.scratch import LIKENESS, NEURAL, TERMS, TREND, UNTRIED, YOUNG, YOUNG_CONTENT, YOUNG_LIKENESS
 
 SEEDS = st.integers(0, 2**32)
 ENTRIES = 12
@@ -64,7 +65,19 @@ def apart(engine, place, term_F):
     fits = bool(scratch.feature_FC[NEURAL, place])
     text, image = weight * fits * (part_PC[:, place] - part_PC.mean(axis=1)).astype(np.float64)
     rest = term_F[NEURAL] + term_F[YOUNG_CONTENT] - text - image
-    return np.concatenate([term_F[:NEURAL], [rest, 0.0], term_F[YOUNG:], [text, image]])
+    alike_in_text, alike = likeness_in_text(engine, place, term_F), term_F[LIKENESS] + term_F[YOUNG_LIKENESS]
+    text, image = text + alike_in_text, image + alike - alike_in_text
+    return np.concatenate([term_F[:NEURAL], [rest, 0.0, term_F[YOUNG], 0.0, 0.0, term_F[UNTRIED]], [text, image]])
+
+
+def likeness_in_text(engine, place, term_F):
+    """What text gives to the terms of likeness, by the coordinates of the candidates."""
+    scratch, count = engine.scratch, int(engine.scratch.found[0])
+    alike = float(scratch.feature_FC[LIKENESS, place])
+    if alike == 0.0:
+        return 0.0
+    in_text_C = engine.state.likeness.place_IL[scratch.item_C[:count], :TEXT_AXES] @ scratch.liked_L[:TEXT_AXES]
+    return (term_F[LIKENESS] + term_F[YOUNG_LIKENESS]) / alike * float(in_text_C[place] - in_text_C.mean())
 
 
 def text_of(ids, row):
@@ -72,12 +85,16 @@ def text_of(ids, row):
     return ids.text_B[start : start + int(ids.size_R[row])].tobytes().decode()
 
 
+NEVER_TOLD = (YOUNG_CONTENT, LIKENESS, YOUNG_LIKENESS)
+"""They are told as text, image and the rest."""
+
+
 def reasons_of(term_F):
     """(name, value) of the terms as reasons, in the order of features: the trends are one, named by the strongest of its sign."""
     trend_H = term_F[TREND:NEURAL]
     strongest = TERMS[TREND + int((trend_H if trend_H.sum() >= 0 else -trend_H).argmax())]
     names = (*TERMS, "text", "image")
-    single = [(names[f], float(term_F[f])) for f in range(len(names)) if not TREND <= f < NEURAL and f != YOUNG_CONTENT]
+    single = [(names[f], float(term_F[f])) for f in range(len(names)) if not TREND <= f < NEURAL and f not in NEVER_TOLD]
     return [*single, (strongest, float(trend_H.sum()))]
 
 

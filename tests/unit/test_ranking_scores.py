@@ -10,6 +10,7 @@ from reference import reference_neighbours
 from streams import fold, random_choices, records_of, tiny_config
 
 from streamer.catalog.items import WITHDRAWN
+from streamer.catalog.likeness import TEXT_AXES
 from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
 from streamer.ranking.candidates import (
@@ -27,6 +28,7 @@ from streamer.ranking.candidates import (
     TREND_SCALE,
     YOUNG_CANDIDATES,
 )
+from streamer.ranking.liking import LIKE_YOUTH, SCALE
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS
 from streamer.ranking.score import NEURAL_MAX, YOUTH, Asker, score
 from streamer.ranking.scratch import (
@@ -35,6 +37,7 @@ from streamer.ranking.scratch import (
     FEATURES,
     IMAGE,
     LAST,
+    LIKENESS,
     NEAR,
     NEAR_BACK,
     NEURAL,
@@ -44,10 +47,12 @@ from streamer.ranking.scratch import (
     TERMS,
     TEXT,
     TREND,
+    UNTRIED,
     WIDE,
     WIDE_BACK,
     YOUNG,
     YOUNG_CONTENT,
+    YOUNG_LIKENESS,
 )
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
@@ -173,6 +178,23 @@ class Readable:
         for item, feature in self.feature.items():
             feature[YOUNG] = YOUTH / (YOUTH + self.state.trends.value_IH[item, FOR_EVER])
             feature[YOUNG_CONTENT] = feature[YOUNG] * feature[NEURAL]
+        self.add_likeness()
+
+    def add_likeness(self):
+        """What the window's items say by their coordinates, one by one."""
+        place_IL, there_I, n = self.state.likeness.place_IL, self.state.likeness.there_I, len(self.context)
+        if not self.context or not len(self.state.likeness.axis_EL):
+            return
+        alike = {
+            item: SCALE / np.sqrt(n) * sum(float(place_IL[other] @ place_IL[item]) for other in self.context)
+            for item in self.feature
+        }
+        mean = np.mean(list(alike.values())) if alike else 0.0
+        for item, feature in self.feature.items():
+            feature[LIKENESS] = alike[item] - mean
+            chosen = self.state.trends.value_IH[item, FOR_EVER]
+            feature[YOUNG_LIKENESS] = LIKE_YOUTH / (LIKE_YOUTH + chosen) * feature[LIKENESS]
+            feature[UNTRIED] = feature[YOUNG] * np.clip((1 + feature[LIKENESS]) / 2, 0, 1) * there_I[item]
 
 
 def engine_of(seed, **ranking):
@@ -210,6 +232,12 @@ def content_apart(engine, item, term_F):
         part_C = part_ID[scratch.item_C[: scratch.found[0]]] @ scratch.query_D
         parts.append(weight * (part_C[place] - part_C.mean()) if scratch.feature_FC[NEURAL, place] != 0.0 else 0.0)
     term_F[NEURAL], term_F[YOUNG_CONTENT] = fits - sum(parts), 0.0
+    in_text_C = engine.state.likeness.place_IL[scratch.item_C[: scratch.found[0]], :TEXT_AXES] @ scratch.liked_L[:TEXT_AXES]
+    youth = LIKE_YOUTH / (LIKE_YOUTH + engine.state.trends.value_IH[item, FOR_EVER])
+    weight = scratch.weight_F[LIKENESS] + scratch.weight_F[YOUNG_LIKENESS] * youth
+    text = weight * (in_text_C[place] - in_text_C.mean()) if scratch.feature_FC[LIKENESS, place] != 0.0 else 0.0
+    parts = [parts[0] + text, parts[1] + term_F[LIKENESS] + term_F[YOUNG_LIKENESS] - text]
+    term_F[[LIKENESS, YOUNG_LIKENESS]] = 0.0
     return np.concatenate([term_F, parts])
 
 

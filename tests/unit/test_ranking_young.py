@@ -8,8 +8,10 @@ from streamer.config.tree import Config, Head, Ranking
 from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
 from streamer.events.model import DecodedEvents, EventType, ItemDocument
-from streamer.ranking.lists import NOBODY, PARTS
-from streamer.ranking.scratch import IMAGE, NEURAL, TEXT, YOUNG_CONTENT
+from streamer.head.gate import PHI, STEP_CAUTION
+from streamer.ranking.lists import PARTS
+from streamer.ranking.score import FIXED_F
+from streamer.ranking.scratch import IMAGE, LIKENESS, NEURAL, TEXT, UNTRIED, YOUNG_CONTENT, YOUNG_LIKENESS
 from streamer.tables.ids import row_of_text
 
 CONFIG = Config(head=Head(block_records=32, negatives=64), ranking=Ranking(explore=False, exclude_seen="false"))
@@ -84,7 +86,8 @@ def test_what_text_and_image_say_is_told_apart_and_adds_up_with_the_rest(engine)
         scratch, count = engine.scratch, int(lists.count_U[0])
         place_of = {int(item): place for place, item in enumerate(scratch.item_C[: scratch.found[0]])}
         places = [place_of[int(item)] for item in lists.item_UK[0, :count]]
-        fit_K = (scratch.weight_F[[NEURAL, YOUNG_CONTENT]] @ scratch.feature_FC[[NEURAL, YOUNG_CONTENT]])[places]
+        fits = [NEURAL, YOUNG_CONTENT, LIKENESS, YOUNG_LIKENESS]
+        fit_K = (scratch.weight_F[fits] @ scratch.feature_FC[fits])[places]
         parts = dict(zip(PARTS, lists.part_UP[0], strict=True))
         assert parts["text"] > 0
         assert parts["image"] > 0
@@ -93,7 +96,7 @@ def test_what_text_and_image_say_is_told_apart_and_adds_up_with_the_rest(engine)
         assert parts["signals"] == pytest.approx(np.abs(signals_K).sum(), rel=1e-3, abs=1e-3)
     assert TEXT in told
     assert IMAGE in told
-    assert YOUNG_CONTENT not in told - {NOBODY}
+    assert not told & {YOUNG_CONTENT, LIKENESS, YOUNG_LIKENESS}
 
 
 def test_a_withdrawn_item_leaves_the_lists_however_well_it_fits():
@@ -112,3 +115,51 @@ def test_the_state_with_content_of_both_kinds_comes_back_from_its_tables(engine)
     assert all(np.array_equal(table, tables[name]) for name, table in again.fold_tables().items())
     for user in range(6):
         assert entries(engine, f"u{user}")[0] == entries(again, f"u{user}")[0]
+
+
+def test_a_snapshot_of_before_there_was_likeness_is_read_and_items_find_their_places(engine):
+    tables = {name: table.copy() for name, table in engine.fold_tables().items() if not name.startswith("likeness.")}
+    tables["gate.weight"] = tables["gate.weight"][:LIKENESS].copy()
+    taught = LIKENESS * PHI
+    tables["gate.inverse"] = tables["gate.inverse"][:taught, :taught].copy()
+    again = Engine(CONFIG, tables)
+    rows = engine.item_rows
+    alike_TT, before_TT = (
+        (one.state.likeness.place_IL[:rows] @ one.state.likeness.place_IL[:rows].T) for one in (again, engine)
+    )
+    assert again.state.likeness.there_I[:rows].all()
+    assert np.corrcoef(alike_TT.ravel(), before_TT.ravel())[0, 1] > 0.9  # along axes of all vectors, not of the first sixteen
+    assert np.array_equal(again.state.gate.weight_FK[:LIKENESS], engine.state.gate.weight_FK[:LIKENESS])
+    assert not again.state.gate.weight_FK[LIKENESS:UNTRIED].any()
+    assert entries(again, "u0")[0]
+
+
+def test_an_item_that_nobody_has_had_is_given_a_chance_with_those_whom_it_fits_alone(engine):
+    ids = engine.state.items.ids
+    fits = {taste: [] for taste in (True, False)}
+    for user in range(20):
+        entries(engine, f"u{user}")
+        scratch = engine.scratch
+        place_of = {int(item): place for place, item in enumerate(scratch.item_C[: scratch.found[0]])}
+        for taste in (0, 1):
+            place = place_of.get(row_of_text(ids, f"new{taste}-0"))
+            if place is not None:
+                fits[taste == user % 2].append(float(scratch.feature_FC[UNTRIED, place]))
+    assert np.mean(fits[True]) > 0.6
+    assert np.mean(fits[False]) < 0.4
+
+
+def test_what_is_given_as_a_chance_is_never_learned(engine):
+    assert engine.state.gate.weight_FK[UNTRIED].tolist() == [float(FIXED_F[UNTRIED]), *[0.0] * (PHI - 1)]
+    assert engine.state.gate.weight_FK[LIKENESS].any()
+
+
+def test_without_content_the_features_of_content_are_nothing_and_untaught():
+    kinds = ("click", "view", "purchase")
+    engine = fold(Engine(tiny_config(explore=False)), records_of(random_choices(3, 300, kinds=kinds)))
+    engine.rank(np.arange(engine.user_rows), entries=5)
+    assert engine.state.gate.steps[0] > 50
+    assert not engine.state.gate.weight_FK[LIKENESS:UNTRIED].any()
+    untaught_W = np.eye(len(engine.state.gate.inverse_WW))[LIKENESS * PHI :]
+    assert np.array_equal(engine.state.gate.inverse_WW[LIKENESS * PHI :], untaught_W / STEP_CAUTION)
+    assert not engine.scratch.feature_FC[LIKENESS:].any()
