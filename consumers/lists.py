@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +61,9 @@ class Lists:
         generation: int,
         trusted_from: int,
         ends: Mapping[TopicPartition, int],
+        wake: Callable[[], None],
     ) -> None:
+        """``wake`` ends a rest of the loop that calls this."""
         self.epoch = epoch
         self.snapshot: str | None = None
         """Named in the store's status."""
@@ -80,6 +82,7 @@ class Lists:
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
+        self._beside = loops.pool("rank", 1)
         self._publisher = Publisher(
             store,
             clock,
@@ -88,6 +91,7 @@ class Lists:
             generation=generation,
             trusted_from=trusted_from,
             shared=lambda: self._shared,
+            answered=wake,
             loops=loops,
         )
 
@@ -151,19 +155,20 @@ class Lists:
         return True
 
     def _put_waiting(self) -> bool:
-        """Hands over a portion of touched users' lists. Whether there are any left to be handed over, or some were."""
+        """Hands over touched users' lists, as many as there is room for. Whether there are any left to be handed over, or some were."""
         published, publisher = self._fold.engine.published, self._publisher
         if publisher.ready and self._erase():
             return True
         if not published.waiting or (publisher.away and not publisher.ready):
             return False
-        if publisher.ready:
+        while published.waiting and publisher.ready:
             publisher.put(self._render(published.take(RANKED_AT_ONCE_MAX)))
         return True
 
     def close(self) -> None:
         """Ends the publisher after what was handed over, and takes in what became of it."""
         self._publisher.close()
+        self._beside.shutdown()
         self._settle()
 
     def _settle(self) -> None:
@@ -264,7 +269,7 @@ class Lists:
         started_s = self._clock.monotonic_s()
         engine = self._fold.engine
         published = engine.published
-        lists = engine.rank(user_T, entries=self._config.ranking.list_items)
+        lists = engine.rank(user_T, entries=self._config.ranking.list_items, beside=self._beside)
         payloads = engine.render(lists, version=self._version(), written_ms=self._clock.now_ms())
         for part, amount in zip(PARTS, lists.part_UP.sum(axis=0).tolist(), strict=True):
             self._measurements.list_parts[part] += amount

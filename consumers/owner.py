@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -111,6 +111,8 @@ class Owner:
         self._went_back = 0
         self._made_safe = 0
         """How many times it had gone back when a snapshot of what came after was last wanted."""
+        self._handed: dict[TopicPartition, int] = {}
+        """Next offsets of what the tenure was handed."""
         self._polled_at_s: float | None = None
         self._pool = self._loops.pool("owner", 2)
         self._lag = LagWatch(ports.admin, ports.clock.now_ms, measurements, self._pool)
@@ -256,7 +258,7 @@ class Owner:
         if self._bounded and self._ends is None:
             self._ends = restored.ends
         self._topic_ids = {name: info.topic_id for name, info in restored.topics.items()}
-        self._positions = dict(birth.start.positions)
+        self._positions, self._handed = dict(birth.start.positions), dict(birth.start.positions)
         ports.log.seek(self._positions)
         self._apart = Apart(birth.left_out, self._suspects) if birth.left_out or self._suspects else None
         self._tenure = Tenure(birth, self._config, ports.store, ports.clock, self._measurements, self._loops)
@@ -325,7 +327,7 @@ class Owner:
     def _apply_rest(self, tenure: Tenure) -> None:
         while self._waiting and not tenure.ended:
             self._stay(lambda: tenure.ended or not tenure.full)
-            self._hand_over(tenure)
+            self._hand_over(tenure, to_the_end=True)
         tenure.end()
         self._stay(lambda: tenure.ended)
 
@@ -387,14 +389,22 @@ class Owner:
         So however many records fail, each time that the fold goes back it has come further. A snapshot that fails holds nothing up.
         """
         assert self._checkpoint is not None
-        if self._went_back > self._made_safe and all(tenure.positions.get(one.place, 0) >= one.stop for one in self._suspects):
+        if self._went_back > self._made_safe and self._is_past_suspects(tenure.positions):
             self._made_safe = self._went_back
             self._checkpoint.want_now()
         return not self._checkpoint.holds
 
-    def _hand_over(self, tenure: Tenure) -> None:
+    def _hand_over(self, tenure: Tenure, *, to_the_end: bool = False) -> None:
+        """As much as there is room for; nothing beyond suspects that are still to be made safe, unless it is ``to_the_end``."""
         while self._waiting and not tenure.full:
-            tenure.put(self._waiting.popleft())
+            if self._went_back > self._made_safe and self._is_past_suspects(self._handed) and not to_the_end:
+                return
+            work = self._waiting.popleft()
+            tenure.put(work)
+            self._handed.update((place, next_offset) for place, _, next_offset in work.runs)
+
+    def _is_past_suspects(self, positions: Mapping[TopicPartition, int]) -> bool:
+        return all(positions.get(one.place, 0) >= one.stop for one in self._suspects)
 
     def _keep_checkpoints(self) -> None:
         assert self._checkpoint is not None

@@ -78,14 +78,17 @@ class Publisher:
         generation: int,
         trusted_from: int,
         shared: Callable[[], Shared | None],
+        answered: Callable[[], None],
         loops: Loops,
     ) -> None:
+        """``answered`` is called after each outcome: there is room again."""
         self.outcomes: deque[Outcome] = deque()
         self.watch = StoreWatch(store, epoch, generation=generation, trusted_from=trusted_from)
         self._store = store
         self._clock = clock
         self._measurements = measurements
         self._shared = shared
+        self._on_answer = answered
         self._queue: deque[Rendered] = deque()
         self._closing = threading.Event()
         self._handed = self._answered = 0
@@ -133,6 +136,7 @@ class Publisher:
         if self._queue:
             self._write(self._queue.popleft())
             self._answered += 1
+            self._on_answer()
             self._keep_status()
             return Turn.WORKED
         if ending:

@@ -107,6 +107,7 @@ class Tenure:
             generation=birth.generation,
             trusted_from=birth.parent.generation if birth.parent else birth.generation,
             ends=birth.ends,
+            wake=self._wake,
         )
         self._lists.snapshot = birth.parent.name if birth.parent else None
         self._count_lost()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -42,10 +43,10 @@ from streamer.head.gate import PHI, Gate
 from streamer.head.gradient import Gradient
 from streamer.head.learner import Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
-from streamer.ranking.lists import Lists, empty_lists, rank_users
+from streamer.ranking.lists import Lists, Ranking, empty_lists, rank_side_by_side, rank_users
 from streamer.ranking.render import render, stamp_of
 from streamer.ranking.rerank import lifts, new_rerank
-from streamer.ranking.scratch import new_scratch, reserve_scratch
+from streamer.ranking.scratch import Scratch, new_scratch, reserve_scratch
 from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
 from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row, without_row
@@ -62,6 +63,10 @@ FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
 """Of the fixed weights' recent NDCG@10."""
+
+
+BESIDE_MIN = 16
+"""Lists that are worth a second thread."""
 
 
 class CapacityError(RuntimeError):
@@ -91,6 +96,7 @@ class Engine:
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.belonging.reserve(len(self.state.items.flags_I))
         self.exposed = Exposed(config.ranking.exposure_half_life_ms, publisher)
+        self._second: Scratch | None = None
         self._rerank = new_rerank(config.ranking.provider_exposure_min, config.ranking.diversity)
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
@@ -221,11 +227,14 @@ class Engine:
                 self._reserve()
             close_group(self.state, self.rules, self.scratch)
 
-    def rank(self, user_U: Array, *, entries: int, at_ms: int | None = None, fixed: bool = False) -> Lists:
+    def rank(
+        self, user_U: Array, *, entries: int, at_ms: int | None = None, fixed: bool = False, beside: Executor | None = None
+    ) -> Lists:
         """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing.
 
         What the open group holds counts for the trends already: the next record closes it, but a list should not wait for one.
-        ``at_ms`` is when they ask (default: the newest event time); ``fixed`` ranks by the weights of the start.
+        ``at_ms`` is when they ask (default: the newest event time); ``fixed`` ranks by the weights of the start; ``beside`` ranks half
+        of many at the same time: a list depends on the state alone.
         """
         lists = empty_lists(np.ascontiguousarray(user_U, np.int64), entries)
         state = self.state
@@ -239,8 +248,11 @@ class Engine:
             rerank = rerank._replace(lift_P=lift_P, provider_I=self.belonging.provider_I)
         with unchanged_after(state.trends, state.group.target_G[: int(state.group.state[COUNT])]):
             count_ahead(state, self.rules, np.zeros(TARGETS, np.int64), np.zeros(TARGETS, np.int64))
-            ranks_fixed = fixed or self.falls_back
-            rank_users(model_of(state), state.users, now_ms, seen, ranks_fixed, explore, rerank, self.scratch, lists)
+            ranking = Ranking(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore)
+            if beside is None or len(user_U) < BESIDE_MIN:
+                rank_users(ranking, rerank, self.scratch, lists)
+            else:
+                rank_side_by_side(ranking, rerank, (self.scratch, self._second_scratch()), lists, beside)
         return lists
 
     def note_shown(self, lists: Lists) -> None:
@@ -328,6 +340,13 @@ class Engine:
     def publisher_tables(self, users: int | None = None) -> dict[str, Array]:
         """What is known of lists, and those of the first so many rows of users: views, to be copied before the next micro-batch."""
         return self.published.tables(self.user_rows if users is None else users) | self.exposed.tables()
+
+    def _second_scratch(self) -> Scratch:
+        users, items = len(self.state.users.pushed_U), len(self.state.items.flags_I)
+        if self._second is None:
+            self._second = new_scratch(DIMENSIONS, PHI, users, items)
+        self._second = reserve_scratch(self._second, users, items)
+        return self._second
 
     def _reserve(self, *, events: int = 0, users: int = 0, items: int = 0, partitions: int = 1, text_bytes: int = 0) -> None:
         self.state = reserved(

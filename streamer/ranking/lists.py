@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from streamer.head.bilinear import STEP, Head
 from streamer.head.gate import weigh
 from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.liking import likeness_parts
-from streamer.ranking.rerank import DIVERSE, FAIR, Rerank, diversify, lift_providers, pool_of
+from streamer.ranking.rerank import DIVERSE, FAIR, Rerank, diversify, lift_providers, pool_of, with_own_memory
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import (
     DIVERSITY,
@@ -74,22 +75,37 @@ def empty_lists(user_U: Array, entries: int) -> Lists:
     )
 
 
-@kernel
-def rank_users(
-    model: Model,
-    users: Users,
-    now_ms: int,
-    exclude_seen: bool,
-    fixed: bool,
-    explore: Explore,
-    rerank: Rerank,
-    scratch: Scratch,
-    lists: Lists,
+class Ranking(NamedTuple):
+    """The state as it is, and when and how it is asked: ``fixed`` ranks by the weights of the start."""
+
+    model: Model
+    users: Users
+    now_ms: int
+    exclude_seen: bool
+    fixed: bool
+    explore: Explore
+
+
+def rank_side_by_side(
+    ranking: Ranking, rerank: Rerank, scratches: tuple[Scratch, Scratch], lists: Lists, beside: Executor
 ) -> None:
-    """Fills the lists of ``lists.user_U`` from the state as it is; ``fixed`` ranks by the weights of the start.
+    """``rank_users``, one half of the lists by ``beside`` while this thread fills the other."""
+    half = len(lists.user_U) // 2
+    first, second = (Lists(*(field[part] for field in lists)) for part in (slice(half), slice(half, None)))
+    other = beside.submit(rank_users, ranking, with_own_memory(rerank), scratches[1], second)
+    try:
+        rank_users(ranking, rerank, scratches[0], first)
+    finally:
+        other.result()  # nobody may change the state before
+
+
+@kernel
+def rank_users(ranking: Ranking, rerank: Rerank, scratch: Scratch, lists: Lists) -> None:
+    """Fills the lists of ``lists.user_U`` from the state as it is.
 
     The last place explores. A known user of whom nothing is left gets an empty list.
     """
+    model, users, now_ms, exclude_seen, fixed, explore = ranking
     context_W = scratch.context_W
     for n in range(len(lists.user_U)):
         user = lists.user_U[n]

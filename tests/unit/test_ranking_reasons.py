@@ -14,7 +14,7 @@ from streamer.catalog.likeness import TEXT_AXES
 from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
 from streamer.ranking.explore import Explore
-from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, empty_lists, rank_users
+from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, Ranking, empty_lists, rank_users
 from streamer.ranking.rerank import new_rerank
 from streamer.ranking.scratch import LIKENESS, NEURAL, TERMS, TREND, UNTRIED, YOUNG, YOUNG_CONTENT, YOUNG_LIKENESS
 
@@ -40,7 +40,8 @@ def ranked(engine, user, *, fixed, exclude_seen):
     lists = empty_lists(np.array([user], np.int64), ENTRIES)
     off = Explore(engine.state.items, 0, False)
     scratch, rerank = engine.scratch, new_rerank(0.0, 0.0)
-    rank_users(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, off, rerank, scratch, lists)
+    ranking = Ranking(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, off)
+    rank_users(ranking, rerank, scratch, lists)
     return lists
 
 
