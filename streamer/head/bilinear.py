@@ -20,7 +20,7 @@ import numpy as np
 
 from streamer.signals.pairs import CONTEXT
 from streamer.tables.arrays import Array, grown, resized
-from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.compile import brief_kernel, kernel, leaf_kernel
 from streamer.tables.random import DROPOUT, NEGATIVES, draw_rows, random_below, random_u64
 from streamer.tables.vectors import add_scaled, dot
 
@@ -285,7 +285,7 @@ def affinity(head: Head, query_D: Array, item_C: Array, count: int, out_C: Array
         out_C[n] = dot(query_D, head.fused_ID[item]) + head.bias_I[item]
 
 
-@kernel
+@brief_kernel
 def draw_negatives(head: Head, items: int, seed: int, negative_N: Array, log_odds_N: Array) -> None:
     """Negatives of the block at hand, with log(N q(v)) of each; even numbers from the catalog, odd ones from recent targets."""
     count = len(negative_N)
@@ -299,7 +299,7 @@ def draw_negatives(head: Head, items: int, seed: int, negative_N: Array, log_odd
     fill_log_odds(head, items, negative_N, count, log_odds_N)
 
 
-@kernel
+@brief_kernel
 def fill_log_odds(head: Head, items: int, item_N: Array, count: int, log_odds_N: Array) -> None:
     """log(N q(v)) of each item under the mixture of ``draw_negatives``, N = ``count``."""
     noted = max(min(head.recent[0], RECENT_TARGETS), 1)

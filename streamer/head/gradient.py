@@ -1,4 +1,4 @@
-"""The gradient of a closed block's log-likelihood on the CPU: products by BLAS, all between them in kernels without the GIL.
+"""The gradient of a closed block's log-likelihood on the CPU, in one kernel: the interpreter's lock is not asked for between its steps.
 
 What it is the gradient of stands in ``torch_gradient``, which a test holds it against.
 """
@@ -18,6 +18,8 @@ from streamer.tables.vectors import add_scaled, dot
 
 LOGIT_MAX = np.float32(30.0)
 LOG2_E = np.float32(1.442695)
+AT_ONCE = 8
+"""Examples whose slopes are in the nearest cache together."""
 
 
 class Batch(NamedTuple):
@@ -51,40 +53,85 @@ Gradient = Callable[[Parameters, Batch], Parameters]
 """Ascent direction of the batch's log-likelihood, shaped like the parameters."""
 
 
+class Work(NamedTuple):
+    """Working memory of one gradient.
+
+    By example: contexts, queries, and their slopes [B, D]; shares of places [B, C], slopes of the target's logit [B] and of the negatives'
+    [B, N]. By negative: the vectors side by side [D, N], their slopes, and those of the logits summed up [N].
+    """
+
+    context_BD: Array
+    query_BD: Array
+    slope_query_BD: Array
+    slope_context_BD: Array
+    share_BC: Array
+    place_C: Array
+    factor_B: Array
+    slope_B: Array
+    slope_BN: Array
+    chance_N: Array
+    slope_N: Array
+    negative_DN: Array
+    slope_DN: Array
+
+
+def new_work(batch: Batch) -> Work:
+    """Zeros: some of it is summed up in."""
+    examples, places, negatives = *batch.context_BC.shape, len(batch.negative_N)
+    context_BD, query_BD, slope_query_BD, slope_context_BD = np.zeros((4, examples, DIMENSIONS), np.float32)
+    return Work(
+        context_BD=context_BD,
+        query_BD=query_BD,
+        slope_query_BD=slope_query_BD,
+        slope_context_BD=slope_context_BD,
+        share_BC=np.zeros((examples, places), np.float32),
+        place_C=np.zeros(places, np.float32),
+        factor_B=np.zeros(AT_ONCE, np.float32),
+        slope_B=np.zeros(examples, np.float32),
+        slope_BN=np.zeros((examples, negatives), np.float32),
+        chance_N=np.zeros(negatives, np.float32),
+        slope_N=np.zeros(negatives, np.float32),
+        negative_DN=np.zeros((DIMENSIONS, negatives), np.float32),
+        slope_DN=np.zeros((DIMENSIONS, negatives), np.float32),
+    )
+
+
 def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     """The gradient on the CPU."""
     fused_TD = batch.trust_T[:, None] * values.free_TD
     if len(values.content_ED):
         fused_TD += batch.content_TE @ values.content_ED
-    share_BC, context_BD = np.empty_like(batch.used_BC), np.empty((len(batch.target_B), DIMENSIONS), np.float32)
-    attend(fused_TD, batch.context_BC, batch.used_BC, values.place_C, values.key_D, share_BC, context_BD)
-    query_BD = context_BD @ values.turn_DD.T
-    negative_ND = fused_TD[batch.negative_N]
-    slope_BN = query_BD @ negative_ND.T
-    slope_T, slope_B, slope_N = (
-        np.zeros_like(values.bias_T),
-        np.empty_like(batch.weight_B),
-        np.zeros_like(batch.negative_odds_N),
-    )
-    slopes_of_targets(fused_TD, query_BD, values.bias_T, batch, slope_B, slope_T)
-    offset_N = values.bias_T[batch.negative_N] - batch.negative_odds_N
-    slopes_of_negatives(offset_N, batch.negative_N, batch.target_B, batch.weight_B, slope_BN, np.empty_like(slope_N), slope_N)
-    add_rows(slope_T.reshape(-1, 1), batch.negative_N, slope_N.reshape(-1, 1))
-    slope_query_BD = slope_BN @ negative_ND
-    slope_TD = np.zeros_like(fused_TD)
-    spread_targets(fused_TD, query_BD, batch.target_B, slope_B, slope_query_BD, slope_TD)
-    add_rows(slope_TD, batch.negative_N, slope_BN.T @ query_BD)
-    slope_C, slope_D, work_C = np.zeros_like(values.place_C), np.zeros_like(values.key_D), np.empty_like(values.place_C)
+    slopes = Parameters(*(np.zeros_like(value) for value in values))
+    fill_gradient(values, batch, fused_TD, new_work(batch), slopes)
+    content_ED = batch.content_TE.T @ slopes.free_TD if len(values.content_ED) else values.content_ED
+    return slopes._replace(free_TD=batch.trust_T[:, None] * slopes.free_TD, content_ED=content_ED)
+
+
+@kernel
+def fill_gradient(values: Parameters, batch: Batch, fused_TD: Array, work: Work, slopes: Parameters) -> None:
+    """The slopes of all parameters but the content's matrix; ``slopes.free_TD`` gets those of fused(v)."""
+    attend(fused_TD, batch.context_BC, batch.used_BC, values.place_C, values.key_D, work.share_BC, work.context_BD)
+    for b in range(len(work.query_BD)):
+        for d in range(len(values.turn_DD)):
+            work.query_BD[b, d] = dot(values.turn_DD[d], work.context_BD[b])
+    slopes_of_targets(fused_TD, work.query_BD, values.bias_T, batch, work.slope_B, slopes.bias_T)
+    slopes_of_negatives(fused_TD, values.bias_T, batch, work)
+    spread_negatives(batch.negative_N, work, slopes.free_TD, slopes.bias_T)
+    spread_targets(fused_TD, work.query_BD, batch.target_B, work.slope_B, work.slope_query_BD, slopes.free_TD)
+    for b in range(len(work.query_BD)):
+        for d in range(len(values.turn_DD)):
+            add_scaled(slopes.turn_DD[d], work.slope_query_BD[b, d], work.context_BD[b])
+            add_scaled(work.slope_context_BD[b], work.slope_query_BD[b, d], values.turn_DD[d])
     spread_contexts(
-        fused_TD, batch.context_BC, share_BC, slope_query_BD @ values.turn_DD, values.key_D, work_C, slope_TD, slope_C, slope_D
-    )
-    return Parameters(
-        free_TD=batch.trust_T[:, None] * slope_TD,
-        bias_T=slope_T,
-        content_ED=batch.content_TE.T @ slope_TD if len(values.content_ED) else values.content_ED,
-        turn_DD=slope_query_BD.T @ context_BD,
-        place_C=slope_C,
-        key_D=slope_D,
+        fused_TD,
+        batch.context_BC,
+        work.share_BC,
+        work.slope_context_BD,
+        values.key_D,
+        work.place_C,
+        slopes.free_TD,
+        slopes.place_C,
+        slopes.key_D,
     )
 
 
@@ -122,26 +169,79 @@ def slopes_of_targets(fused_TD: Array, query_BD: Array, bias_T: Array, batch: Ba
         slope_T[target] += slope_B[b]
 
 
-@inner_kernel
-def slopes_of_negatives(
-    offset_N: Array, negative_N: Array, target_B: Array, weight_B: Array, slope_BN: Array, work_N: Array, slope_N: Array
-) -> None:
-    """Turns ``query . fused`` of examples and negatives into the slopes of their logits, and sums these up by negative.
-
-    ``offset_N``: what a negative's logit has beyond that product.
-    """
-    one = np.float32(1.0)
+@kernel
+def slopes_of_negatives(fused_TD: Array, bias_T: Array, batch: Batch, work: Work) -> None:
+    """Slopes of the negatives' logits by example, and their sums by negative."""
+    negative_N, negative_DN, slope_BN = batch.negative_N, work.negative_DN, work.slope_BN
+    for n in range(len(negative_N)):
+        for d in range(len(negative_DN)):
+            negative_DN[d, n] = fused_TD[negative_N[n], d]
     for b in range(len(slope_BN)):
-        row_N, chosen, target = slope_BN[b], max(weight_B[b], np.float32(0.0)), target_B[b]
-        for n in range(len(row_N)):
-            row_N[n] = min(max(row_N[n] + offset_N[n], -LOGIT_MAX), LOGIT_MAX)
-            work_N[n] = -abs(row_N[n]) * LOG2_E
-        exp2_in_place(work_N)
-        for n in range(len(row_N)):
-            rest = work_N[n] / (one + work_N[n])  # the smaller of the two chances
-            chance = one - rest if row_N[n] >= 0.0 else rest
-            row_N[n] = np.float32(0.0) if negative_N[n] == target else -chosen * chance
-            slope_N[n] += row_N[n]
+        for n in range(len(negative_N)):
+            slope_BN[b, n] = bias_T[negative_N[n]] - batch.negative_odds_N[n]
+        add_product(slope_BN[b], work.query_BD[b], negative_DN)
+        slope_from_logit(slope_BN[b], negative_N, batch.target_B[b], max(batch.weight_B[b], np.float32(0.0)), work.chance_N)
+        add_scaled(work.slope_N, np.float32(1.0), slope_BN[b])
+
+
+@inner_kernel
+def add_product(into_N: Array, factor_D: Array, row_DN: Array) -> None:
+    """``into += factor @ row``, four rows at a time: what is summed up is read and written once for them."""
+    fours = len(factor_D) // 4 * 4
+    for d in range(0, fours, 4):
+        i, j, k, m = factor_D[d], factor_D[d + 1], factor_D[d + 2], factor_D[d + 3]
+        i_N, j_N, k_N, m_N = row_DN[d], row_DN[d + 1], row_DN[d + 2], row_DN[d + 3]
+        for n in range(len(into_N)):
+            into_N[n] += (i * i_N[n] + j * j_N[n]) + (k * k_N[n] + m * m_N[n])
+    for d in range(fours, len(factor_D)):
+        add_scaled(into_N, factor_D[d], row_DN[d])
+
+
+@inner_kernel
+def dots(row_DN: Array, with_N: Array, into_D: Array) -> None:
+    """``into = row @ with``, four rows at a time; as many as DIMENSIONS."""
+    for d in range(0, len(row_DN), 4):
+        i_N, j_N, k_N, m_N = row_DN[d], row_DN[d + 1], row_DN[d + 2], row_DN[d + 3]
+        i, j, k, m = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for n in range(len(with_N)):
+            value = with_N[n]
+            i += value * i_N[n]
+            j += value * j_N[n]
+            k += value * k_N[n]
+            m += value * m_N[n]
+        into_D[d], into_D[d + 1], into_D[d + 2], into_D[d + 3] = i, j, k, m
+
+
+@inner_kernel
+def slope_from_logit(row_N: Array, negative_N: Array, target: int, chosen: np.float32, chance_N: Array) -> None:
+    """``-chosen * sigmoid(row)`` in place, 0 where the negative is the target itself; ``chance_N`` is working memory."""
+    one = np.float32(1.0)
+    for n in range(len(row_N)):
+        row_N[n] = min(max(row_N[n], -LOGIT_MAX), LOGIT_MAX)
+        chance_N[n] = -abs(row_N[n]) * LOG2_E
+    exp2_in_place(chance_N)
+    for n in range(len(row_N)):
+        rest = chance_N[n] / (one + chance_N[n])  # the smaller of the two chances
+        chance = one - rest if row_N[n] >= 0.0 else rest
+        row_N[n] = np.float32(0.0) if negative_N[n] == target else -chosen * chance
+
+
+@kernel
+def spread_negatives(negative_N: Array, work: Work, slope_TD: Array, slope_T: Array) -> None:
+    """Takes the negatives' slopes to the queries and to the items."""
+    slope_BN, negative_DN, slope_DN = work.slope_BN, work.negative_DN, work.slope_DN
+    for b in range(len(slope_BN)):
+        dots(negative_DN, slope_BN[b], work.slope_query_BD[b])
+    for first in range(0, len(slope_BN), AT_ONCE):
+        row_BN = slope_BN[first : first + AT_ONCE]
+        for d in range(len(slope_DN)):
+            for b in range(len(row_BN)):
+                work.factor_B[b] = work.query_BD[first + b, d]
+            add_product(slope_DN[d], work.factor_B[: len(row_BN)], row_BN)
+    for n in range(len(negative_N)):
+        slope_T[negative_N[n]] += work.slope_N[n]
+        for d in range(len(slope_DN)):
+            slope_TD[negative_N[n], d] += slope_DN[d, n]
 
 
 @inner_kernel
@@ -180,10 +280,3 @@ def spread_contexts(
             add_scaled(slope_D, slope, fused_TD[context_BC[b, c]])
             for d in range(len(to_D)):
                 to_D[d] += share * from_D[d] + slope * key_D[d]
-
-
-@kernel
-def add_rows(into_TD: Array, place_M: Array, row_MD: Array) -> None:
-    """``into[place[m]] += row[m]``, in order."""
-    for m in range(len(place_M)):
-        add_scaled(into_TD[place_M[m]], np.float32(1.0), row_MD[m])

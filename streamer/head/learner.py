@@ -30,7 +30,7 @@ from streamer.head.bilinear import (
 )
 from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
 from streamer.tables.arrays import Array
-from streamer.tables.compile import inner_kernel, kernel
+from streamer.tables.compile import brief_kernel
 from streamer.tables.ids import mix
 from streamer.tables.vectors import add_scaled, dot
 
@@ -162,7 +162,7 @@ def distinct(item_M: Array) -> tuple[Array, Array]:
     return item_T[: find_distinct(item_M, slot_S, item_T, place_M)], place_M
 
 
-@kernel
+@brief_kernel
 def find_distinct(item_M: Array, slot_S: Array, item_T: Array, place_M: Array) -> int:
     """Fills both by open addressing in ``slot_S``, a power of two of slots, all -1; returns how many are distinct."""
     found, mask = 0, np.uint64(len(slot_S) - 1)
@@ -178,7 +178,7 @@ def find_distinct(item_M: Array, slot_S: Array, item_T: Array, place_M: Array) -
     return found
 
 
-@kernel
+@brief_kernel
 def step_rows(
     free_ID: Array, bias_I: Array, square_I: Array, item_T: Array, slope_TD: Array, slope_T: Array, rate: np.float32
 ) -> None:
@@ -194,19 +194,14 @@ def step_rows(
         bias_I[item] += rate * min(max(slope_T[t], -most), most)
 
 
-@inner_kernel
+@brief_kernel
 def step_together(value_N: Array, square_1: Array, slope_N: Array, rate: np.float32) -> None:
     """Moves numbers that share one Adagrad rate."""
-    total = np.float32(0.0)
-    for n in range(len(slope_N)):
-        total += slope_N[n] * slope_N[n]
-    square_1[0] = np.float32(SQUARE_DECAY) * square_1[0] + total / np.float32(len(slope_N))
-    step = rate / (np.sqrt(square_1[0]) + np.float32(1e-6))
-    for n in range(len(value_N)):
-        value_N[n] += step * slope_N[n]
+    square_1[0] = np.float32(SQUARE_DECAY) * square_1[0] + dot(slope_N, slope_N) / np.float32(len(slope_N))
+    add_scaled(value_N, rate / (np.sqrt(square_1[0]) + np.float32(1e-6)), slope_N)
 
 
-@kernel
+@brief_kernel
 def fuse_rows(head: Head, item_T: Array, trust_T: Array) -> None:
     """Computes fused(v) of items from their parts."""
     has_content = head.widths[0] + head.widths[1] > 0
@@ -219,7 +214,7 @@ def fuse_rows(head: Head, item_T: Array, trust_T: Array) -> None:
             add_scaled(head.fused_ID[item], np.float32(1.0), head.image_ID[item])
 
 
-@kernel
+@brief_kernel
 def note_seen(seen_I: Array, target_B: Array, weight_B: Array) -> None:
     """Counts the examples that were chosen."""
     for n in range(len(target_B)):

@@ -91,6 +91,12 @@ def kernel(function: Kernel) -> Kernel:
     return compiled
 
 
+def brief_kernel(function: Kernel) -> Kernel:
+    """As ``kernel``, for what the interpreter calls and is done in some microseconds: the GIL is kept, for to get it back may take longer."""
+    compiled: Kernel = numba.njit(cache=True, nogil=False, _nrt=False, error_model="numpy", fastmath=False)(function)
+    return compiled
+
+
 def leaf_kernel(function: Kernel) -> Kernel:
     """As ``kernel``, for small functions called in loops: their bodies are put in the callers', tuples of arrays are not passed."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath=False, forceinline=True)(
