@@ -30,10 +30,25 @@ from streamer.events.codec import decode_events
 ID_BYTES = len("user-00000000")
 WIDTH = 384
 """Dimensions of the default text encoder."""
+PLACE_BYTES, MODALITY_BYTES = 192, 128
+"""Of every item once one has content, and again for each modality of which there is one."""
 MIB = 2**20
 PARTS = ("users", "history", "items", "pairs", "vectors", "journal", "dedup", "published")
-BY_PREFIX = {"forward": "pairs", "reverse": "pairs", "trends": "items", "head": "items", "belonging": "items"}
-BY_NAME = {"items.vectors": "vectors", "journal.newest_U": "users", "journal.newest_I": "items"}
+BY_PREFIX = {
+    "forward": "pairs",
+    "reverse": "pairs",
+    "trends": "items",
+    "head": "items",
+    "likeness": "vectors",
+    "belonging": "items",
+}
+BY_NAME = {
+    "items.vectors": "vectors",
+    "head.text_ID": "vectors",
+    "head.image_ID": "vectors",
+    "journal.newest_U": "users",
+    "journal.newest_I": "items",
+}
 
 
 class Size(NamedTuple):
@@ -98,9 +113,9 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (324 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (639 + ID_BYTES),
+        "items": size.items * (383 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
-        "vectors": size.items * 2 * WIDTH,
+        "vectors": size.items * (2 * WIDTH + PLACE_BYTES + MODALITY_BYTES),
         "journal": 32 * min(size.events, Config().signals.journal_interactions_max),
         "dedup": 8 * min(size.events, 2 * Config().windows.dedup_ids_min),
         "published": size.users * 57,

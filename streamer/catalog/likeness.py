@@ -32,7 +32,7 @@ RIDGE = 1e-3
 
 
 class Likeness(NamedTuple):
-    """``place_IL``: items' coordinates, text first, 0 where there is nothing; ``there_I``: who has any; ``axis_EL``: the axes, a row for each column of ``ContentVectors``."""
+    """``place_IL``: items' coordinates, text first, 0 where there is nothing (no rows before the first axes); ``there_I``: who has any; ``axis_EL``: the axes, a row for each column of ``ContentVectors``."""
 
     place_IL: Array
     there_I: Array
@@ -42,17 +42,20 @@ class Likeness(NamedTuple):
 
 
 def new_likeness(items: int) -> Likeness:
-    """No item has content yet."""
-    return Likeness(
-        np.zeros((items, AXES), np.float32), np.zeros(items, np.bool_), np.zeros((0, AXES), np.float32), _no_young()
-    )
+    """No item has content yet, and none a place."""
+    return Likeness(np.zeros((0, AXES), np.float32), np.zeros(items, np.bool_), np.zeros((0, AXES), np.float32), _no_young())
 
 
 def reserve_likeness(likeness: Likeness, items: int) -> Likeness:
     """Room for ``items`` rows in all; the same object where there is room already."""
-    if items <= len(likeness.place_IL):
+    if items <= len(likeness.there_I):
         return likeness
-    return likeness._replace(place_IL=grown(likeness.place_IL, items), there_I=grown(likeness.there_I, items))
+    likeness = likeness._replace(there_I=grown(likeness.there_I, items))
+    return _with_room(likeness) if len(likeness.place_IL) else likeness
+
+
+def _with_room(likeness: Likeness) -> Likeness:
+    return likeness._replace(place_IL=grown(likeness.place_IL, len(likeness.there_I)))
 
 
 def likeness_out(likeness: Likeness, items: int) -> dict[str, Array]:
@@ -64,9 +67,10 @@ def likeness_in(tables: dict[str, Array], items: int) -> Likeness:
     """From a snapshot, with room for ``items`` rows; nothing is placed where it was made before there was likeness."""
     if "likeness.axes" not in tables:
         return new_likeness(items)
-    place_IL = resized(tables["likeness.place"], items)
-    there_I = np.asarray(place_IL.any(axis=1))
-    return Likeness(place_IL, there_I, resized(tables["likeness.axes"], 0), _no_young())
+    axis_EL = resized(tables["likeness.axes"], 0)
+    place_IL = resized(tables["likeness.place"], items) if len(axis_EL) else np.zeros((0, AXES), np.float32)
+    there_I = place_IL.any(axis=1) if len(axis_EL) else np.zeros(items, np.bool_)
+    return Likeness(place_IL, np.asarray(there_I), axis_EL, _no_young())
 
 
 def _no_young() -> Array:
@@ -98,7 +102,7 @@ def fitted(likeness: Likeness, items: Items, content: ContentVectors, rows: int)
             vector_TE = content.of_rows(items, chosen_T[first : first + PLACED_AT_ONCE])[:, part_E].astype(np.float64)
             gram_EE += vector_TE.T @ vector_TE
         axis_EL[part_E, part_L] = principal_axes(gram_EE, len(chosen_T), part_L.stop - part_L.start)
-    return _all_placed(likeness._replace(axis_EL=axis_EL), items, content, rows)
+    return _all_placed(_with_room(likeness._replace(axis_EL=axis_EL)), items, content, rows)
 
 
 def place_rows(likeness: Likeness, items: Items, content: ContentVectors, row_T: Array) -> None:
@@ -116,7 +120,8 @@ def place_rows(likeness: Likeness, items: Items, content: ContentVectors, row_T:
 
 def clear_places(likeness: Likeness, row_T: Array) -> None:
     """Leaves nothing of freed rows."""
-    likeness.place_IL[row_T] = 0.0
+    if len(likeness.place_IL):
+        likeness.place_IL[row_T] = 0.0
     likeness.there_I[row_T] = False
 
 

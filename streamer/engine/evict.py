@@ -13,7 +13,7 @@ from streamer.catalog.likeness import clear_places, keep_young
 from streamer.catalog.vectors import ContentVectors
 from streamer.catalog.young import tend_young
 from streamer.engine.state import State
-from streamer.head.bilinear import BLOCK_EXAMPLES, BY_ITEM, RECENT_TARGETS, Head
+from streamer.head.bilinear import BLOCK_EXAMPLES, RECENT_TARGETS, Head, fields_by_item
 from streamer.signals.pairs import CONTEXT, Pairs, drop_items
 from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import Array
@@ -125,5 +125,5 @@ def _drop_trends(trends: Trends, gone_T: Array, gone_I: Array) -> None:
 
 
 def _clear_head(head: Head, gone_T: Array) -> None:
-    for name in BY_ITEM:
+    for name in fields_by_item(head):
         getattr(head, name)[gone_T] = 0

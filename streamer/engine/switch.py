@@ -91,7 +91,10 @@ class Aside:
         """Head and vectors under the next encoders, which are the present ones from now on; ``items`` gets its new rows of vectors."""
         known_T = np.flatnonzero(items.vector_I[:rows] >= 0)
         fused_TD = head.fused_ID[known_T].copy()
-        old_TD = head.text_ID[known_T] + head.image_ID[known_T]
+        old_TD = np.zeros_like(fused_TD)
+        for part_ID in (head.text_ID, head.image_ID):
+            if len(part_ID):
+                old_TD += part_ID[known_T]
         content = self._vectors
         items.vector_I[:] = -1
         place_I = grown(self._place_I, rows, -1)[:rows]

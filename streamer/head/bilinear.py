@@ -94,8 +94,8 @@ def new_head(items: int) -> Head:
         square_I=np.zeros(items, np.float32),
         seen_I=np.zeros(items, np.float32),
         fused_ID=np.zeros((items, DIMENSIONS), np.float32),
-        text_ID=np.zeros((items, DIMENSIONS), np.float32),
-        image_ID=np.zeros((items, DIMENSIONS), np.float32),
+        text_ID=np.zeros((0, DIMENSIONS), np.float32),
+        image_ID=np.zeros((0, DIMENSIONS), np.float32),
         content_ED=np.zeros((0, DIMENSIONS), np.float32),
         content_square_E=np.zeros(0, np.float32),
         widths=np.zeros(2, np.int64),
@@ -112,14 +112,21 @@ def new_head(items: int) -> Head:
 
 
 BY_ITEM = ("free_ID", "bias_I", "square_I", "seen_I", "fused_ID", "text_ID", "image_ID", "recent_count_I")
-"""Fields with a row for each item."""
+"""Fields with a row for each item, but for those of a modality that no item has had yet: they have none."""
+OF_MODALITY = ("text_ID", "image_ID")
 
 
 def reserve_head(head: Head, items: int) -> Head:
     """Room for ``items`` rows in all; the same object where there is room already."""
     if items <= len(head.bias_I):
         return head
-    return head._replace(**{name: grown(getattr(head, name), items) for name in BY_ITEM})
+    return head._replace(**{name: grown(getattr(head, name), items) for name in fields_by_item(head)})
+
+
+def fields_by_item(head: Head) -> list[str]:
+    """Those of ``BY_ITEM`` that have rows now."""
+    absent = [name for name, width in zip(OF_MODALITY, head.widths, strict=True) if not width]
+    return [name for name in BY_ITEM if name not in absent]
 
 
 def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
@@ -137,9 +144,10 @@ def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
             draw_rows(part_ED, 0, widths[m], seed, (1 << 40) + (m << 32), INIT_SCALE * 2.0)
         parts_ED.append(part_ED)
         parts_E.append(part_E)
-    return head._replace(
+    head = head._replace(
         content_ED=np.concatenate(parts_ED), content_square_E=np.concatenate(parts_E), widths=np.array(widths, np.int64)
     )
+    return head._replace(**{name: grown(getattr(head, name), len(head.bias_I)) for name in fields_by_item(head)})
 
 
 def with_learned(ours: Head, theirs: Head, from_T: Array, to_T: Array, *, rows: int, seed: int) -> Head:
@@ -164,7 +172,10 @@ def head_out(head: Head, items: int) -> dict[str, Array]:
 
 def head_in(tables: dict[str, Array], items: int) -> Head:
     """From a snapshot, with room for ``items`` rows."""
-    return Head(*(resized(tables[f"head.{name}"], items if name in BY_ITEM else 0) for name in Head._fields))
+    head = Head(*(resized(tables[f"head.{name}"], 0) for name in Head._fields))
+    empty = {name: getattr(head, name)[:0] for name in OF_MODALITY if name not in fields_by_item(head)}
+    # older snapshots have rows of zeros there
+    return reserve_head(head._replace(**empty), items)
 
 
 def new_block(records: int) -> Block:
@@ -200,10 +211,12 @@ def admit_item(head: Head, row: int, seed: int) -> None:
     head.bias_I[row] = 0.0
     head.square_I[row] = 0.0
     head.seen_I[row] = 0.0
-    for d in range(DIMENSIONS):
-        head.fused_ID[row, d] = head.free_ID[row, d]
-        head.text_ID[row, d] = 0.0
-        head.image_ID[row, d] = 0.0
+    head.fused_ID[row] = 0.0
+    add_scaled(head.fused_ID[row], np.float32(1.0), head.free_ID[row])
+    if head.widths[0] > 0:
+        head.text_ID[row] = 0.0
+    if head.widths[1] > 0:
+        head.image_ID[row] = 0.0
 
 
 @kernel

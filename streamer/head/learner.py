@@ -133,9 +133,11 @@ class Learner:
 
 def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
     """Computes the cached vectors of item rows anew."""
-    if content.widths.total:
-        content_TE, text = content.of_rows(items, row_T), content.widths.text
+    text = content.widths.text
+    content_TE = content.of_rows(items, row_T)
+    if content.widths.text:
         head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
+    if content.widths.image:
         head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
     fuse_rows(head, row_T, trust_of(head, items, content, row_T))
 
@@ -204,13 +206,13 @@ def step_together(value_N: Array, square_1: Array, slope_N: Array, rate: np.floa
 @brief_kernel
 def fuse_rows(head: Head, item_T: Array, trust_T: Array) -> None:
     """Computes fused(v) of items from their parts."""
-    has_content = head.widths[0] + head.widths[1] > 0
     for t in range(len(item_T)):
         item = item_T[t]
         head.fused_ID[item] = np.float32(0.0)
         add_scaled(head.fused_ID[item], trust_T[t], head.free_ID[item])
-        if has_content:
+        if head.widths[0] > 0:
             add_scaled(head.fused_ID[item], np.float32(1.0), head.text_ID[item])
+        if head.widths[1] > 0:
             add_scaled(head.fused_ID[item], np.float32(1.0), head.image_ID[item])
 
 

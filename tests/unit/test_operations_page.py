@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.size import ID_BYTES, WIDTH, Held, Size, formula, held
+from benchmarks.size import ID_BYTES, MODALITY_BYTES, PLACE_BYTES, WIDTH, Held, Size, formula, held
 from consumers.metrics import text
 from streamer.cli.main import COMMANDS
 from streamer.config.keys import all_keys
@@ -97,4 +97,6 @@ def test_the_formula_of_the_page_is_what_tables_take() -> None:
     nothing = Held({}, 0, 0, 0, 0, 0, 0.0)
     a_user, an_item = formula(users_1, nothing), formula(Size(0, 1, 0), nothing)
     assert f"users x ({sum(a_user.values()) - ID_BYTES:.0f} + length" in PAGE
-    assert f"items x ({sum(an_item.values()) - ID_BYTES - 2 * WIDTH:.0f} + length" in PAGE
+    bare = sum(an_item.values()) - ID_BYTES - 2 * WIDTH - PLACE_BYTES - MODALITY_BYTES
+    assert f"items x ({bare:.0f} + length" in PAGE
+    assert f"items x ({PLACE_BYTES} + {MODALITY_BYTES} x modalities" in PAGE

@@ -60,8 +60,12 @@ def apart(engine, place, term_F):
     """The terms with how well a candidate fits in three: the rest where the content's was, text and image at the end."""
     scratch, head = engine.scratch, engine.state.head
     weight = scratch.weight_F[NEURAL] + scratch.weight_F[YOUNG_CONTENT] * scratch.feature_FC[YOUNG, place]
+    item_C = scratch.item_C[: scratch.found[0]]
     part_PC = np.array(
-        [part_ID[scratch.item_C[: scratch.found[0]]] @ scratch.query_D for part_ID in (head.text_ID, head.image_ID)]
+        [
+            part_ID[item_C] @ scratch.query_D if len(part_ID) else np.zeros(len(item_C))
+            for part_ID in (head.text_ID, head.image_ID)
+        ]
     )
     fits = bool(scratch.feature_FC[NEURAL, place])
     text, image = weight * fits * (part_PC[:, place] - part_PC.mean(axis=1)).astype(np.float64)
