@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from streams import differing, fold, pieces, random_choices, records_of, restored, tiny_config
 
 from streamer.catalog.belonging import NONE
-from streamer.engine.engine import Engine
+from streamer.engine.engine import BESIDE_MIN, Engine
 from streamer.ranking.exposure import places
 from streamer.ranking.lists import NOBODY, PARTS
 from streamer.ranking.rerank import DIVERSE, FAIR
@@ -132,6 +133,16 @@ def items_and_new(lists):
     new_K = np.flatnonzero(lists.term_UKR[0, : len(items), 0] == NEW)
     assert new_K.tolist() in ([], [len(items) - 1])
     return items, items[-1] if len(new_K) else None
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=SEEDS, ranking=SETTINGS | st.just({}), asked=st.integers(BESIDE_MIN, 3 * BESIDE_MIN))
+def test_lists_of_which_half_is_ranked_beside_are_those_of_one_thread(seed, ranking, asked):
+    engine = Engine(tiny_config(**ranking))
+    shown(engine, records_with_providers(seed), [100, 200])
+    user_U = np.resize(np.arange(-1, engine.user_rows), asked)  # NOBODY among them
+    with ThreadPoolExecutor(1) as executor:
+        assert same(engine.rank(user_U, entries=ENTRIES, beside=executor), engine.rank(user_U, entries=ENTRIES))
 
 
 def test_the_streams_of_these_laws_withdraw_lift_mix_and_explore():
