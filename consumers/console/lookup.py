@@ -83,6 +83,7 @@ class Lookup:
             "served": None if served is None else _list_in_words(served, names),
             "store_error": store_error,
             "titles": names,
+            "floor": self._config.ranking.provider_exposure_min > 0.0,
         }
 
     def item(self, item_id: str) -> dict[str, Any]:

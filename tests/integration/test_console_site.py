@@ -71,6 +71,12 @@ def test_standby_answers_that_it_has_no_state(tmp_path: Path) -> None:
         assert shop.json("/console/state")["verdict"]["title"] == "Standing by"
 
 
+@pytest.mark.parametrize(("least", "floor"), [("0", False), ("0.1", True)])
+def test_a_look_at_a_user_says_whether_providers_have_a_floor(tmp_path: Path, least: str, *, floor: bool) -> None:
+    with site(tmp_path, STREAMER_RANKING__PROVIDER_EXPOSURE_MIN=least) as shop:
+        assert shop.json("/console/user?id=u1")["floor"] is floor
+
+
 @pytest.mark.parametrize("query", ["", "?id=", f"?id={'x' * 257}"])
 def test_an_id_that_is_none_is_refused_in_words(shop: Site, query: str) -> None:
     status, _, body = shop.ask(f"/console/user{query}")
