@@ -129,7 +129,9 @@ class Lookup:
         """Complete snapshots, newest first. Raises CannotAnswer."""
         at_s, listed_for, rows = self._listed
         committed = self._owner.status().snapshot
-        if time.monotonic() - at_s > SNAPSHOTS_S or not at_s or committed != listed_for:  # the one in force is always among them
+        if (
+            time.monotonic() - at_s > SNAPSHOTS_S or not at_s or committed != listed_for
+        ):  # the one in force is always among them
             try:
                 rows = [snapshot_row(one, committed) for one in list_snapshots(self._snapshots)]
             except OSError as error:
