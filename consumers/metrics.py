@@ -104,8 +104,9 @@ and what the store said if it fails.
 Counters of the state (`streamer_events_applied_total` and the others of events but `…_read_total`, those of the head and of quality) are
 in the snapshot. After a crash they go back with it, which `rate()` would take for a counter that began anew: use `deriv()` or
 `delta()`, as the dashboards do. All other counters are of the process.
-No label has unbounded values: a worker's page has some 420 samples and four more a partition, whatever comes. `name` of
-`streamer_exposure_ratio` has eleven values a kind at a time, which ones is a matter of what lists show.
+No label has unbounded values: a worker's page has at most some 520 samples and four more a partition, whatever comes; more than half of them are
+bytes and bounds of tables. `name` of `streamer_exposure_ratio` has eleven values a kind at a time; which ones is a matter of what lists
+show, so over weeks Prometheus may come to know as many series as there are providers and categories (16,384 of each at most).
 
 **Drift.** ADWIN, of River, watches shares of the events applied (each type, those that brought a new item, a new user) and the mean quality (fresh,
 as served). A sample is taken of 100 events or 20 judged interactions at least, once a second at most. When the newer part of what it

@@ -30,6 +30,7 @@ class Worker:
 
     def __init__(self, role: str = "owner") -> None:
         self.role = role
+        self.snapshot: str | None = None
         self.measured = Measurements()
         self.questions: Any = None
 
@@ -42,7 +43,7 @@ class Worker:
             generation=3 if owns else None,
             counters=APPLIED if owns else None,
             offsets={},
-            snapshot=None,
+            snapshot=self.snapshot,
         )
 
 

@@ -53,7 +53,7 @@ class Lookup:
         self._documents = Documents(lambda: (open_reader(config), open_admin(config)))
         self._log_lock = threading.Lock()
         self._log: tuple[LogReader, LogAdmin] | None = None
-        self._listed: tuple[float, list[dict[str, object]]] = (0.0, [])
+        self._listed: tuple[float, str | None, list[dict[str, object]]] = (0.0, None, [])
 
     def close(self) -> None:
         """Frees what is held."""
@@ -83,6 +83,7 @@ class Lookup:
             "served": None if served is None else _list_in_words(served, names),
             "store_error": store_error,
             "titles": names,
+            "floor": self._config.ranking.provider_exposure_min > 0.0,
         }
 
     def item(self, item_id: str) -> dict[str, Any]:
@@ -126,14 +127,16 @@ class Lookup:
 
     def snapshots(self) -> dict[str, Any]:
         """Complete snapshots, newest first. Raises CannotAnswer."""
-        at_s, rows = self._listed
+        at_s, listed_for, rows = self._listed
         committed = self._owner.status().snapshot
-        if time.monotonic() - at_s > SNAPSHOTS_S or not at_s:
+        if (
+            time.monotonic() - at_s > SNAPSHOTS_S or not at_s or committed != listed_for
+        ):  # the one in force is always among them
             try:
                 rows = [snapshot_row(one, committed) for one in list_snapshots(self._snapshots)]
             except OSError as error:
                 raise CannotAnswer(f"the store of snapshots cannot be read: {error}") from error
-            self._listed = (time.monotonic(), rows)
+            self._listed = (time.monotonic(), committed, rows)
         return {"snapshots": [{**row, "committed": row["name"] == committed} for row in rows]}
 
     def _asked(self, question: Callable[[Engine], Answer]) -> tuple[Answer | None, str | None]:

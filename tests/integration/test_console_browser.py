@@ -151,6 +151,29 @@ def test_who_knows_the_token_freezes_and_sends_letters_again_after_a_dry_run(sho
     assert TOKEN not in shop.worker.text
 
 
+@pytest.mark.parametrize("floor", [False, True])
+def test_why_a_list_would_be_another_one_now_is_not_put_on_the_stream_alone_where_others_lists_count(
+    page: Page, tmp_path: Path, *, floor: bool
+) -> None:
+    answer = {
+        "user_id": "u",
+        "known": True,
+        "no_state": None,
+        "store_error": None,
+        "titles": {},
+        "floor": floor,
+        "served": {"personal": True, "written_ms": 1, "head_step": 2, "items": []},
+        "state": {"now": ["i"], "window": [], "last_ms": 1, "interactions": 1, "items_remembered": 1, "repeats_ratio": 0},
+    }
+    with site(tmp_path) as opened:
+        settled(page, opened.url)
+        page.js(f"window.fetch = async () => new Response(JSON.stringify({json.dumps(answer)}))")
+        page.write("#user-id", "u")
+        page.js("document.querySelector('#user-form').requestSubmit()")
+        page.wait("document.querySelector('#user-answer').innerText.includes('1 of 1 places would hold other items')")
+        assert ("other providers are below their floor" in page.text("#user-answer")) == floor
+
+
 def test_a_page_whose_worker_is_gone_says_so(page: Page, tmp_path: Path) -> None:
     with site(tmp_path) as opened:
         settled(page, opened.url)

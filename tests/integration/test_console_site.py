@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from consoles import TOKEN, Site, site
+from drafts import draft
 from line import wait_until
 
 from consumers import http_server
@@ -20,6 +22,7 @@ from consumers.console.site import FILES, is_loopback
 from consumers.console.watch import LISTENERS_MAX
 from consumers.drift import Drift
 from streamer.config import ConfigError, load, public_dict
+from streamer.snapshots import FolderStore, write_snapshot
 
 EVERYWHERE = {"STREAMER_HTTP__HOST": "0.0.0.0"}
 WITH_TOKEN = {"STREAMER_HTTP__TOKEN": TOKEN}
@@ -69,6 +72,21 @@ def test_standby_answers_that_it_has_no_state(tmp_path: Path) -> None:
         assert found["no_state"] == "This worker is standby and has no state: ask the owner."
         assert shop.json("/console/item?id=i1")["no_state"]
         assert shop.json("/console/state")["verdict"]["title"] == "Standing by"
+
+
+@pytest.mark.parametrize(("least", "floor"), [("0", False), ("0.1", True)])
+def test_a_look_at_a_user_says_whether_providers_have_a_floor(tmp_path: Path, least: str, *, floor: bool) -> None:
+    with site(tmp_path, STREAMER_RANKING__PROVIDER_EXPOSURE_MIN=least) as shop:
+        assert shop.json("/console/user?id=u1")["floor"] is floor
+
+
+def test_the_snapshot_in_force_is_always_among_those_listed(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "snapshots")
+    with site(tmp_path) as shop:
+        for number in range(3):  # one after the other, faster than a list grows old
+            shop.worker.snapshot = write_snapshot(store, draft(number), {"t": np.zeros(3, np.int32)}, {}).name
+            found = shop.json("/console/snapshots")["snapshots"]
+            assert [one["name"] for one in found if one["committed"]] == [shop.worker.snapshot]
 
 
 @pytest.mark.parametrize("query", ["", "?id=", f"?id={'x' * 257}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from hypothesis import strategies as st
 from streams import differing, fold, pieces, random_choices, records_of, restored, tiny_config
 
 from streamer.catalog.belonging import NONE
-from streamer.engine.engine import Engine
+from streamer.engine.engine import BESIDE_MIN, Engine
 from streamer.ranking.exposure import places
 from streamer.ranking.lists import NOBODY, PARTS
-from streamer.ranking.scratch import NEW
+from streamer.ranking.rerank import DIVERSE, FAIR
+from streamer.ranking.scratch import CANDIDATES, DIVERSITY, FAIRNESS, NEW
+from streamer.tables.ids import text_of_row
 
 SEEDS = st.integers(0, 2**32)
-FAIR = {"provider_exposure_min": 0.9}
-DIVERSE = {"diversity": 0.6}
-SETTINGS = st.sampled_from([FAIR, DIVERSE, FAIR | DIVERSE])
+FLOOR = {"provider_exposure_min": 0.9}
+MIXED = {"diversity": 0.6}
+SETTINGS = st.sampled_from([FLOOR, MIXED, FLOOR | MIXED])
 ENTRIES = 8
 
 
@@ -72,7 +75,7 @@ def test_where_it_is_off_what_was_shown_changes_no_bit_of_a_list(seed):
 def test_where_no_item_has_a_provider_a_floor_changes_no_bit_of_a_list(seed):
     choices = [choice._replace(user=0) if choice.kind == "document" else choice for choice in random_choices(seed, 300)]
     records = records_of(choices)
-    plain, fair = fold(Engine(tiny_config()), records), Engine(tiny_config(**FAIR))
+    plain, fair = fold(Engine(tiny_config()), records), Engine(tiny_config(**FLOOR))
     shown(fair, records, [100, 200])
     assert same(rank_all(plain), rank_all(fair))
 
@@ -92,10 +95,86 @@ def test_with_what_reranking_adds_the_terms_are_the_score_and_scores_fall(seed, 
         assert lists.score_UK[0, :count] == pytest.approx(term_K + added_K, abs=1e-4)
         assert np.all(np.diff(lists.score_UK[0, :count]) <= 0)
         assert float(lists.part_UP[0, PARTS.index("rerank")]) == pytest.approx(np.abs(added_K).sum(), abs=1e-4)
+        for reason, row in ((FAIRNESS, FAIR), (DIVERSITY, DIVERSE)):
+            told_K, _ = np.nonzero(lists.term_UKR[0, :count] == reason)
+            value_K = lists.value_UKR[0, :count][lists.term_UKR[0, :count] == reason]
+            assert value_K.tolist() == scratch.rerank_2C[row, place_K][told_K].tolist()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=SEEDS, floor=st.floats(0.05, 1.0), diversity=st.floats(0.05, 0.9))
+def test_with_a_floor_and_diversity_at_once_a_list_is_as_long_of_the_same_candidates_and_explores_as_without(
+    seed, floor, diversity
+):
+    both = {"provider_exposure_min": floor, "diversity": diversity}
+    engine = Engine(tiny_config(**both))
+    shown(engine, records_with_providers(seed), [100, 200])
+    plain, unexplored = restored(engine, tiny_config()), restored(engine, tiny_config(**both, explore=False))
+    candidates = restored(engine, tiny_config(explore=False))
+    withdrawn, item_ids = set(engine.withdrawn(1_000)), engine.state.items.ids
+    for user in (NOBODY, *range(engine.user_rows)):
+        user_U = np.array([user])
+        found, was, merit = (items_and_new(one.rank(user_U, entries=ENTRIES)) for one in (engine, plain, unexplored))
+        allowed, _ = items_and_new(candidates.rank(user_U, entries=CANDIDATES))
+        assert len(merit[0]) == min(len(allowed), ENTRIES)
+        assert set(merit[0]) <= set(allowed)
+        assert withdrawn.isdisjoint(text_of_row(item_ids, item) for item in found[0])
+        assert len(set(found[0])) == len(found[0])
+        kept = found[0] if found[1] is None else found[0][:-1]
+        assert kept == merit[0][: len(kept)]
+        assert len(kept) == len(merit[0]) or (found[1] is not None and len(found[0]) == ENTRIES)
+        # the draws are the same, so what the plain list explores is explored, or something else is, or it is listed on its merits
+        assert was[1] is None or found[1] is not None or was[1] in merit[0]
+
+
+def items_and_new(lists):
+    """The items of a single list, and the one that explores, which stands last."""
+    items = lists.item_UK[0, : lists.count_U[0]].tolist()
+    new_K = np.flatnonzero(lists.term_UKR[0, : len(items), 0] == NEW)
+    assert new_K.tolist() in ([], [len(items) - 1])
+    return items, items[-1] if len(new_K) else None
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=SEEDS, ranking=SETTINGS | st.just({}), asked=st.integers(BESIDE_MIN, 3 * BESIDE_MIN))
+def test_lists_of_which_half_is_ranked_beside_are_those_of_one_thread(seed, ranking, asked):
+    engine = Engine(tiny_config(**ranking))
+    shown(engine, records_with_providers(seed), [100, 200])
+    user_U = np.resize(np.arange(-1, engine.user_rows), asked)  # NOBODY among them
+    with ThreadPoolExecutor(1) as executor:
+        assert same(engine.rank(user_U, entries=ENTRIES, beside=executor), engine.rank(user_U, entries=ENTRIES))
+
+
+def test_the_streams_of_these_laws_withdraw_lift_mix_and_explore():
+    engine = Engine(tiny_config(**FLOOR, **MIXED))
+    lists = shown(engine, records_with_providers(5), range(0, 300, 50))[-1]
+    assert engine.withdrawn(1_000) != []
+    assert {NEW, FAIRNESS, DIVERSITY} <= set(lists.term_UKR[lists.term_UKR >= 0].tolist())
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS)
+def test_what_is_kept_of_providers_categories_content_and_exposure_is_the_same_whoever_the_users_are(seed):
+    records = records_with_providers(seed)
+    others = [
+        record._replace(
+            key=record.key if record.topic == "items" or record.key is None else record.key.replace(b"u", b"someone-else-"),
+            value=record.value and record.value.replace(b'"user_id": "u', b'"user_id": "someone-else-'),
+        )
+        for record in records
+    ]
+    ours, theirs = Engine(tiny_config(**FLOOR, **MIXED)), Engine(tiny_config(**FLOOR, **MIXED))
+    shown(ours, records, [100, 200]), shown(theirs, others, [100, 200])
+    assert theirs.user_rows == ours.user_rows > 0
+    tables, same_tables = ({**engine.fold_tables(), **engine.publisher_tables()} for engine in (ours, theirs))
+    kept = [name for name in tables if name.split(".")[0] in {"belonging", "providers", "categories", "likeness", "exposed"}]
+    assert len(kept) > 10
+    assert [name for name in kept if tables[name].tobytes() != same_tables[name].tobytes()] == []
+    assert tables["users.ids.text"].tobytes() != same_tables["users.ids.text"].tobytes()
 
 
 def test_what_reranking_adds_is_told_as_a_reason():
-    engine = Engine(tiny_config(**FAIR, **DIVERSE))
+    engine = Engine(tiny_config(**FLOOR, **MIXED))
     lists = shown(engine, records_with_providers(5), range(0, 300, 50))[-1]
     payloads = engine.render(lists, version="1-1", written_ms=7)
     told = [reason for payload in payloads for entry in json.loads(payload)["items"] for reason in entry["why"]]
@@ -107,7 +186,7 @@ def test_what_reranking_adds_is_told_as_a_reason():
 @settings(deadline=None, max_examples=10)
 @given(seed=SEEDS)
 def test_an_engine_restored_gives_the_lists_of_the_one_that_never_stopped(seed):
-    records, config = records_with_providers(seed), tiny_config(**FAIR)
+    records, config = records_with_providers(seed), tiny_config(**FLOOR)
     engine = Engine(config)
     shown(engine, records[:200], [100])
     again = restored(engine, config)
@@ -120,7 +199,7 @@ def test_a_snapshot_of_before_there_were_providers_is_loaded_and_items_get_their
     old = fold(Engine(tiny_config()), records)
     new_tables = set(old.belonging.tables(0)) | {"exposed.provider", "exposed.category", "exposed.at_ms"}
     tables = {name: table.copy() for name, table in old.fold_tables().items() if name not in new_tables}
-    engine = Engine(tiny_config(**FAIR), tables, {})
+    engine = Engine(tiny_config(**FLOOR), tables, {})
     assert engine.exposed.shares(engine.belonging) == {}
     documents = [record for record in records if record.topic == "items"]
     fold(engine, documents), fold(old, documents)

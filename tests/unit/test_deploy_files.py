@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click import Context
 
-from streamer.cli.main import COMMANDS
+from streamer.cli.main import COMMANDS, main
 from streamer.config import load
 from streamer.config.tree import Gateway, Http
 
@@ -98,6 +99,25 @@ def test_compose_keeps_what_must_outlive_a_container_in_volumes() -> None:
     assert {volume for volume in mounted if not volume.startswith(".")} == set(document["volumes"])
     snapshots = {volume for name in ("worker-a", "worker-b") for volume in document["services"][name]["volumes"]}
     assert snapshots == {"snapshots:/var/lib/streamer/snapshots"}, "a standby must read what the owner wrote"
+
+
+def test_the_commands_of_the_readme_name_files_services_ports_and_options_that_there_are() -> None:
+    readme, services = (DEPLOY / "README.md").read_text(), compose()["services"]
+    lines = [line.strip() for line in readme.splitlines() if line.startswith("    ")]
+    named = [word for line in lines for word in line.split() if word.startswith("deploy/")]
+    assert len(named) > 3
+    assert [one for one in named if not list(ROOT.glob(one))] == []
+    built = re.findall(r"compose\.yaml build (\S+)", readme)
+    assert built == [name for name, service in services.items() if "build" in service]
+    [(service, command, options)] = re.findall(r"compose\.yaml run --rm --no-deps (\S+) (\S+) (.*)", readme)
+    assert "worker" in services[service]["command"]
+    known = {name for one in main.get_command(Context(main), command).params for name in one.opts}
+    assert set(re.findall(r"--[a-z-]+", options)) <= known
+    published = {int(port) for one in services.values() for port in re.findall(r":-(\d+)\}:", str(one.get("ports")))}
+    rows = re.findall(r"^\| ([\d, ]+) \|", readme, flags=re.MULTILINE)
+    assert {int(port) for row in rows for port in row.split(",")} == published
+    units = set(re.findall(r"streamer-[a-z]+(?:@[ab])?", next(line for line in lines if "systemctl enable" in line)))
+    assert {re.sub("@.", "@", unit) + ".service" for unit in units} == {unit.name for unit in UNITS}
 
 
 def test_prometheus_asks_the_services_of_compose() -> None:

@@ -89,6 +89,7 @@ def test_an_event_whose_producer_recorded_its_trace_goes_on_in_it_to_the_list(
     assert inner[0].start_time == T0_MS * 1_000_000 == outer.start_time
     assert all(before.end_time <= after.start_time for before, after in itertools.pairwise(inner))
     assert inner[-1].end_time == outer.end_time
+    assert [span.name for span in spans.values() if "u2" in span.to_json()] == []  # who it was stands nowhere
 
 
 @pytest.mark.parametrize("header", [PARENT[:-1] + "0", "ff" + PARENT[2:], "00-" + "0" * 32 + PARENT[35:], "nonsense", ""])

@@ -41,7 +41,7 @@ function userAnswer(found) {
   return [...about, el("div", { class: "two" }, left, right)];
 }
 
-function listSaid({ served, state, user_id }) {
+function listSaid({ served, state, user_id, floor }) {
   const lines = [];
   if (!served.personal) lines.push(`User ${user_id} has no list of his own: this is the popular one.`);
   lines.push(`Written ${when(served.written_ms, nowMs())}, with ${count(served.head_step)} blocks learned.`);
@@ -50,7 +50,7 @@ function listSaid({ served, state, user_id }) {
   if (state && served.personal) {
     const then = served.items.map((one) => one.item_id);
     const other = state.now.filter((one) => !then.includes(one)).length;
-    if (other) lines.push(`Written now, ${other} of ${state.now.length} places would hold other items: the rest of the stream went on.`);
+    if (other) lines.push(`Written now, ${other} of ${state.now.length} places would hold other items: the rest of the stream went on${floor ? ", or other providers are below their floor by what lists have shown since" : ""}.`);
   }
   if (state?.fixed_weights) lines.push("Lists come from the fixed weights now.");
   return el("p", { class: "dim" }, lines.join(" "));
