@@ -192,7 +192,7 @@ def encoder_killed(scene: Scene) -> None:
 
 def all_workers_gone_for_longer_than_the_log_keeps(scene: Scene) -> None:
     for process in scene.parts.line._processes:
-        if process.alive and process.role in {"owner", "standby"}:
+        if process.alive and process.role in {"starting", "restoring", "owner", "standby"}:
             process.signal(signal.SIGTERM)
             process.end()
     scene.fires("StreamerNoOwner")

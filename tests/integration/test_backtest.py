@@ -223,7 +223,7 @@ def test_one_command_tells_what_fairness_and_diversity_cost_and_buy(here: Here, 
     plain, fair, diverse = by_name["streamer"], by_name["fair-1"], by_name["diverse-0.5"]
     assert fair["providers"]["gini"] < plain["providers"]["gini"]
     assert fair["providers"]["catalogue_gini"] < plain["providers"]["catalogue_gini"] / 2
-    assert plain["providers"]["parity"]["least"] < 0.8 < fair["providers"]["parity"]["least"]
+    assert plain["providers"]["parity"]["least"] < 0.9 < fair["providers"]["parity"]["least"]
     assert diverse["likeness"]["vectors"] < plain["likeness"]["vectors"] - 0.02
     report = json.loads((out / "report.json").read_text())
     states = {report["methods"][name]["state"]["sha256"] for name in names}

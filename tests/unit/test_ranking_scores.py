@@ -229,7 +229,7 @@ def content_apart(engine, item, term_F):
     term_F, parts = term_F.copy(), []
     fits = term_F[NEURAL] + term_F[YOUNG_CONTENT]
     for part_ID in (head.text_ID, head.image_ID):
-        part_C = part_ID[scratch.item_C[: scratch.found[0]]] @ scratch.query_D
+        part_C = part_ID[scratch.item_C[: scratch.found[0]]] @ scratch.query_D if len(part_ID) else np.zeros(scratch.found[0])
         parts.append(weight * (part_C[place] - part_C.mean()) if scratch.feature_FC[NEURAL, place] != 0.0 else 0.0)
     term_F[NEURAL], term_F[YOUNG_CONTENT] = fits - sum(parts), 0.0
     in_text_C = engine.state.likeness.place_IL[scratch.item_C[: scratch.found[0]], :TEXT_AXES] @ scratch.liked_L[:TEXT_AXES]
