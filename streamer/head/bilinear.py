@@ -173,8 +173,8 @@ def head_out(head: Head, items: int) -> dict[str, Array]:
 def head_in(tables: dict[str, Array], items: int) -> Head:
     """From a snapshot, with room for ``items`` rows."""
     head = Head(*(resized(tables[f"head.{name}"], 0) for name in Head._fields))
+    # older snapshots have rows of zeros for a modality that no item has had
     empty = {name: getattr(head, name)[:0] for name in OF_MODALITY if name not in fields_by_item(head)}
-    # older snapshots have rows of zeros there
     return reserve_head(head._replace(**empty), items)
 
 

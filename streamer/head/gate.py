@@ -60,9 +60,7 @@ def gate_in(tables: dict[str, Array], fixed_F: Array) -> Gate:
     """From a snapshot."""
     weight_FK, inverse_WW, steps = (np.array(tables[f"gate.{name}"], copy=True) for name in ("weight", "inverse", "steps"))
     gate = new_gate(fixed_F)
-    had = len(
-        weight_FK
-    )  # of a snapshot made before there were as many: what is new is the last of them, and has learned nothing
+    had = len(weight_FK)  # fewer in older snapshots: what is new comes last, and has learned nothing
     gate.weight_FK[:had] = weight_FK
     gate.inverse_WW[: had * PHI, : had * PHI] = inverse_WW
     return gate._replace(steps=steps)

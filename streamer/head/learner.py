@@ -133,12 +133,12 @@ class Learner:
 
 def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
     """Computes the cached vectors of item rows anew."""
-    text = content.widths.text
-    content_TE = content.of_rows(items, row_T)
-    if content.widths.text:
-        head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
-    if content.widths.image:
-        head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
+    if content.widths.total:
+        content_TE, text = content.of_rows(items, row_T), content.widths.text
+        if text:
+            head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
+        if content.widths.image:
+            head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
     fuse_rows(head, row_T, trust_of(head, items, content, row_T))
 
 

@@ -76,7 +76,9 @@ def test_features_that_are_not_used_learn_nothing_and_change_no_bit_of_the_other
         learn(gate, phi_K, feature_FC, probability_C, count, wanted_C, used)
         learn(small, phi_K, feature_FC[:used], probability_C, count, wanted_C)
     assert np.array_equal(gate.weight_FK[:used], small.weight_FK)
-    assert not np.array_equal(gate.weight_FK[:used], before[:used])
+    slope_F = feature_FC[:used, wanted_C].mean(axis=1) - feature_FC[:used, :count] @ probability_C[:count]
+    if np.abs(slope_F).max() > 1e-3:  # a single candidate, say, teaches nothing
+        assert not np.array_equal(gate.weight_FK[:used], before[:used])
     assert np.array_equal(gate.weight_FK[used:], before[used:])
     assert np.array_equal(gate.inverse_WW[:inner, :inner], small.inverse_WW)
     assert np.array_equal(gate.inverse_WW[inner:], np.eye(len(gate.inverse_WW))[inner:] / STEP_CAUTION)
