@@ -13,7 +13,7 @@ from time import perf_counter
 
 from benchmarks import parts, stages, traffic
 from benchmarks.figures import Figures
-from benchmarks.latency import PHASE_S, SETTLE_S, latency
+from benchmarks.latency import PHASE_S, SETTLE_S, live
 from benchmarks.machine import machine, versions
 from benchmarks.million import MILLION, large
 from benchmarks.quality import quality
@@ -82,13 +82,14 @@ def run(plan: Plan) -> Found:
             beside = large(opened, plan.large_events, plan.large_entities)
             for n in range(plan.rounds):
                 figures.add("whole_line_1m", EVENTS_PER_S, beside.run(f"large-{n}").events_per_s)
-            _say("lists of single events, at shares of what the whole line does at most")
-            late = latency(opened, "latency", figures.median("whole_line"), phase_s=plan.phase_s)
+            _say("lists of single events, at shares of what a worker takes in live")
+            late = live(opened, "latency", figures.median("whole_line"), phase_s=plan.phase_s)
+            figures.add("live", EVENTS_PER_S, late.events_per_s)
             found_versions = versions(opened)
     _say("quality on the recorded stream")
     found_quality = quality(plan.quality_events)
     line = of_whole_line(lines, opened.events)
-    return Found(about, found_versions, of_traffic(opened), figures, line, found_quality, late)
+    return Found(about, found_versions, of_traffic(opened), figures, line, found_quality, late.by_share)
 
 
 def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:

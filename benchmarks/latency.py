@@ -1,9 +1,12 @@
-"""From an event that is due to the list that shows it: an open loop at shares of what the whole line does at most.
+"""From an event that is due to the list that shows it: an open loop at shares of what a worker takes in live.
 
     python -m benchmarks.latency [--events 100000] [--seconds 25]
 
-Events leave when they are due, whatever became of those before, so that a stall counts for every event that it holds up. One in
-``PROBE_EVERY`` comes from a user of whom nothing was known; his list is looked for in Valkey, as any reader would, until it is there.
+That capacity is found first: more events are sent than it can take, and what it takes in meanwhile is counted. It is less than catching up
+does, for the load and the broker that takes it in have a part of the machine, and users' lists keep up.
+
+Events leave when they are due, whatever became of those before, so that a stall counts for every event that it holds up. A hundred a second
+come from users of whom nothing was known; the list of each is looked for in Valkey, as any reader would, until it is there.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import itertools
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,18 +40,25 @@ from streamer.ports import OutRecord
 from line import Process, wait_until  # isort: skip - found by benchmarks.world
 
 SHARES = (0.1, 0.5, 0.9)
-HALF = "50%"
+HALF, HALF_CATCHING_UP = "50%", "50% of catching up"
 PHASE_S = 25.0
 """Two snapshots and a half are taken meanwhile."""
-SEND_LINGER_MS = 2
 SETTLE_S = 3.0
 """Of a phase's beginning: not counted."""
-PROBE_EVERY = 25
+PROBES_PER_S = 100.0
 LOOK_S = 0.004
-TICK_S = 0.001
+TICK_S = 0.002
 """What is due within it leaves at once."""
 PATIENCE_S = 30.0
 P99_MS_MAX, STALL_MS_MAX = 100.0, 250.0
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a worker takes in while more is sent than it can take, and how late lists are at shares of that."""
+
+    events_per_s: float
+    by_share: dict[str, Latency]
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,8 @@ class Latency:
         return {name: rounded(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
-def latency(world: World, namespace: str, capacity_per_s: float, *, phase_s: float = PHASE_S) -> dict[str, Latency]:
-    """By share of the capacity; a worker with shipped defaults, in a process of its own, that has read the whole log before."""
+def live(world: World, namespace: str, catching_up_per_s: float, *, phase_s: float = PHASE_S) -> Live:
+    """Of a worker with shipped defaults, in a process of its own, that has read the whole log before; ``catching_up_per_s``: what the whole line does."""
     config = world.config(namespace)
     settings = {
         "STREAMER_NAMESPACE": namespace,
@@ -79,7 +90,6 @@ def latency(world: World, namespace: str, capacity_per_s: float, *, phase_s: flo
         "STREAMER_SNAPSHOTS__ROOT": config.snapshots.root,
         "STREAMER_HTTP__PORT": "0",
     }
-    per_s = {f"{share:.0%}": share * capacity_per_s for share in SHARES}
     found: dict[str, Latency] = {}
     with contextlib.ExitStack() as stack:
         worker = Process(["worker"], settings, world.root / f"{namespace}.log")
@@ -87,12 +97,31 @@ def latency(world: World, namespace: str, capacity_per_s: float, *, phase_s: flo
         stack.callback(_forget, config, world.valkey.url)
         wait_until(lambda: _has_caught_up(worker), "the worker reads the log", deadline_s=300)
         send = stack.enter_context(_sending(config))
-        total = sum(int(rate * phase_s) for rate in per_s.values())
-        records = _records(world.events, total)
-        for share, rate in per_s.items():
-            found[share] = _phase(config, world, send, list(itertools.islice(records, int(rate * phase_s))), rate)
+        total = int(catching_up_per_s * phase_s * (len(SHARES) + 2))
+        rows = itertools.islice(traffic.events(traffic.Shape(world.events + total)), world.events, None)
+
+        def phase(rate: float) -> Latency:
+            records = list(with_probes(itertools.islice(rows, int(rate * phase_s)), f"probe-{len(found)}", rate))
+            late = _phase(config, world, send, records, rate)
             wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
-    return found
+            return late
+
+        with ThreadPoolExecutor(1) as sending:
+            too_much = sending.submit(phase, catching_up_per_s)
+            capacity_per_s = _taken_in_per_s(worker, phase_s)
+            too_much.result()
+        for share in SHARES:
+            found[f"{share:.0%}"] = phase(share * capacity_per_s)
+        found[HALF_CATCHING_UP] = phase(0.5 * catching_up_per_s)
+    return Live(capacity_per_s, found)
+
+
+def _taken_in_per_s(worker: Process, phase_s: float) -> float:
+    """Events a second that the worker applies in the middle of a phase."""
+    sleep(SETTLE_S)
+    first, started_s = worker.position(), perf_counter()
+    sleep(phase_s - 2 * SETTLE_S)
+    return (worker.position() - first) / (perf_counter() - started_s)
 
 
 def _has_caught_up(worker: Process) -> bool:
@@ -107,13 +136,14 @@ def _leaves(lag: dict[str, dict[str, int]]) -> Iterator[int]:
         yield from partitions.values()
 
 
-def _records(before: int, count: int) -> Iterator[tuple[str | None, OutRecord]]:
-    """Traffic that goes on from the log's; with the user of each that is a probe."""
-    for n, (key, value) in enumerate(itertools.islice(traffic.events(traffic.Shape(before + count)), before, None)):
-        if n % PROBE_EVERY:
+def with_probes(rows: Iterable[tuple[bytes, bytes]], name: str, events_per_s: float) -> Iterator[tuple[str | None, OutRecord]]:
+    """Traffic in which ``PROBES_PER_S`` come from users of their own; with the user of each that is a probe."""
+    every = max(1, round(events_per_s / PROBES_PER_S))
+    for n, (key, value) in enumerate(rows):
+        if n % every:
             yield None, OutRecord(EVENTS, key, value)
         else:
-            user = f"probe-{before}-{n}"
+            user = f"{name}-{n}"
             yield user, OutRecord(EVENTS, user.encode(), value.replace(key, user.encode()))
 
 
@@ -126,9 +156,7 @@ def _sending(config: Config) -> Iterator[Callable[[OutRecord], None]]:
         return
     from confluent_kafka import Producer  # noqa: PLC0415 - of an optional extra
 
-    producer = Producer(
-        {"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": SEND_LINGER_MS, "partitioner": "murmur2"}
-    )
+    producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "partitioner": "murmur2"})
 
     def send(record: OutRecord) -> None:
         producer.produce(record.topic, record.value, record.key)
@@ -200,7 +228,7 @@ def _forget(config: Config, url: str) -> None:
 
 
 def main() -> None:
-    """Finds what the whole line does at most, and then how late lists are at shares of it."""
+    """Finds what the whole line does at most and what a worker takes in live, and then how late lists are at shares of that."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=100_000, help="on the log, by which the most is found")
     parser.add_argument(
@@ -217,10 +245,12 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder,
         world(Path(folder), traffic.Shape(options.events)) as opened,
     ):
-        capacity_per_s = whole_line(opened, "capacity").events_per_s
-        print(f"whole line, catching up: {capacity_per_s:,.0f} events/s", flush=True)
-        for share, found in latency(opened, "latency", capacity_per_s, phase_s=options.seconds).items():
-            print(f"{share:>4} of it: {'ok' if found.is_ok else 'too slow'}, {found.as_json()}")
+        catching_up_per_s = whole_line(opened, "capacity").events_per_s
+        print(f"whole line, catching up: {catching_up_per_s:,.0f} events/s", flush=True)
+        found = live(opened, "latency", catching_up_per_s, phase_s=options.seconds)
+        print(f"live: {found.events_per_s:,.0f} events/s")
+        for share, late in found.by_share.items():
+            print(f"{share:>18}: {'ok' if late.is_ok else 'too slow'}, {late.as_json()}")
 
 
 if __name__ == "__main__":

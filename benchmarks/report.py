@@ -29,7 +29,7 @@ class Found:
     whole_line: dict[str, object]
     quality: Quality
     latency: dict[str, Latency]
-    """By share of the capacity."""
+    """By share of what a worker takes in live."""
 
     def as_json(self) -> dict[str, object]:
         """``ratios`` and ``medians`` by figure, with what is needed to believe them."""
@@ -53,7 +53,7 @@ class Found:
         """The table for people."""
         about = [_line(name, getattr(self, name)) for name in ("machine", "versions", "traffic")]
         table = self.figures.table(self.figures.ratios(BASE, EVENTS_PER_S))
-        late = [_line(f"  at {share} of that", found.as_json()) for share, found in self.latency.items()]
+        late = [_line(f"  at {share}", found.as_json()) for share, found in self.latency.items()]
         line = [_line(f"  {name}", value) for name, value in self.whole_line.items()]
         quality = [
             text

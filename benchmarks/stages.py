@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from time import perf_counter
 
@@ -14,6 +13,7 @@ from kafka import TopicPartition as KafkaPartition
 
 from benchmarks.world import World
 from consumers.compose import open_log
+from consumers.loops import Threads
 from consumers.work import Work, decode
 from streamer.engine.engine import Engine
 from streamer.events.model import EVENTS
@@ -68,7 +68,7 @@ def state_only(world: World, name: str) -> float:
     engine = Engine(msgspec.structs.replace(config, head=unscored))
     engine.freeze()
     works: Queue[list[Work]] = Queue(maxsize=2)
-    with ThreadPoolExecutor(1) as folding:
+    with Threads().pool("fold", 1) as folding:
         folded = folding.submit(_fold_until, world.events, works, engine)
         _read(world, name, lambda batches: works.put(decode(batches, {})))
         return folded.result()

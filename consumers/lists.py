@@ -30,10 +30,10 @@ from streamer.ranking.scratch import REASON_NAMES
 logger = logging.getLogger(__name__)
 
 IDLE_POLL_S = 0.01
-RANKED_AT_ONCE_MAX = 128
+RANKED_AT_ONCE_MAX = 256
 """Lists in a portion: some 10 ms of the fold's time."""
-BEHIND_MS, CATCHING_UP_PUBLISH_MS = 5_000, 500
-"""Where the log is further ahead and work waits: time between two portions of lists."""
+BEHIND_MS, CATCHING_UP_PUBLISH_MS, CATCHING_UP_LISTS_MAX = 5_000, 500, 128
+"""Where the log is further ahead and work waits: time between two rounds of lists, and lists of a round."""
 SWEEP_EVERY_S_MAX = 1.0
 SWEEPS_A_REFRESH = 4
 """A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
@@ -79,6 +79,8 @@ class Lists:
         self._refused_erasures: list[bytes] = []
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
+        self._round = 0
+        """Touched users whose lists are still to be handed over in the present round."""
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
@@ -122,18 +124,21 @@ class Lists:
             self._try_refused_again()
             self._look_whether_mended()
             self._shared = self._render_shared()
-        if (now_s - self._ranked_at_s) * 1_000 >= self.publish_every_ms(backlog):
+        if not self._round and (now_s - self._ranked_at_s) * 1_000 >= self.publish_every_ms(backlog):
             self._ranked_at_s = now_s
-            self._publish(backlog)
+            self._begin_round(backlog)
+        self._publish(backlog)
         if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
             self._swept_at_s = now_s
             self._sweep()
         return shared_due
 
     def publish_every_ms(self, backlog: int) -> int:
-        """Time between two portions of lists: longer while the log is far ahead, when none can be fresh and each would be of many to come."""
-        catching_up = backlog > 0 and self._behind_ms > BEHIND_MS
-        return max(self._config.ranking.publish_ms, CATCHING_UP_PUBLISH_MS if catching_up else 0)
+        """Time between two rounds of lists: longer while the log is far ahead, when none can be fresh and each would be of many to come."""
+        return max(self._config.ranking.publish_ms, CATCHING_UP_PUBLISH_MS if self._catches_up(backlog) else 0)
+
+    def _catches_up(self, backlog: int) -> bool:
+        return backlog > 0 and self._behind_ms > BEHIND_MS
 
     def publish_last(self) -> bool:
         """One step of the end: every touched user's list, then those refused once more, as far as the store takes them. Whether that is done."""
@@ -234,12 +239,21 @@ class Lists:
         self._fold.engine.published.erase_later(self._refused_erasures)
         self._refused_erasures = []
 
-    def _publish(self, backlog: int) -> None:
-        """Erases lists of the forgotten, and renders touched users' while there are any and the publisher takes them; one portion while work waits."""
+    def _begin_round(self, backlog: int) -> None:
+        """Erases lists of the forgotten; whoever is touched now has his list rendered in this round, between pieces of work if there are any."""
         if self._publisher.ready and self._may_publish():
             self._erase()
-        while self._fold.engine.published.waiting and self._publisher.ready and self._may_publish():
-            self._publisher.put(self._render(self._fold.engine.published.take(RANKED_AT_ONCE_MAX)))
+        waiting = self._fold.engine.published.waiting
+        self._round = min(waiting, CATCHING_UP_LISTS_MAX) if self._catches_up(backlog) else waiting
+
+    def _publish(self, backlog: int) -> None:
+        """Renders the round's lists as far as the publisher takes them: one portion while work waits."""
+        published = self._fold.engine.published
+        while self._round and self._publisher.ready and self._may_publish():
+            user_T = published.take(min(self._round, RANKED_AT_ONCE_MAX))
+            self._round = min(self._round - len(user_T), published.waiting)
+            if len(user_T):
+                self._publisher.put(self._render(user_T))
             if backlog:
                 return
 

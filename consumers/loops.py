@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -80,8 +81,15 @@ class ThreadLoop:
                 self._news.clear()
 
 
+GIL_SWITCH_S = 0.0001
+"""The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
+
+
 class Threads:
     """Loops as threads."""
+
+    def __init__(self) -> None:
+        sys.setswitchinterval(GIL_SWITCH_S)
 
     def start(self, name: str, turn: Callable[[], Turn], *, idle_s: float) -> Loop:
         """A loop in a thread of its own."""

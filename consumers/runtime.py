@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -45,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 VALKEY_LOOK_S = 1.0
 COMPILE_LOOK_S = 0.1
-GIL_SWITCH_S = 0.0005
-"""The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
 
 class WallClock:
@@ -101,7 +98,6 @@ class Worker:
 @contextlib.contextmanager
 def worker(config: Config, *, bounded: bool, override: Override) -> Iterator[Worker]:
     """An owner with its ports open and its page up; everything is closed at the end."""
-    sys.setswitchinterval(GIL_SWITCH_S)
     measurements = Measurements()
     encoders: list[EncoderWorker] = []
     with contextlib.ExitStack() as stack:

@@ -226,7 +226,7 @@ class Tenure:
         self._fold.epoch = max(self._fold.epoch, self._lists.epoch_wanted())
         if self._fold.epoch != self._lists.epoch:
             self._lists.begin_epoch(self._fold.epoch)
-        if self._gather_asked.is_set() and (ending or self._has_room()):
+        if self._gather_asked.is_set() and not ending and self._has_room():
             self._gather_asked.clear()
             self._gathered.append(self._gather())
         if self._lists.between(backlog=self.backlog):

@@ -145,7 +145,7 @@ class _Rows:
             a, b = _item_keys(self._ids[0]["items"], tables_a), _item_keys(self._ids[1]["items"], tables_b)
         if name in BY_USER:
             return self._by_id("users", a, b)
-        if name in BY_ITEM:
+        if name in BY_ITEM and len(a) and len(b):  # one of them may have no rows for what no item has had
             return self._by_id("items", a, b)
         group, _, column = name.partition(".")
         if entries is not None and column in POOLS[group][1]:

@@ -49,7 +49,7 @@ STEP, SKIPPED, CURSOR = 0, 1, 2
 class Head(NamedTuple):
     """Parameters of the head and their accumulators; ``steps`` = [blocks, skipped, cursor], ``seen_I`` examples of an item as target.
 
-    ``fused_ID`` caches fused(v), ``text_ID`` and ``image_ID`` what the modalities give to it. Of the rows of ``content_ED`` the first
+    ``fused_ID`` caches fused(v) (the same array as ``free_ID`` while there is no content), ``text_ID`` and ``image_ID`` what the modalities give to it. Of the rows of ``content_ED`` the first
     ``widths`` [0] are the text's, as many as [1] the image's.
     """
 
@@ -88,12 +88,13 @@ class Block(NamedTuple):
 
 def new_head(items: int) -> Head:
     """An untrained head without content."""
+    free_ID = np.zeros((items, DIMENSIONS), np.float32)
     return Head(
-        free_ID=np.zeros((items, DIMENSIONS), np.float32),
+        free_ID=free_ID,
         bias_I=np.zeros(items, np.float32),
         square_I=np.zeros(items, np.float32),
         seen_I=np.zeros(items, np.float32),
-        fused_ID=np.zeros((items, DIMENSIONS), np.float32),
+        fused_ID=free_ID,
         text_ID=np.zeros((0, DIMENSIONS), np.float32),
         image_ID=np.zeros((0, DIMENSIONS), np.float32),
         content_ED=np.zeros((0, DIMENSIONS), np.float32),
@@ -112,7 +113,7 @@ def new_head(items: int) -> Head:
 
 
 BY_ITEM = ("free_ID", "bias_I", "square_I", "seen_I", "fused_ID", "text_ID", "image_ID", "recent_count_I")
-"""Fields with a row for each item, but for those of a modality that no item has had yet: they have none."""
+"""Fields with a row for each item, but for those of a modality that no item has had yet, and what is fused without content: they have none."""
 OF_MODALITY = ("text_ID", "image_ID")
 
 
@@ -120,13 +121,19 @@ def reserve_head(head: Head, items: int) -> Head:
     """Room for ``items`` rows in all; the same object where there is room already."""
     if items <= len(head.bias_I):
         return head
-    return head._replace(**{name: grown(getattr(head, name), items) for name in fields_by_item(head)})
+    return with_rows(head, items)
+
+
+def with_rows(head: Head, items: int) -> Head:
+    """Every field that has rows with at least so many; without content what is fused is the free vector itself, and not kept twice."""
+    head = head._replace(**{name: grown(getattr(head, name), items) for name in fields_by_item(head)})
+    return head if head.widths.any() else head._replace(fused_ID=head.free_ID)
 
 
 def fields_by_item(head: Head) -> list[str]:
     """Those of ``BY_ITEM`` that have rows now."""
-    absent = [name for name, width in zip(OF_MODALITY, head.widths, strict=True) if not width]
-    return [name for name in BY_ITEM if name not in absent]
+    absent = {name for name, width in zip(OF_MODALITY, head.widths, strict=True) if not width}
+    return [name for name in BY_ITEM if name not in absent and (name != "fused_ID" or head.widths.any())]
 
 
 def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
@@ -144,10 +151,14 @@ def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
             draw_rows(part_ED, 0, widths[m], seed, (1 << 40) + (m << 32), INIT_SCALE * 2.0)
         parts_ED.append(part_ED)
         parts_E.append(part_E)
+    fused_ID = head.fused_ID.copy() if head.fused_ID is head.free_ID else head.fused_ID
     head = head._replace(
-        content_ED=np.concatenate(parts_ED), content_square_E=np.concatenate(parts_E), widths=np.array(widths, np.int64)
+        content_ED=np.concatenate(parts_ED),
+        content_square_E=np.concatenate(parts_E),
+        widths=np.array(widths, np.int64),
+        fused_ID=fused_ID,
     )
-    return head._replace(**{name: grown(getattr(head, name), len(head.bias_I)) for name in fields_by_item(head)})
+    return with_rows(head, len(head.bias_I))
 
 
 def with_learned(ours: Head, theirs: Head, from_T: Array, to_T: Array, *, rows: int, seed: int) -> Head:
@@ -167,7 +178,8 @@ def with_learned(ours: Head, theirs: Head, from_T: Array, to_T: Array, *, rows: 
 
 def head_out(head: Head, items: int) -> dict[str, Array]:
     """For a snapshot."""
-    return {f"head.{name}": getattr(head, name)[:items] if name in BY_ITEM else getattr(head, name) for name in Head._fields}
+    rows = dict.fromkeys(BY_ITEM, 0) | dict.fromkeys(fields_by_item(head), items)
+    return {f"head.{name}": getattr(head, name)[: rows.get(name)] for name in Head._fields}
 
 
 def head_in(tables: dict[str, Array], items: int) -> Head:
@@ -175,7 +187,7 @@ def head_in(tables: dict[str, Array], items: int) -> Head:
     head = Head(*(resized(tables[f"head.{name}"], 0) for name in Head._fields))
     # older snapshots have rows of zeros for a modality that no item has had
     empty = {name: getattr(head, name)[:0] for name in OF_MODALITY if name not in fields_by_item(head)}
-    return reserve_head(head._replace(**empty), items)
+    return with_rows(head._replace(**empty), items)
 
 
 def new_block(records: int) -> Block:
@@ -211,8 +223,9 @@ def admit_item(head: Head, row: int, seed: int) -> None:
     head.bias_I[row] = 0.0
     head.square_I[row] = 0.0
     head.seen_I[row] = 0.0
-    head.fused_ID[row] = 0.0
-    add_scaled(head.fused_ID[row], np.float32(1.0), head.free_ID[row])
+    free_D, fused_D = head.free_ID[row], head.fused_ID[row]  # the same one while there is no content
+    for d in range(len(free_D)):
+        fused_D[d] = free_D[d]
     if head.widths[0] > 0:
         head.text_ID[row] = 0.0
     if head.widths[1] > 0:

@@ -132,13 +132,14 @@ class Learner:
 
 
 def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
-    """Computes the cached vectors of item rows anew."""
-    if content.widths.total:
-        content_TE, text = content.of_rows(items, row_T), content.widths.text
-        if text:
-            head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
-        if content.widths.image:
-            head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
+    """Computes the cached vectors of item rows anew; without content there are none but the free ones."""
+    if not content.widths.total:
+        return
+    content_TE, text = content.of_rows(items, row_T), content.widths.text
+    if text:
+        head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
+    if content.widths.image:
+        head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
     fuse_rows(head, row_T, trust_of(head, items, content, row_T))
 
 

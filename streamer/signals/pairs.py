@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array, capacity_for, grown, resized
+from streamer.tables.arrays import Array, capacity_for, grown, resized, with_headroom
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
 from streamer.tables.search import place_of
@@ -84,7 +84,7 @@ def pairs_out(pairs: Pairs, prefix: str, items: int) -> dict[str, Array]:
 
 def pairs_in(tables: dict[str, Array], prefix: str, items: int) -> Pairs:
     """From a snapshot, with room for ``items`` rows."""
-    places = max(len(tables[f"{prefix}.item"]), 8 * items)
+    places = max(with_headroom(len(tables[f"{prefix}.item"])), 8 * items)
     return Pairs(
         rows=rows_in(tables, prefix, items, places),
         scale_I=resized(tables[f"{prefix}.scale"], items, 1),

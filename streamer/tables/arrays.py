@@ -24,6 +24,11 @@ def capacity_for(needed: int, present: int) -> int:
     return present if needed <= present else max(needed, present + present // 2)
 
 
+def with_headroom(live: int) -> int:
+    """Room for a restored table of so many rows: an eighth more, lest the first new row after a restart cost a copy of all."""
+    return live + live // 8
+
+
 def resized(array: Array, rows: int, fill: float = 0) -> Array:
     """A restored array (exactly its live rows) given room for ``rows`` rows, C-contiguous and writable."""
     return grown(np.array(array, order="C", copy=True), rows, fill)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array, capacity_for, grown, resized
+from streamer.tables.arrays import Array, capacity_for, grown, resized, with_headroom
 from streamer.tables.compile import kernel, leaf_kernel
 
 SEPARATOR = 0xFF
@@ -90,13 +90,13 @@ def id_tables_out(table: IdTable, prefix: str) -> dict[str, Array]:
 def id_table_in(tables: dict[str, Array], prefix: str, rows: int) -> IdTable:
     """The table of a snapshot, with room for at least ``rows`` rows."""
     live, text, free = (tables[f"{prefix}.{part}"] for part in ("hash", "text", "free"))
-    rows = max(rows, len(live))
+    rows = max(rows, with_headroom(len(live)))
     return reindexed(
         IdTable(
             hash_R=resized(live, rows),
             start_R=resized(tables[f"{prefix}.start"], rows),
             size_R=resized(tables[f"{prefix}.size"], rows),
-            text_B=resized(text, max(rows * 16 + 512, len(text))),
+            text_B=resized(text, max(rows * 16 + 512, with_headroom(len(text)))),
             free_R=resized(free, rows),
             used=np.array([len(live), len(text), len(free)], np.int64),
             slot_S=np.zeros(0, np.int32),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array, capacity_for, grown, resized
+from streamer.tables.arrays import Array, capacity_for, grown, resized, with_headroom
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.pools import CLASS_SIZE_MIN, Rows, give_piece, grown_rows, new_rows, room_of, rows_in, rows_out, take_piece
 from streamer.tables.search import place_of
@@ -72,7 +72,7 @@ def history_out(history: History, users: int) -> dict[str, Array]:
 
 def history_in(tables: dict[str, Array], users: int) -> History:
     """From a snapshot, with room for ``users`` rows."""
-    places = max(len(tables["history.item"]), 4 * users)
+    places = max(with_headroom(len(tables["history.item"])), 4 * users)
     return History(
         rows_in(tables, "history", users, places),
         *(resized(tables[f"history.{name}"], places) for name in ("item", "count", "turn", "tick", "kind")),
