@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 OURS = "streamer"
 """The method that the others are compared with."""
-ENGINE = (OURS, "bilinear", "attention", "frozen", "fixed")
+ENGINE = (OURS, "bilinear", "attention", "towers", "frozen", "fixed")
 """The engine as configured, and run otherwise."""
 BASELINES = ("popularity", "decayed", "transition", "covisit", "repeat", "vsknn", "stan", "isgd", "ials", "biasedmf")
 METHODS = (*ENGINE, *BASELINES)
