@@ -15,7 +15,7 @@ from streamer.engine.learn import leaves_out_seen
 from streamer.evaluate.exposure import Exposure, categories_of
 from streamer.evaluate.likeness import Likeness
 from streamer.evaluate.metrics import LIST
-from streamer.evaluate.names import FAIR, reranked
+from streamer.evaluate.names import FAIR, TOWERS, reranked
 from streamer.evaluate.prequential import BINS, TEACHES, Floats, Progress, Run, Withdrawn, new_run, note_listed, visits
 from streamer.evaluate.served import NOBODY, Serving
 from streamer.evaluate.stream import Document, Stream, engine_batches
@@ -55,7 +55,7 @@ VARIANTS = {
     "streamer": Variant(),
     "bilinear": Variant(kind="bilinear"),
     "attention": Variant(kind="attention"),
-    "towers": Variant(towers=True),
+    TOWERS: Variant(towers=True),
     "frozen": Variant(freeze_at=FREEZE_AT),
     "fixed": Variant(fixed=True),
 }
