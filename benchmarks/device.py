@@ -39,7 +39,7 @@ from streamer.head.bilinear import (
     note_example,
     with_content,
 )
-from streamer.head.device import DeviceUnavailable, require_device
+from streamer.head.device import CPU, DeviceUnavailable, require_device
 from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
 from streamer.head.learner import Learner, refresh_all
 from streamer.head.torch_gradient import gradient_torch
@@ -61,16 +61,17 @@ SEED = 7
 class Plan(NamedTuple):
     """How much is measured."""
 
-    rounds: int = 5
+    rounds: int = 3
     blocks: int = 20
     """In a round."""
     learned_items: int = 20_000
     catalogues: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     texts: int = 256
     pictures: int = 64
+    batch: int = Encoder().batch_items_max
 
 
-QUICK = Plan(rounds=1, blocks=2, learned_items=2_000, catalogues=(1_500,), texts=6, pictures=3)
+QUICK = Plan(rounds=1, blocks=2, learned_items=2_000, catalogues=(1_500,), texts=6, pictures=3, batch=4)
 
 
 class Row(NamedTuple):
@@ -90,7 +91,8 @@ HEADER = f"{'':34s} {'unit':11s} {'CPU':>15s} {'torch':>15s} {'ratio':>8s}"
 
 def rates(amount: int, rounds: int, cpu: Callable[[], object], device: Callable[[], object]) -> tuple[float, float]:
     """How much a second both do, in turn, after one of each that is not counted."""
-    cpu(), device()
+    cpu()
+    device()
     spent = [(seconds(cpu), seconds(device)) for _ in range(rounds)]
     return amount / median(one for one, _ in spent), amount / median(one for _, one in spent)
 
@@ -104,13 +106,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 def learner(plan: Plan, device: str, *, content: bool) -> Row:
     """Whole blocks as the fold closes them: negatives drawn, gradient, step, fused vectors refreshed."""
-    speeds, learners = (
-        [],
-        [Blocks(plan.learned_items, gradient, content=content) for gradient in (gradient_by_hand, gradient_torch(device))],
-    )
-    Blocks(plan.learned_items, compared(gradient_torch(device)), content=content).learn(1)
-    by_hand, by_torch = learners
-    speeds = rates(plan.blocks, plan.rounds, lambda: by_hand.learn(plan.blocks), lambda: by_torch.learn(plan.blocks))
+    by_torch = gradient_torch(device)
+    Blocks(plan.learned_items, compared(by_torch), content=content).learn(1)
+    ours, theirs = (Blocks(plan.learned_items, gradient, content=content) for gradient in (gradient_by_hand, by_torch))
+    speeds = rates(plan.blocks, plan.rounds, lambda: ours.learn(plan.blocks), lambda: theirs.learn(plan.blocks))
     return Row(f"learner, {'with' if content else 'without'} content", "blocks/s", *speeds)
 
 
@@ -202,11 +201,11 @@ def compiled(head: Head, catalog: Items, asking: Asking) -> Best:
 def encoders(plan: Plan, device: str) -> Iterator[Row]:
     """Texts and pictures as the encoder worker has them; on the CPU in shapes as they come."""
     rng = np.random.default_rng(SEED)
-    config = Encoder(device=device)
+    config, as_it_is = (Encoder(device=where, batch_items_max=plan.batch) for where in (device, CPU))
     words = rng.choice(["boots", "hat", "red", "leather", "warm", "light", "children", "rain"], (plan.texts, 60))
     texts = [" ".join(row[: 1 + n % 60]) for n, row in enumerate(words)]
     recipe = read_recipe(locate(config.text_model))
-    one, other = TransformerEncoder(recipe, Encoder()), TransformerEncoder(recipe, config, Shapes(True, config.batch_items_max))
+    one, other = TransformerEncoder(recipe, as_it_is), TransformerEncoder(recipe, config, Shapes(True, config.batch_items_max))
     require_same("vectors of texts", other.encode(texts).astype(np.float32), one.encode(texts).astype(np.float32))
     yield Row(
         "texts encoded", "texts/s", *rates(len(texts), plan.rounds, lambda: one.encode(texts), lambda: other.encode(texts))
@@ -214,7 +213,7 @@ def encoders(plan: Plan, device: str) -> Iterator[Row]:
     assert config.image_model is not None
     found, pictures = find_image_model(config.image_model), list(rng.integers(0, 256, (plan.pictures, SIDE, SIDE, 3), np.uint8))
     eye, other_eye = (
-        FrozenImageEncoder(found, Encoder()),
+        FrozenImageEncoder(found, as_it_is),
         FrozenImageEncoder(found, config, Shapes(True, config.batch_items_max)),
     )
     require_same("vectors of pictures", other_eye.encode(pictures).astype(np.float32), eye.encode(pictures).astype(np.float32))
@@ -238,7 +237,7 @@ def main() -> int:
     """Prints a table; exit status 1 where the device is not there, or computes something else."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.device", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of torch; cuda where there is any"
+        "--device", default="cuda" if torch.cuda.is_available() else CPU, help="of torch; cuda where there is any"
     )
     parser.add_argument("--quick", action="store_true", help="one small round: does it still run?")
     options = parser.parse_args()

@@ -15,13 +15,14 @@ import torch
 
 from streamer.catalog.items import WITHDRAWN, Items
 from streamer.head.bilinear import ATTENTION_MAX, DIMENSIONS, Head
-from streamer.head.device import require_device
+from streamer.head.device import CPU, require_device
 from streamer.signals.pairs import CONTEXT
 from streamer.tables.arrays import Array
 
 NO_ITEM = -1
-TILE_MIN, TILE_MAX = 1_024, 65_536
-"""Items scored at once: a power of two, no more than the catalogue needs."""
+TILE_MIN = 1_024
+TILE_CPU, TILE = 8_192, 65_536
+"""Items scored at once, fewer where the catalogue has fewer, a power of two always: what a processor's cache holds, what keeps a device busy."""
 USERS_AT_ONCE = 64
 BIAS = DIMENSIONS
 """The column of the bias in the table of items, whose others are fused(v)."""
@@ -47,12 +48,12 @@ class Best(NamedTuple):
 class CatalogScores:
     """The head's tables on a device, and lists from them. Not thread-safe."""
 
-    def __init__(self, device: str, *, users: int = USERS_AT_ONCE, tile_max: int = TILE_MAX) -> None:
-        """Raises DeviceUnavailable. ``users`` are scored at once, fewer are filled up."""
+    def __init__(self, device: str, *, users: int = USERS_AT_ONCE, tile_max: int | None = None) -> None:
+        """Raises DeviceUnavailable. ``users`` are scored at once, fewer are filled up; ``tile_max``: of items, else what suits the device."""
         require_device(device)
         self._device = device
         self._users = users
-        self._tile_max = tile_max
+        self._tile_max = tile_max or (TILE_CPU if torch.device(device).type == CPU else TILE)
         self.rows = 0
         """Of the catalogue, as of the last update."""
         self._held_ID = np.zeros((0, DIMENSIONS + 1), np.float32)
