@@ -37,6 +37,7 @@ from streamer.config.tree import Config
 from streamer.embedded import ValkeyError, ValkeyProcess
 from streamer.encoders import EncoderUnavailable
 from streamer.engine.warm import warm
+from streamer.head.device import require_device
 from streamer.snapshots import Override
 from streamer.tables.compile import cache_folder
 
@@ -62,8 +63,9 @@ def run_worker(config: Config, stop: threading.Event, *, bounded: bool = False, 
     """Runs a worker until ``stop`` is set, or in bounded mode until the ends taken at the start are reached: whether they were.
 
     Raises:
-        LogError, StoreError, RecoveryRefused, OSError: what keeps it from working, in words.
+        LogError, StoreError, RecoveryRefused, DeviceUnavailable, OSError: what keeps it from working, in words.
     """
+    require_device(config.head.device)  # a standby finds out now, not when it takes over
     with worker(config, bounded=bounded, override=override or Override()) as opened:
         compile_kernels(stop)
         opened.owner.run(stop)

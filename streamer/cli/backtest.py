@@ -20,7 +20,7 @@ from streamer import __version__
 from streamer.cli.common import config_option, json_option, prepare, say_json
 from streamer.config import Config
 from streamer.config.masking import masked
-from streamer.evaluate.names import METHODS, OURS, RERANKED, is_method
+from streamer.evaluate.names import METHODS, OURS, RERANKED, TOWERS, is_method
 
 # The engine takes a second to import, which the help need not wait for.
 # ruff: noqa: PLC0415
@@ -73,7 +73,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     unknown = [name for name in names if not is_method(name)]
     if unknown:
         raise click.BadParameter(
-            f"no method is called {', '.join(unknown)}; there are {', '.join((*METHODS, *RERANKED))}, where X is the setting",
+            f"no method is called {', '.join(unknown)}; there are {', '.join((*METHODS, TOWERS, *RERANKED))}, where X is the setting",
             ctx,
             param,
         )
@@ -119,7 +119,7 @@ def _periods(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     "--methods",
     callback=_names,
     metavar="NAME...",
-    help=f"Of {', '.join(METHODS)}; all unless given. {' and '.join(RERANKED)}: the engine with ranking.provider_exposure_min or ranking.diversity set to X.",
+    help=f"Of {', '.join(METHODS)}; all unless given. {TOWERS}: the engine's two towers alone over the whole catalogue. {' and '.join(RERANKED)}: the engine with ranking.provider_exposure_min or ranking.diversity set to X.",
 )
 @click.option(
     "--served",

@@ -178,6 +178,18 @@ def _try_writing(folder: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
+def head(config: Config) -> Iterator[Finding]:
+    """Whether the head can learn where it is told to."""
+    from streamer.head.device import DeviceUnavailable, require_device
+
+    try:
+        require_device(config.head.device)
+    except DeviceUnavailable as error:
+        yield Finding("head", "fail", str(error))
+    else:
+        yield Finding("head", "ok", f"learns on {config.head.device}")
+
+
 def encoder(config: Config) -> Iterator[Finding]:
     """Whether the models are on this machine, and the image root; nothing is fetched."""
     from streamer.encoders.image import find_image_model
@@ -248,4 +260,4 @@ def _taken(config: Config) -> bool:
     return False
 
 
-CHECKS: tuple[Check, ...] = (configuration, versions, log, lists, snapshots, committed, encoder, kernels, http)
+CHECKS: tuple[Check, ...] = (configuration, versions, log, lists, snapshots, committed, head, encoder, kernels, http)

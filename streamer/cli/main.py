@@ -67,6 +67,7 @@ EXIT_STATUS = {
     "producers.gateway_server.ServerEndedError": 1,
     "consumers.http_server.HttpUnavailable": 1,
     "streamer.engine.engine.CapacityError": 1,
+    "streamer.head.device.DeviceUnavailable": 1,
     "builtins.OSError": 1,
 }
 """Errors whose message says all; by name, so that nobody imports their modules to catch them. All others show a traceback."""

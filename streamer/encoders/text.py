@@ -19,6 +19,7 @@ from streamer.encoders.errors import EncoderUnavailable
 from streamer.encoders.fingerprint import TOKENIZER_FILES, fingerprint
 from streamer.encoders.locate import CONFIG_FILE, locate, weight_files
 from streamer.encoders.recipe import Recipe, read_recipe
+from streamer.encoders.shapes import Shapes, shapes_on
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +81,12 @@ def load_text_encoder(config: Encoder) -> TextEncoder:
 class TransformerEncoder:
     """A TextEncoder on transformers and torch. Not thread-safe: one thread encodes."""
 
-    def __init__(self, recipe: Recipe, config: Encoder) -> None:
+    def __init__(self, recipe: Recipe, config: Encoder, shapes: Shapes | None = None) -> None:
+        """``shapes``: those of batches; unless given, what suits the device."""
         import torch  # noqa: PLC0415 - seconds, paid only where texts are encoded
 
         self._torch = torch
+        self._shapes = shapes or shapes_on(config.device, config.batch_items_max)
         self._config = config
         self._pooling = recipe.pooling
         self._tokenizer, self._model = _load(recipe.transformer, config.device)
@@ -135,16 +138,18 @@ class TransformerEncoder:
 
     def _encode_batch(self, tokens: list[list[int]]) -> Vectors:
         torch = self._torch
-        longest = self._tokens_max if self._padded else max(map(len, tokens))
-        ids = np.full((len(tokens), longest), self._pad, np.int64)
-        mask = np.zeros((len(tokens), longest), np.int64)
+        longest = self._tokens_max if self._padded else self._shapes.tokens(max(map(len, tokens)), self._tokens_max)
+        rows = self._shapes.rows(len(tokens))
+        ids = np.full((rows, longest), self._pad, np.int64)
+        mask = np.zeros((rows, longest), np.int64)
+        mask[len(tokens) :, 0] = 1  # a row without any token has no mean
         for row, ids_of_text in enumerate(tokens):
             ids[row, : len(ids_of_text)] = ids_of_text
             mask[row, : len(ids_of_text)] = 1
         mask_bl = torch.from_numpy(mask).to(self._config.device)
         ids_bl = torch.from_numpy(ids).to(self._config.device)
         vector_bd = torch.nn.functional.normalize(self._pooled(ids_bl, mask_bl), dim=1)
-        vectors: Vectors = vector_bd.half().cpu().numpy()
+        vectors: Vectors = vector_bd.half().cpu().numpy()[: len(tokens)]
         return vectors
 
     def _pooled(self, ids_bl: Any, mask_bl: Any) -> Any:

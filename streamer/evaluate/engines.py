@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,14 +15,18 @@ from streamer.engine.learn import leaves_out_seen
 from streamer.evaluate.exposure import Exposure, categories_of
 from streamer.evaluate.likeness import Likeness
 from streamer.evaluate.metrics import LIST
-from streamer.evaluate.names import FAIR, reranked
+from streamer.evaluate.names import FAIR, TOWERS, reranked
 from streamer.evaluate.prequential import BINS, TEACHES, Floats, Progress, Run, Withdrawn, new_run, note_listed, visits
 from streamer.evaluate.served import NOBODY, Serving
 from streamer.evaluate.stream import Document, Stream, engine_batches
 from streamer.ranking.lists import Lists
-from streamer.ranking.scratch import TERMS
+from streamer.ranking.scratch import NEURAL, TERMS
 from streamer.snapshots import table_hashes
+from streamer.tables.arrays import Array
 from streamer.tables.ids import bytes_and_hash, find_id
+
+if TYPE_CHECKING:
+    from streamer.evaluate.towers import Towers
 
 FREEZE_AT = 0.3
 """Of the stream: where the frozen head stops learning."""
@@ -37,6 +41,8 @@ class Variant(NamedTuple):
     """Of the head; None: as configured."""
     fixed: bool = False
     """Rank by the counting signals with fixed weights."""
+    towers: bool = False
+    """Rank the whole catalogue by the two towers alone."""
     freeze_at: float | None = None
     """Part of the stream after which gate and head learn no more."""
     exposure_min: float | None = None
@@ -49,6 +55,7 @@ VARIANTS = {
     "streamer": Variant(),
     "bilinear": Variant(kind="bilinear"),
     "attention": Variant(kind="attention"),
+    TOWERS: Variant(towers=True),
     "frozen": Variant(freeze_at=FREEZE_AT),
     "fixed": Variant(fixed=True),
 }
@@ -91,7 +98,7 @@ def run_engine(
     """
     variant = variant_of(name)
     assert variant is not None
-    asked = _Asked(stream, config_of(config, variant), fixed=variant.fixed)
+    asked = _Asked(stream, config_of(config, variant), fixed=variant.fixed, towers=variant.towers)
     run = new_run(name, stream)
     run.signals = TERMS
     gates, exposure = _Gates(stream.events), Exposure(len(stream.item_ids))
@@ -128,7 +135,8 @@ def run_engine(
     progress(stream.events)
     run.gate_BF = gates.mean_BF()
     run.likeness = likeness.means()
-    run.candidates = asked.candidates(int(stream.time_N[-1]))
+    candidates = asked.candidates(int(stream.time_N[-1]))
+    run.candidates = None if variant.towers else candidates
     run.tables = table_hashes(asked.engine.fold_tables(), HASHED_BYTES)
     return run
 
@@ -159,13 +167,14 @@ def apply_documents(engine: Engine, documents: Sequence[Document], applied: int,
 class _Asked:
     """An engine spoken to in the stream's numbers."""
 
-    def __init__(self, stream: Stream, config: Config, *, fixed: bool) -> None:
+    def __init__(self, stream: Stream, config: Config, *, fixed: bool, towers: bool = False) -> None:
         self.engine = Engine(config)
         self._exclude_seen = config.ranking.exclude_seen
         self._fixed = fixed
         self._frozen = False
         self._keeps_exposure = config.ranking.provider_exposure_min > 0
-        self._listed: Lists | None = None
+        self._towers = _towers(config.head.device) if towers else None
+        self._row_K = np.zeros(0, np.int64)
         self._users = stream.user_ids
         self._documents = stream.documents
         self._applied = 0
@@ -185,16 +194,19 @@ class _Asked:
 
     def fresh(self, user: int, time_ms: int) -> list[int]:
         """The list that a user who asks now gets, item numbers best first; it counts as shown."""
-        self._listed = self.engine.rank(self._rows([user]), entries=LIST, at_ms=time_ms, fixed=self._fixed)
+        user_U = self._rows([user])
+        if self._towers is not None:
+            self._row_K = self._towers.ranked(self.engine, int(user_U[0]), LIST)
+            return self._numbers_of(self._row_K)
+        listed = self.engine.rank(user_U, entries=LIST, at_ms=time_ms, fixed=self._fixed)
         if self._keeps_exposure:
-            self.engine.note_shown(self._listed)
-        return self._numbers(self._listed)[0]
+            self.engine.note_shown(listed)
+        self._row_K = listed.item_UK[0, : listed.count_U[0]]
+        return self._numbers_of(self._row_K)
 
     def vectors(self) -> NDArray[np.float32]:
         """Fused vectors of the list's entries that was made last for a user who asked."""
-        assert self._listed is not None
-        row_K = self._listed.item_UK[0, : self._listed.count_U[0]]
-        return np.asarray(self.engine.state.head.fused_ID[row_K])
+        return np.asarray(self.engine.state.head.fused_ID[self._row_K])
 
     def render(self, users: list[int]) -> list[list[int]]:
         """Lists as a worker renders them without an event of theirs: at the newest event's time."""
@@ -213,6 +225,8 @@ class _Asked:
 
     def weights(self) -> Floats:
         """Of the signals, in the ranking made last."""
+        if self._towers is not None:
+            return np.asarray(np.eye(1, len(TERMS), NEURAL)[0], np.float64)
         return np.asarray(self.engine.scratch.weight_F, np.float64)
 
     def candidates(self, end_ms: int) -> tuple[float, float]:
@@ -230,12 +244,17 @@ class _Asked:
         return row_U
 
     def _numbers(self, lists: Lists) -> list[list[int]]:
-        hash_R = self.engine.state.items.ids.hash_R
+        return [self._numbers_of(row_K[:count]) for row_K, count in zip(lists.item_UK, lists.count_U.tolist(), strict=True)]
+
+    def _numbers_of(self, row_K: Array) -> list[int]:
         item_of = self._item_of_hash
-        return [
-            [item_of[hashed] for hashed in hash_R[row_K[:count]].tolist()]
-            for row_K, count in zip(lists.item_UK, lists.count_U.tolist(), strict=True)
-        ]
+        return [item_of[hashed] for hashed in self.engine.state.items.ids.hash_R[row_K].tolist()]
+
+
+def _towers(device: str) -> Towers:
+    from streamer.evaluate.towers import Towers  # noqa: PLC0415  torch takes seconds to import, and only this method needs it
+
+    return Towers(device)
 
 
 class _Gates:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamer.config.tree import Config
 from streamer.evaluate.baselines import new_method
 from streamer.evaluate.engines import leaves_out_seen_auto, run_engine
-from streamer.evaluate.names import METHODS, OURS, RERANKED, in_order, is_engine, is_method
+from streamer.evaluate.names import METHODS, OURS, RERANKED, TOWERS, in_order, is_engine, is_method
 from streamer.evaluate.prequential import Progress, Run, run_method
 from streamer.evaluate.stream import Stream
 
@@ -54,7 +54,7 @@ def run_all(names: Sequence[str], task: Task, *, processes: int, told: Told) -> 
     """
     for name in names:
         if not is_method(name):
-            raise ValueError(f"no method is called {name!r}, expected some of {', '.join((*METHODS, *RERANKED))}")
+            raise ValueError(f"no method is called {name!r}, expected some of {', '.join((*METHODS, TOWERS, *RERANKED))}")
     ordered = sorted(names, key=in_order)
     found = _in_turn(ordered, task, told) if processes == 1 or len(names) == 1 else _beside(ordered, task, processes, told)
     return {name: found[name] for name in names}

@@ -11,11 +11,13 @@ ENGINE = (OURS, "bilinear", "attention", "frozen", "fixed")
 """The engine as configured, and run otherwise."""
 BASELINES = ("popularity", "decayed", "transition", "covisit", "repeat", "vsknn", "stan", "isgd", "ials", "biasedmf")
 METHODS = (*ENGINE, *BASELINES)
-"""In the order in which they run."""
+"""In the order in which they run, all unless some are named."""
+TOWERS = "towers"
+"""The engine's two towers alone over the whole catalogue; it runs only when named, for it asks torch at every group."""
 
 FAIR, DIVERSE = "fair", "diverse"
 RERANKED = ("fair-X", "diverse-X")
-"""The engine with ranking.provider_exposure_min or ranking.diversity set to X."""
+"""Likewise only when named: the engine with ranking.provider_exposure_min or ranking.diversity set to X."""
 _RERANKED = re.compile(rf"({FAIR}|{DIVERSE})-(0|1|0?\.\d{{1,4}})")
 DIVERSITY_MAX = 0.9
 
@@ -42,14 +44,14 @@ def reranked(name: str) -> Reranked | None:
 
 def is_method(name: str) -> bool:
     """Whether a backtest can run it."""
-    return name in METHODS or reranked(name) is not None
+    return name in (*METHODS, TOWERS) or reranked(name) is not None
 
 
 def is_engine(name: str) -> bool:
     """Whether it is the engine itself, run one way or another."""
-    return name in ENGINE or reranked(name) is not None
+    return name in (*ENGINE, TOWERS) or reranked(name) is not None
 
 
 def in_order(name: str) -> tuple[int, str]:
-    """Sorts methods as they run: those of METHODS in its order, re-ranked ones behind the engine's others."""
+    """Sorts methods as they run: those of METHODS in its order, those that run only when named behind the engine's others."""
     return (len(ENGINE) - 1, name) if name not in METHODS else (METHODS.index(name), "")

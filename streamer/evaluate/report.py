@@ -33,6 +33,7 @@ ABOUT = {
     "streamer": "the engine as configured, learning online",
     "bilinear": "the engine with the plain two-tower head",
     "attention": "the engine with the attention head",
+    "towers": "the engine's two towers alone, over the whole catalogue: no candidates, no counting signals, no gate",
     "frozen": f"the engine, gate and head learning no more after {FREEZE_AT:.0%} of the stream; counts go on",
     "fixed": "the engine's counting signals with fixed weights, nothing learned",
     "popularity": "how often each item was chosen so far",

@@ -19,6 +19,7 @@ SAID_OF = {
     "fixed": "Learned weights against fixed ones",
     "bilinear": "Against the plain two-tower head",
     "attention": "Against the attention head",
+    "towers": "Against the two towers alone over the whole catalogue",
 }
 
 

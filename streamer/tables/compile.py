@@ -30,7 +30,9 @@ _CALLERS = (
     "catalog/belonging.py",
     "catalog/vectors.py",
     "ranking/exposure.py",
+    "head/device.py",
     "head/torch_gradient.py",
+    "ranking/catalog_scores.py",
 )
 """Files that only call kernels: what they say changes none."""
 _ROOMS = ("tables", "windows", "catalog", "signals", "head", "ranking", "engine")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,3 +33,23 @@ def test_a_quick_run_measures_everything_and_keeps_one_file(tmp_path: Path) -> N
     assert found["latency"].keys() == {"10%", "50%", "90%"}
     assert all(value > 0 for value in found["medians"].values())
     assert "whole_line" in done.stdout
+
+
+def test_the_device_benchmark_compares_every_part_with_the_cpu() -> None:
+    command = [sys.executable, "-m", "benchmarks.device", "--device", "cpu", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("learner", "catalogue", "texts", "pictures"))]
+    assert len(rows) == 5
+    for row in rows:
+        cpu, device, ratio = (float(figure.replace(",", "")) for figure in row.split()[-3:])
+        assert cpu > 0
+        assert ratio == pytest.approx(device / cpu, rel=0.1, abs=0.02)
+
+
+def test_a_device_that_is_not_there_ends_the_benchmark_with_what_is() -> None:
+    command = [sys.executable, "-m", "benchmarks.device", "--device", "xpu:7", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'xpu:7'" in done.stderr
+    assert "Found: cpu" in done.stderr

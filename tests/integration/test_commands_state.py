@@ -168,6 +168,7 @@ def test_doctor_names_what_is_missing_and_is_content_when_all_is_there(here: Her
         "redis",
         "snapshots",
         "committed",
+        "head",
         "encoder",
         "kernels",
         "http",
@@ -198,6 +199,7 @@ def test_doctor_fails_where_nothing_answers_and_nothing_can_be_written(here: Her
                 "STREAMER_KAFKA__REQUEST_TIMEOUT_MS": "500",
                 "STREAMER_REDIS__URL": "redis://127.0.0.1:9/0",
                 "STREAMER_SNAPSHOTS__ROOT": str(tmp_path / "file"),
+                "STREAMER_HEAD__DEVICE": "xpu:7",
                 "STREAMER_ENCODER__TEXT_MODEL": "no_such_model",
                 "STREAMER_HTTP__PORT": str(taken.getsockname()[1]),
             }
@@ -205,7 +207,16 @@ def test_doctor_fails_where_nothing_answers_and_nothing_can_be_written(here: Her
         result = broken.run("doctor", "--json")
     assert result.exit_code == 1
     failed = {name for name, levels in checks(result).items() if "fail" in levels}
-    assert failed == {"log", "redis", "snapshots", "encoder", "http"}
+    assert failed == {"log", "redis", "snapshots", "head", "encoder", "http"}
+
+
+def test_a_worker_whose_device_is_not_there_says_so_and_does_not_start(here: Here) -> None:
+    here.json("topics", "create")
+    ended = Here(here.settings | {"STREAMER_HEAD__DEVICE": "xpu:7"}).run("worker", "--bounded")
+    assert ended.exit_code == 1
+    assert "head.device is 'xpu:7'" in ended.stderr
+    assert "Found: cpu" in ended.stderr
+    assert here.json("snapshots", "list")["snapshots"] == []
 
 
 def test_status_is_asked_of_a_running_worker(here: Here) -> None:

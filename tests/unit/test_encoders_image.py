@@ -14,6 +14,8 @@ from PIL import Image
 
 from streamer.config.tree import Encoder
 from streamer.encoders import EncoderUnavailable, ImageEncoder, Picture, load_image_encoder, load_text_encoder
+from streamer.encoders.image import FrozenImageEncoder, find_image_model
+from streamer.encoders.shapes import Shapes
 
 SIDE = 32
 TINY: dict[str, Any] = {
@@ -112,6 +114,22 @@ def test_a_vector_is_the_bare_models_normalised_and_the_same_in_any_batch(folder
     for place, one in enumerate(pictures):
         expected = bare(folders[family], family, one)
         assert np.allclose(vectors[place], expected / np.linalg.norm(expected), atol=2e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches_of_one_size_give_the_same_vectors(
+    folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Encoder(image_model=str(folders[family]), batch_items_max=4)
+    found, pictures = find_image_model(str(folders[family])), [picture(seed) for seed in range(6)]
+    as_they_come, fixed = FrozenImageEncoder(found, config), FrozenImageEncoder(found, config, Shapes(True, 4))
+    vision = fixed._load()
+    sizes = []
+    counting = vision._replace(vectors=lambda pixels_bchw: (sizes.append(len(pixels_bchw)), vision.vectors(pixels_bchw))[1])
+    monkeypatch.setattr(fixed, "_vision", counting)
+    vectors = fixed.encode(pictures)
+    assert np.allclose(vectors, as_they_come.encode(pictures), atol=1e-3)
+    assert (len(vectors), sizes) == (6, [4, 4])
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])

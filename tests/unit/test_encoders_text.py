@@ -11,6 +11,9 @@ import pytest
 from streamer.config.tree import Encoder
 from streamer.encoders import EncoderUnavailable, TextEncoder, load_text_encoder
 from streamer.encoders.locate import locate
+from streamer.encoders.recipe import read_recipe
+from streamer.encoders.shapes import Shapes, shapes_on
+from streamer.encoders.text import TransformerEncoder
 
 CONFIG = Encoder(batch_items_max=4)
 TEXTS = [
@@ -123,6 +126,37 @@ def test_a_folder_that_asks_for_the_maximum_gets_it_without_the_padding(tmp_path
     folder = variant(tmp_path, {"1_Pooling/config.json": {"pooling_mode": "max"}})
     vectors = load_text_encoder(Encoder(text_model=folder)).encode(TEXTS)
     assert np.allclose(vectors[0], unit(hidden_states(TEXTS[0]).max(0)), atol=1e-3)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+def test_few_fixed_shapes_give_the_same_vectors(tmp_path: Path, pooling: str) -> None:
+    modes = {f"pooling_mode_{mode}_tokens": mode == pooling for mode in ("mean", "max")}
+    folder = variant(tmp_path, {"1_Pooling/config.json": modes | {"pooling_mode_cls_token": pooling == "cls"}})
+    config = Encoder(text_model=folder, batch_items_max=4)
+    texts = [*TEXTS, "", *(f"a hat {'and boots ' * n}" for n in range(1, 40, 3))]
+    as_they_come, fixed = (
+        TransformerEncoder(read_recipe(locate(folder)), config, Shapes(fixed, config.batch_items_max))
+        for fixed in (False, True)
+    )
+    shapes: set[tuple[int, ...]] = set()
+    fixed._model.register_forward_pre_hook(lambda _, __, given: shapes.add(tuple(given["input_ids"].shape)), with_kwargs=True)
+    vectors = fixed.encode(texts)
+    assert np.isfinite(vectors).all()
+    assert np.allclose(vectors, as_they_come.encode(texts), atol=1e-3)
+    assert len(shapes) > 1
+    assert shapes <= {(4, 16), (4, 32), (4, 64), (4, 128)}
+
+
+def test_on_a_cpu_shapes_are_as_they_come_and_elsewhere_fixed() -> None:
+    assert [shapes_on(device, 8).fixed for device in ("cpu", "cpu:0", "cuda", "cuda:1", "xpu")] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert (Shapes(False, 8).rows(3), Shapes(True, 8).rows(3)) == (3, 8)
+    assert (Shapes(False, 8).tokens(5, 128), Shapes(True, 8).tokens(5, 12)) == (5, 12)
 
 
 def test_a_device_that_this_machine_lacks_is_named_with_its_key() -> None:

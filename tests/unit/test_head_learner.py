@@ -31,9 +31,10 @@ from streamer.head.bilinear import (
     note_example,
     with_content,
 )
+from streamer.head.device import DeviceUnavailable, require_device
 from streamer.head.gradient import Batch, Parameters, gradient_by_hand
 from streamer.head.learner import Learner, refresh
-from streamer.head.torch_gradient import gradient_torch
+from streamer.head.torch_gradient import EXAMPLES_MIN, SENT, Layout, Staging, gradient_torch, log_likelihood, shape_of
 from streamer.signals.pairs import CONTEXT
 
 WIDTH, ITEMS = 6, 30
@@ -74,16 +75,104 @@ def random_case(seed):
     return values, batch
 
 
+def assert_same_slopes(ours, theirs):
+    """Within 1e-3, or what single precision leaves of sums whose terms are as large as the largest slopes and cancel out."""
+    largest = max(float(np.abs(slope).max(initial=0.0)) for slope in theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == other.shape
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4 * max(1.0, float(np.abs(other).max(initial=0.0)), largest / 100))
+
+
 @settings(deadline=None, max_examples=60)
-@given(seed=SEED)
-@example(seed=14824)
-def test_the_gradient_by_hand_is_the_one_by_automatic_differentiation(seed):
+@given(seed=SEED, key=st.sampled_from([1.0, 200.0]))
+@example(seed=14824, key=1.0)
+def test_the_gradient_by_hand_is_the_one_by_automatic_differentiation(seed, key):
     values, batch = random_case(seed)
+    values.key_D[:] *= np.float32(key)  # so large that logits of places meet their bounds
     before = [array.copy() for array in (*values, *batch)]
-    for ours, theirs in zip(gradient_by_hand(values, batch), gradient_torch("cpu")(values, batch), strict=True):
-        assert ours.shape == theirs.shape
-        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4 * max(1.0, float(np.abs(theirs).max(initial=0.0))))
+    assert_same_slopes(gradient_by_hand(values, batch), gradient_torch("cpu")(values, batch))
     assert all(np.array_equal(a, b) for a, b in zip(before, (*values, *batch), strict=True))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEED, examples=st.integers(1, 3 * EXAMPLES_MIN))
+def test_a_block_of_any_size_has_the_slopes_of_the_kernel_though_it_is_filled_up(seed, examples):
+    values, batch = random_case(seed)
+    rng = np.random.default_rng(seed)
+    row_B = rng.integers(0, len(batch.target_B), examples)
+    batch = Batch(*(part[row_B] if name.endswith(("_B", "_BC")) else part for name, part in batch._asdict().items()))
+    assert_same_slopes(gradient_torch("cpu")(values, batch), gradient_by_hand(values, batch))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEED)
+def test_what_fills_a_block_up_has_no_slope_at_all(seed):
+    values, batch = random_case(seed)
+    layout = Layout(values, shape_of(batch))
+    sent_S = Staging(pinned=False).filled(layout, values, batch)
+    value_P = sent_S[: layout.parameters].detach().requires_grad_()
+    parts = layout.tensors(sent_S[layout.parameters :], SENT)
+    log_likelihood(layout.tensors(value_P, Parameters._fields), parts).backward()
+    for slope, value in zip(layout.tensors(value_P.grad, Parameters._fields), values, strict=True):
+        assert not slope[len(value) :].any()
+
+
+def test_a_block_that_is_not_finite_leaves_nothing_in_the_next_one():
+    values, batch = random_case(5)
+    larger = Batch(*(np.concatenate([part, part]) if name.endswith("_B") else part for name, part in batch._asdict().items()))
+    larger = larger._replace(**{name: np.concatenate([getattr(batch, name)] * 2) for name in ("context_BC", "used_BC")})
+    gradient, expected = gradient_torch("cpu"), gradient_torch("cpu")(values, batch)
+    broken = gradient(Parameters(*(np.full_like(value, np.nan) for value in values)), larger)
+    assert np.isnan(broken.free_TD).any()
+    again = gradient(values, batch)
+    assert all(np.array_equal(one, other) for one, other in zip(again, expected, strict=True))
+
+
+def test_unused_memory_is_not_read():
+    values, batch = random_case(5)
+    layout, staging = Layout(values, shape_of(batch)), Staging(pinned=False)
+    clean_S = staging.filled(layout, values, batch).clone()
+    staging.filled(layout, values, batch)[:] = np.nan
+    assert staging.filled(layout, values, batch).tolist() == clean_S.tolist()
+    assert clean_S.isfinite().all()
+
+
+def test_many_blocks_have_few_shapes():
+    _, batch = random_case(5)
+    rng = np.random.default_rng(1)
+    found = set()
+    for _ in range(500):
+        items, examples = int(rng.integers(1, 3_000)), int(rng.integers(1, 320))
+        resized = batch._replace(item_T=np.arange(items), target_B=np.zeros(examples, np.int32))
+        shape = shape_of(resized)
+        assert (shape.items > items, shape.examples >= examples) == (True, True)
+        found.add(shape)
+    assert len(found) <= 3 * 4  # items up to 4,096, examples up to 512
+
+
+def test_a_block_learned_by_torch_is_the_one_learned_by_the_kernel():
+    learned = []
+    for gradient in (gradient_by_hand, gradient_torch("cpu")):
+        head, block, catalog, content = head_of(ITEMS, width=WIDTH)
+        rng, learner = np.random.default_rng(1), Learner(learning_rate=0.05, negatives=16, seed=5, gradient=gradient)
+        for examples in (40, 7, 64, 65):
+            noted(head, block, examples, rng)
+            learner.learn(head, block, catalog, content)
+        learned.append(head)
+    for name in ("free_ID", "bias_I", "content_ED", "turn_DD", "place_C", "key_D", "fused_ID"):
+        ours, theirs = (getattr(head, name) for head in learned)
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    assert [int(head.steps[STEP]) for head in learned] == [4, 4]
+
+
+def test_a_device_that_is_not_there_is_told_with_what_is():
+    require_device("cpu")
+    with pytest.raises(DeviceUnavailable, match=r"head\.device is 'xpu:7'.*Found: cpu.*STREAMER_HEAD__DEVICE"):
+        gradient_torch("xpu:7")
+    with pytest.raises(DeviceUnavailable, match=r"head\.device is 'meta'"):  # computes nothing
+        require_device("meta")
+    with pytest.raises(DeviceUnavailable, match=r"head\.device is 'nodevice'"):
+        require_device("nodevice")
 
 
 def head_of(items, *, width=0):
