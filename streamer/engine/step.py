@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.catalog.items import note_new_item
+from streamer.engine.ahead import RECORDS, ask_for
 from streamer.engine.columns import Columns
 from streamer.engine.learn import close_group
 from streamer.engine.rules import Rules
@@ -46,6 +47,8 @@ class Touched(NamedTuple):
 def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touched, scratch: Scratch) -> tuple[int, int]:
     """Applies records from ``start`` on; returns (why it stopped, the record to go on with)."""
     for n in range(start, len(columns.type_N)):
+        if n == start or n % RECORDS == 0:
+            ask_for(state, columns, n, touched.mark_U, touched.append_ms_U)
         time_ms = columns.time_N[n]
         clamped = time_ms > columns.append_N[n] + rules.clock_ahead_ms_max
         if clamped:

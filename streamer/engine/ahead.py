@@ -1,0 +1,152 @@
+"""Asks for what records will touch, a few dozen at a time, before they are applied: it changes nothing.
+
+In a state of a million users and items hardly a row is in a cache. Applied one after the other, records wait for each row in turn; asked for
+together, rows come at once. The levels follow one another: where a row is must be there before what it points to can be asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.engine.columns import Columns
+from streamer.engine.state import State
+from streamer.signals.pairs import CONTEXT, Pairs
+from streamer.tables.arrays import Array
+from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.ids import IdTable, mix
+from streamer.tables.prefetch import prefetch
+from streamer.windows.users import WINDOW
+
+RECORDS = 32
+"""Asked for together: what they touch fits into the second cache."""
+LINE = 64
+"""Bytes that come together."""
+
+
+@kernel
+def ask_for(state: State, columns: Columns, first: int, mark_U: Array, append_ms_U: Array) -> None:
+    """Asks for what ``RECORDS`` records from ``first`` on will touch."""
+    stop = min(first + RECORDS, len(columns.type_N))
+    items = range(columns.item_first_N1[first], columns.item_first_N1[stop])
+    for n in range(first, stop):
+        _ask_for_slots(state, columns, n)
+    for m in items:
+        prefetch(state.items.ids.slot_S, _slot(state.items.ids, columns.item_M[m]))
+    for n in range(first, stop):
+        row = _row(state.users.ids, columns.user_N[n])
+        if row >= 0:
+            _ask_for_user(state, row)
+            prefetch(mark_U, row)
+            prefetch(append_ms_U, row)
+    for m in items:
+        row = _row(state.items.ids, columns.item_M[m])
+        if row >= 0:
+            _ask_for_item(state, row)
+    for n in range(first, stop):
+        row = _row(state.users.ids, columns.user_N[n])
+        if row >= 0:
+            _ask_for_history_and_context(state, row)
+    for m in items:
+        row = _row(state.items.ids, columns.item_M[m])
+        if row >= 0:
+            _ask_for_pairs(state.reverse, row)
+    for n in range(first, stop):
+        row = _row(state.users.ids, columns.user_N[n])
+        if row >= 0:
+            for back in range(1, CONTEXT + 1):
+                item = _window_item(state, row, back)
+                if item >= 0:
+                    _ask_for_pairs(state.forward, item)
+
+
+@leaf_kernel
+def _slot(table: IdTable, hashed: np.uint64) -> np.uint64:
+    return hashed & np.uint64(len(table.slot_S) - 1)
+
+
+@leaf_kernel
+def _row(table: IdTable, hashed: np.uint64) -> int:
+    """The row that the first slot tells of: nearly always the id's."""
+    return table.slot_S[_slot(table, hashed)]
+
+
+@leaf_kernel
+def _window_item(state: State, user: int, back: int) -> int:
+    pushed = state.users.pushed_U[user]
+    return state.users.item_UW[user, (pushed - back) % WINDOW] if pushed >= back else -1
+
+
+@leaf_kernel
+def _ask_for_slots(state: State, columns: Columns, n: int) -> None:
+    prefetch(state.users.ids.slot_S, _slot(state.users.ids, columns.user_N[n]))
+    event = mix(columns.user_N[n] ^ mix(columns.event_N[n]))
+    slot = event & np.uint64(state.dedup.slot_GS.shape[1] - 1)
+    prefetch(state.dedup.slot_GS[0], slot)
+    prefetch(state.dedup.slot_GS[1], slot)
+
+
+@leaf_kernel
+def _ask_for_id(table: IdTable, row: int) -> None:
+    prefetch(table.hash_R, row)
+    prefetch(table.start_R, row)
+    prefetch(table.size_R, row)
+
+
+@leaf_kernel
+def _ask_for_user(state: State, row: int) -> None:
+    users = state.users
+    _ask_for_id(users.ids, row)
+    prefetch(users.pushed_U, row)
+    prefetch(users.last_ms_U, row)
+    prefetch(users.repeats_U, row)
+    prefetch(users.hour_U, row)
+    prefetch(users.hour_count_U, row)
+    prefetch(users.type_UW, row)
+    for byte in range(0, WINDOW * 4, LINE):
+        prefetch(users.item_UW[row], byte // 4)
+    for byte in range(0, WINDOW * 8, LINE):
+        prefetch(users.time_UW[row], byte // 8)
+    prefetch(state.history.rows.start_R, row)
+    prefetch(state.history.rows.length_R, row)
+    prefetch(state.journal.newest_U, row)
+
+
+@leaf_kernel
+def _ask_for_item(state: State, row: int) -> None:
+    _ask_for_id(state.items.ids, row)
+    prefetch(state.trends.value_IH, row)
+    prefetch(state.trends.tick_I, row)
+    prefetch(state.journal.newest_I, row)
+    prefetch(state.head.recent_count_I, row)
+    _ask_for_row(state.reverse, row)
+
+
+@leaf_kernel
+def _ask_for_row(pairs: Pairs, item: int) -> None:
+    prefetch(pairs.rows.start_R, item)
+    prefetch(pairs.rows.length_R, item)
+    prefetch(pairs.scale_I, item)
+    prefetch(pairs.near_total_I, item)
+    prefetch(pairs.wide_total_I, item)
+
+
+@leaf_kernel
+def _ask_for_pairs(pairs: Pairs, item: int) -> None:
+    start = pairs.rows.start_R[item]
+    prefetch(pairs.item_P, start)
+    prefetch(pairs.near_P, start)
+    prefetch(pairs.wide_P, start)
+
+
+@leaf_kernel
+def _ask_for_history_and_context(state: State, user: int) -> None:
+    history, start = state.history, state.history.rows.start_R[user]
+    prefetch(history.item_P, start)
+    prefetch(history.count_P, start)
+    prefetch(history.turn_P, start)
+    prefetch(history.tick_P, start)
+    prefetch(history.kind_P, start)
+    for back in range(1, CONTEXT + 1):
+        item = _window_item(state, user, back)
+        if item >= 0:
+            _ask_for_row(state.forward, item)
