@@ -24,12 +24,12 @@ class Kept:
         self._path = None if folder is None else folder / f"full-{date}-{short_name(about)}.json"
         self.found: dict[str, Any] = {"date": date, "machine": about, "versions": {}, "stages": {}}
         self.found |= {section: {} for section in SECTIONS}
-        if self._path is not None and self._path.exists():
-            self.found |= json.loads(self._path.read_text(encoding="utf-8"))
 
     def put(self, stage: str, measured: Measured, notes: dict[str, object]) -> None:
-        """Takes in what a stage found, and under what conditions: ``notes``."""
+        """Takes in what a stage found beside what is kept already, and under what conditions: ``notes``."""
         sections = measured.as_json()
+        if self._path is not None and self._path.exists():  # read late: another stage may have been kept meanwhile
+            self.found |= json.loads(self._path.read_text(encoding="utf-8"))
         for section, names in self.found["stages"].get(stage, {}).get("names", {}).items():
             for name in names:
                 self.found[section].pop(name, None)

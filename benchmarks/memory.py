@@ -13,7 +13,7 @@ from redis import Redis
 from benchmarks.bounds import LISTS_BYTES_MAX, MILLION, TABLES_BYTES_MAX, Bound
 from benchmarks.measured import Measured
 from benchmarks.parts import AT_ONCE
-from benchmarks.size import by_part
+from benchmarks.size import by_part, distinct
 from consumers.compose import open_store
 from consumers.reader import version_text
 from streamer.config.tree import Config
@@ -41,7 +41,7 @@ class Tables(NamedTuple):
 
 def tables_of(engine: Engine) -> Tables:
     """What a state takes."""
-    tables = engine.fold_tables() | engine.publisher_tables()
+    tables = distinct(engine.fold_tables() | engine.publisher_tables())
     parts, sizes = by_part(tables), engine.sizes()
     users, items = sum(parts[name] for name in OF_USERS), sum(parts[name] for name in OF_ITEMS)
     rest = sum(table.nbytes for table in tables.values()) - users - items

@@ -31,7 +31,7 @@ from streamer.tables.arrays import Array
 ID_BYTES = len("user-00000000")
 WIDTH = 384
 """Dimensions of the default text encoder."""
-PLACE_BYTES, MODALITY_BYTES = 192, 128
+PLACE_BYTES, MODALITY_BYTES = 320, 128
 """Of every item once one has content, and again for each modality of which there is one."""
 MIB = 2**20
 PARTS = ("users", "history", "items", "pairs", "vectors", "journal", "dedup", "published")
@@ -45,6 +45,7 @@ BY_PREFIX = {
 }
 BY_NAME = {
     "items.vectors": "vectors",
+    "head.fused_ID": "vectors",
     "head.text_ID": "vectors",
     "head.image_ID": "vectors",
     "journal.newest_U": "users",
@@ -114,7 +115,7 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (324 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (383 + ID_BYTES),
+        "items": size.items * (255 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * (2 * WIDTH + PLACE_BYTES + MODALITY_BYTES),
         "journal": 32 * min(size.events, Config().signals.journal_interactions_max),
@@ -146,10 +147,18 @@ def held(size: Size) -> Held:
     return Held(parts, history, pairs, before_bytes, bare_bytes, resident_bytes(), size.events / elapsed_s)
 
 
+def distinct(tables: Mapping[str, Array]) -> dict[str, Array]:
+    """Without those whose memory is that of one before them."""
+    seen: dict[int, str] = {}
+    for name, table in tables.items():
+        seen.setdefault(table.ctypes.data if table.size else -1 - len(seen), name)
+    return {name: tables[name] for name in seen.values()}
+
+
 def by_part(tables: Mapping[str, Array]) -> dict[str, int]:
     """Bytes of the tables that grow with users, items or events, by part; the others belong to none."""
     parts = dict.fromkeys(PARTS, 0)
-    for name, table in tables.items():
+    for name, table in distinct(tables).items():
         prefix = name.partition(".")[0]
         part = BY_NAME.get(name) or BY_PREFIX.get(prefix, prefix)
         if part in parts:

@@ -50,7 +50,7 @@ class Head(NamedTuple):
     """Parameters of the head and their accumulators; ``steps`` = [blocks, skipped, cursor], ``seen_I`` examples of an item as target.
 
     ``fused_ID`` caches fused(v), ``text_ID`` and ``image_ID`` what the modalities give to it. Of the rows of ``content_ED`` the first
-    ``widths`` [0] are the text's, as many as [1] the image's.
+    ``widths`` [0] are the text's, as many as [1] the image's. Until an item has content fused(v) is the free vector: both are one array.
     """
 
     free_ID: Array
@@ -88,12 +88,13 @@ class Block(NamedTuple):
 
 def new_head(items: int) -> Head:
     """An untrained head without content."""
+    free_ID = np.zeros((items, DIMENSIONS), np.float32)
     return Head(
-        free_ID=np.zeros((items, DIMENSIONS), np.float32),
+        free_ID=free_ID,
         bias_I=np.zeros(items, np.float32),
         square_I=np.zeros(items, np.float32),
         seen_I=np.zeros(items, np.float32),
-        fused_ID=np.zeros((items, DIMENSIONS), np.float32),
+        fused_ID=free_ID,
         text_ID=np.zeros((0, DIMENSIONS), np.float32),
         image_ID=np.zeros((0, DIMENSIONS), np.float32),
         content_ED=np.zeros((0, DIMENSIONS), np.float32),
@@ -120,19 +121,26 @@ def reserve_head(head: Head, items: int) -> Head:
     """Room for ``items`` rows in all; the same object where there is room already."""
     if items <= len(head.bias_I):
         return head
-    return head._replace(**{name: grown(getattr(head, name), items) for name in fields_by_item(head)})
+    return _one_without_content(head._replace(**{name: grown(getattr(head, name), items) for name in fields_by_item(head)}))
 
 
 def fields_by_item(head: Head) -> list[str]:
-    """Those of ``BY_ITEM`` that have rows now."""
+    """Those of ``BY_ITEM`` that have rows of their own now."""
     absent = [name for name, width in zip(OF_MODALITY, head.widths, strict=True) if not width]
+    absent += [] if head.widths.any() else ["fused_ID"]
     return [name for name in BY_ITEM if name not in absent]
+
+
+def _one_without_content(head: Head) -> Head:
+    return head if head.widths.any() else head._replace(fused_ID=head.free_ID)
 
 
 def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
     """The head with a matrix for each modality of these widths, drawn once when its first vector arrives; what was learned stays."""
     if tuple(head.widths) == tuple(widths):
         return head
+    if head.fused_ID is head.free_ID:
+        head = head._replace(fused_ID=head.free_ID.copy())
     parts_ED, parts_E = [], []
     first = 0
     for m in range(2):
@@ -175,7 +183,7 @@ def head_in(tables: dict[str, Array], items: int) -> Head:
     head = Head(*(resized(tables[f"head.{name}"], 0) for name in Head._fields))
     # older snapshots have rows of zeros for a modality that no item has had
     empty = {name: getattr(head, name)[:0] for name in OF_MODALITY if name not in fields_by_item(head)}
-    return reserve_head(head._replace(**empty), items)
+    return reserve_head(_one_without_content(head._replace(**empty)), items)
 
 
 def new_block(records: int) -> Block:
@@ -211,8 +219,9 @@ def admit_item(head: Head, row: int, seed: int) -> None:
     head.bias_I[row] = 0.0
     head.square_I[row] = 0.0
     head.seen_I[row] = 0.0
-    head.fused_ID[row] = 0.0
-    add_scaled(head.fused_ID[row], np.float32(1.0), head.free_ID[row])
+    if head.widths[0] + head.widths[1] > 0:
+        head.fused_ID[row] = 0.0
+        add_scaled(head.fused_ID[row], np.float32(1.0), head.free_ID[row])
     if head.widths[0] > 0:
         head.text_ID[row] = 0.0
     if head.widths[1] > 0:

@@ -69,8 +69,7 @@ class Learner:
                 head.steps[SKIPPED] += 1
         live = int(items.ids.used[0])
         cursor = int(head.steps[CURSOR])
-        if content.widths.total:  # else nothing moves a row but its own examples
-            refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
+        refresh(head, items, content, np.arange(cursor, min(cursor + REFRESHED, live)))
         head.steps[CURSOR] = cursor + REFRESHED if cursor + REFRESHED < live else 0
         head.steps[STEP] += 1
         block.state[:] = 0
@@ -132,13 +131,14 @@ class Learner:
 
 
 def refresh(head: Head, items: Items, content: ContentVectors, row_T: Array) -> None:
-    """Computes the cached vectors of item rows anew."""
-    if content.widths.total:
-        content_TE, text = content.of_rows(items, row_T), content.widths.text
-        if text:
-            head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
-        if content.widths.image:
-            head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
+    """Computes the cached vectors of item rows anew; there are none without content."""
+    if not content.widths.total:
+        return
+    content_TE, text = content.of_rows(items, row_T), content.widths.text
+    if text:
+        head.text_ID[row_T] = content_TE[:, :text] @ head.content_ED[:text]
+    if content.widths.image:
+        head.image_ID[row_T] = content_TE[:, text:] @ head.content_ED[text:]
     fuse_rows(head, row_T, trust_of(head, items, content, row_T))
 
 
