@@ -1,7 +1,7 @@
 # `make demo` shows the main job, `make check` is what CI runs. Each target installs what it needs first.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install kafka demo test chaos bounds lint types check bench soak served candidates clean
+.PHONY: help install kafka demo test chaos bounds lint types check bench bench-full soak served candidates clean
 
 # The first of these that is 3.11 or later; looked for only when the environment is made.
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
@@ -30,6 +30,7 @@ help:
 	@echo "make chaos     the tests of faults at full size, then a campaign of CHAOS_MINUTES=20 with a report in .chaos"
 	@echo "make bounds    the tests of kernels with every index checked (compiles them anew, minutes)"
 	@echo "make bench     throughput and latency on this machine"
+	@echo "make bench-full  cost by size, by partitions and over ten million events; memory, snapshots and starts at a million users and items"
 	@echo "make soak      an hour of mixed load with faults: does anything grow?"
 	@echo "make served    14 recorded days through Kafka and Redis in 12 minutes: are lists as served as good as the backtest says?"
 	@echo "make candidates  what candidates lose against ranking the full catalogue"
@@ -95,6 +96,11 @@ bounds: install
 
 bench: install
 	$(PY) -m benchmarks
+
+BENCH_STAGES ?=
+
+bench-full: install
+	$(PY) -m benchmarks.full $(if $(BENCH_STAGES),--only $(BENCH_STAGES))
 
 SOAK_MINUTES ?= 60
 

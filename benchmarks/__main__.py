@@ -12,10 +12,11 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks import parts, stages, traffic
+from benchmarks.bounds import MILLION
 from benchmarks.figures import Figures
 from benchmarks.latency import PHASE_S, SETTLE_S, live
 from benchmarks.machine import machine, versions
-from benchmarks.million import MILLION, large
+from benchmarks.million import large
 from benchmarks.quality import quality
 from benchmarks.report import BASE, EVENTS_PER_S, Found, of_traffic, of_whole_line
 from benchmarks.whole_line import Run, whole_line

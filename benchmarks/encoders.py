@@ -28,7 +28,7 @@ from consumers.vector_source import PROBE_PICTURE, EncoderCounters
 from producers.formats import open_items
 from streamer.config import from_environment
 from streamer.config.tree import Encoder
-from streamer.encoders import PictureDecoder, VectorCache, load_image_encoder, load_text_encoder
+from streamer.encoders import ImageEncoder, PictureDecoder, TextEncoder, VectorCache, load_image_encoder, load_text_encoder
 from streamer.encoders.computing import computing
 from streamer.events.items import decode_item, text_of
 from streamer.events.model import ItemDocument
@@ -61,17 +61,14 @@ def rate(items: int, work: Callable[[], object]) -> Rate:
     return Rate(items / (perf_counter() - started), items / (cpu_s() - started_cpu))
 
 
-def bare_texts(config: Encoder, texts: Sequence[str]) -> Rate:
+def bare_texts(encoder: TextEncoder, texts: Sequence[str]) -> Rate:
     """Tokenizer and model, longest first."""
-    encoder = load_text_encoder(config)
     encoder.encode(texts[:8])
     return rate(len(texts), lambda: encoder.encode(texts))
 
 
-def bare_pictures(config: Encoder, paths: Sequence[Path]) -> Rate:
+def bare_pictures(encoder: ImageEncoder, config: Encoder, paths: Sequence[Path]) -> Rate:
     """The model alone."""
-    encoder = load_image_encoder(config)
-    assert encoder is not None
     with PictureDecoder() as decoder:
         pictures = [decoder.decode(path.read_bytes()) for path in paths]
     vision = encoder._load()  # noqa: SLF001 - the bare model is what is measured
@@ -82,7 +79,9 @@ def bare_pictures(config: Encoder, paths: Sequence[Path]) -> Rate:
         return rate(len(pictures), lambda: [vision.vectors(batch).cpu() for batch in batches])
 
 
-def pipeline(config: Encoder, documents: Sequence[ItemDocument], root: Path) -> tuple[Rate, EncoderCounters]:
+def pipeline(
+    texts: TextEncoder, images: ImageEncoder, config: Encoder, documents: Sequence[ItemDocument], root: Path
+) -> tuple[Rate, EncoderCounters]:
     """Everything that a worker does with documents but the log; the models are loaded before."""
     counters = EncoderCounters()
 
@@ -93,12 +92,40 @@ def pipeline(config: Encoder, documents: Sequence[ItemDocument], root: Path) -> 
             nonlocal counters
             counters = vectors.counters
 
-    texts, images = load_text_encoder(config), load_image_encoder(config)
-    if images is not None:
-        images.encode([PROBE_PICTURE])
+    images.encode([PROBE_PICTURE])
     with contextlib.closing(VectorCache(Path(config.cache_root), vectors_max=config.cache_vectors_max)) as cache:
         files = PictureFiles((root,), PictureUrls(""))
         return rate(len(documents), work), counters
+
+
+class Encoded(NamedTuple):
+    """What was measured of one set of documents."""
+
+    texts: Rate
+    pictures: Rate
+    bare: Rate
+    """Both models, one after the other."""
+    first: Rate
+    second: Rate
+
+
+def encoded(config: Encoder, documents: Sequence[ItemDocument], root: Path) -> Encoded:
+    """The bare models, then the pipeline with an empty cache, then with a full one. Raises RuntimeError where that encodes anything.
+
+    ``root``: the folder under which the documents' pictures are.
+    """
+    texts, images = load_text_encoder(config), load_image_encoder(config)
+    assert images is not None, "both models are measured"
+    with tempfile.TemporaryDirectory() as cache:
+        config = msgspec.structs.replace(config, cache_root=cache)
+        of_texts = bare_texts(texts, [text_of(one) for one in documents])
+        of_pictures = bare_pictures(images, config, [root / str(one.image) for one in documents])
+        bare = Rate(*(1.0 / (1.0 / text + 1.0 / picture) for text, picture in zip(of_texts, of_pictures, strict=True)))
+        first, _ = pipeline(texts, images, config, documents, root)
+        second, again = pipeline(texts, images, config, documents, root)
+    if again.encoded or again.images_encoded:
+        raise RuntimeError(f"a second start encoded {again.encoded} texts and {again.images_encoded} pictures, expected none")
+    return Encoded(of_texts, of_pictures, bare, first, second)
 
 
 def main() -> None:
@@ -110,18 +137,11 @@ def main() -> None:
     documents = documents_of(given.file, given.items)
     if not documents:
         sys.exit(f"{given.file} has no document with both text and image")
-    root = given.file.resolve().parent
-    with tempfile.TemporaryDirectory() as cache:
-        config = msgspec.structs.replace(from_environment(given.config).encoder, cache_root=cache)
-        texts = bare_texts(config, [text_of(one) for one in documents])
-        pictures = bare_pictures(config, [root / str(one.image) for one in documents])
-        bare = Rate(
-            *(1.0 / (1.0 / of_texts + 1.0 / of_pictures) for of_texts, of_pictures in zip(texts, pictures, strict=True))
-        )
-        first, _ = pipeline(config, documents, root)
-        second, again = pipeline(config, documents, root)
-    if again.encoded or again.images_encoded:
-        sys.exit(f"a second start encoded {again.encoded} texts and {again.images_encoded} pictures, expected none")
+    config = from_environment(given.config).encoder
+    try:
+        texts, pictures, bare, first, second = encoded(config, documents, given.file.resolve().parent)
+    except RuntimeError as error:
+        sys.exit(str(error))
     about = machine()
     print(
         f"{len(documents)} documents, {config.text_model} and {config.image_model} on {config.device}, {config.threads} threads, {about}"

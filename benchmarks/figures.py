@@ -33,6 +33,11 @@ class Figures:
         """The median of everything noted under ``name``."""
         return self._by_name[name].median
 
+    def ratio(self, name: str, base: str) -> float:
+        """The median over rounds of one figure by another of the same round, so that what else the machine does falls on both alike."""
+        pairs = zip(self._by_name[name].values, self._by_name[base].values, strict=True)
+        return statistics.median(value / beside for value, beside in pairs)
+
     def all(self) -> list[Figure]:
         """Every figure."""
         return list(self._by_name.values())

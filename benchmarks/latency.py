@@ -32,7 +32,7 @@ from benchmarks.figures import rounded
 from benchmarks.machine import machine
 from benchmarks.whole_line import whole_line
 from benchmarks.world import World, world
-from consumers.compose import open_store, open_writer
+from consumers.compose import open_writer
 from streamer.config.tree import Config
 from streamer.events.model import EVENTS
 from streamer.ports import OutRecord
@@ -83,18 +83,11 @@ class Latency:
 def live(world: World, namespace: str, catching_up_per_s: float, *, phase_s: float = PHASE_S) -> Live:
     """Of a worker with shipped defaults, in a process of its own, that has read the whole log before; ``catching_up_per_s``: what the whole line does."""
     config = world.config(namespace)
-    settings = {
-        "STREAMER_NAMESPACE": namespace,
-        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
-        "STREAMER_REDIS__URL": world.valkey.url,
-        "STREAMER_SNAPSHOTS__ROOT": config.snapshots.root,
-        "STREAMER_HTTP__PORT": "0",
-    }
     found: dict[str, Latency] = {}
     with contextlib.ExitStack() as stack:
-        worker = Process(["worker"], settings, world.root / f"{namespace}.log")
+        worker = Process(["worker"], world.settings(namespace), world.root / f"{namespace}.log")
         stack.callback(worker.stop)
-        stack.callback(_forget, config, world.valkey.url)
+        stack.callback(world.forget, namespace)
         wait_until(lambda: _has_caught_up(worker), "the worker reads the log", deadline_s=300)
         send = stack.enter_context(_sending(config))
         total = int(catching_up_per_s * phase_s * (len(SHARES) + 2))
@@ -220,11 +213,6 @@ def _looked(
     over = [bool(found) or now_s - due_s > PATIENCE_S for (due_s, _), found in zip(open_, there, strict=True)]
     took_s.extend(now_s - due_s for (due_s, _), done in zip(open_, over, strict=True) if done and due_s >= counted_from_s)
     return [one for one, done in zip(open_, over, strict=True) if not done]
-
-
-def _forget(config: Config, url: str) -> None:
-    with contextlib.closing(open_store(config, url)) as store:
-        store.delete_namespace()
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import tempfile
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,7 +24,7 @@ from consumers.copies import Copies, touched
 from streamer.config.tree import Config
 from streamer.engine.engine import Engine
 from streamer.engine.warm import warm
-from streamer.snapshots import FolderStore, read_snapshot, write_snapshot
+from streamer.snapshots import FolderStore, Manifest, read_snapshot, write_snapshot
 
 NEVER_MS = 3_600_000
 PAUSES = 15
@@ -40,18 +41,53 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     warm()
     with tempfile.TemporaryDirectory() as folder:
-        at_size(Path(folder) / "chunks", wanted.users, wanted.items)
+        for line in at_size(Path(folder), grown(wanted.users, wanted.items)).lines():
+            say(line)
         if wanted.events:
             with_and_without(Path(folder), wanted.events, wanted.rounds)
     return 0
 
 
-def at_size(folder: Path, users: int, items: int) -> None:
-    """Prints what a snapshot of a state of that size costs."""
-    config = Config()
+@dataclass(frozen=True)
+class AtSize:
+    """What a snapshot of a state costs."""
+
+    table_bytes: int
+    pauses_s: list[float]
+    writes_s: list[float]
+    restores_s: list[float]
+    sizes: dict[str, int]
+    turn_s: float
+    """Longest wait for its turn of a thread that polls every ``POLL_S`` while a state is restored."""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            (
+                f"tables {self.table_bytes / 2**20:.0f} MiB; copied in {median(self.pauses_s) * 1e3:.0f} ms (median), "
+                f"{max(self.pauses_s) * 1e3:.0f} ms (max of {len(self.pauses_s)})"
+            ),
+            f"written in {median(self.writes_s):.1f} s",
+            (
+                f"restored in {median(self.restores_s):.1f} s: {self.sizes}; a thread that polls every {POLL_S * 1e3:.0f} ms had its "
+                f"turn after {self.turn_s * 1e3:.0f} ms at the latest"
+            ),
+        ]
+
+
+def grown(users: int, items: int) -> Engine:
+    """A state that has seen every user and every item."""
     started_s = perf_counter()
-    engine = engine_of(config, users, items)
+    engine = engine_of(Config(), users, items)
     say(f"state of {engine.sizes()} folded in {perf_counter() - started_s:.0f} s")
+    return engine
+
+
+def at_size(root: Path, engine: Engine, rounds: int = 1) -> AtSize:
+    """Copies, writes and restores a state: ``PAUSES`` times the one, ``rounds`` times the others, each into an empty folder.
+
+    Raises RuntimeError where what was restored is not what was written.
+    """
     pauses_s, copies = [], Copies()
     copies.take(touched(copies.lacking(engine.fold_tables() | engine.publisher_tables())))
     for _ in range(PAUSES):
@@ -59,22 +95,30 @@ def at_size(folder: Path, users: int, items: int) -> None:
         fold, publisher = copies.of(engine.fold_tables()), copies.of(engine.publisher_tables())
         pauses_s.append(perf_counter() - began_s)
     size = sum(table.nbytes for table in (*fold.values(), *publisher.values()))
-    say(
-        f"tables {size / 2**20:.0f} MiB; copied in {median(pauses_s) * 1e3:.0f} ms (median), {max(pauses_s) * 1e3:.0f} ms (max of {PAUSES})"
-    )
-    store = FolderStore(folder)
-    began_s = perf_counter()
-    manifest = write_snapshot(store, draft(config, engine, {}, {}), fold, publisher)
-    say(f"written in {perf_counter() - began_s:.1f} s")
-    del fold, publisher
+    writes_s, restores_s, turns_s = [], [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir=root) as folder:
+            store = FolderStore(Path(folder))
+            began_s = perf_counter()
+            manifest = write_snapshot(store, draft(Config(), engine, {}, {}), fold, publisher)
+            writes_s.append(perf_counter() - began_s)
+            restore_s, turn_s = restored(store, manifest, engine.sizes())
+            restores_s.append(restore_s)
+            turns_s.append(turn_s)
+        os.sync()  # or the next round would share the disk with what this one wrote
+    return AtSize(size, pauses_s, writes_s, restores_s, engine.sizes(), max(turns_s))
+
+
+def restored(store: FolderStore, manifest: Manifest, sizes: dict[str, int]) -> tuple[float, float]:
+    """Seconds until a snapshot is an engine again, and the longest wait of a polling thread meanwhile."""
     began_s = perf_counter()
     with Polling() as polling:
         _, fold, publisher = read_snapshot(store, manifest.name)
-        restored = Engine(config, fold, publisher)
-    say(
-        f"restored in {perf_counter() - began_s:.1f} s: {restored.sizes()}; "
-        f"a thread that polls every {POLL_S * 1e3:.0f} ms had its turn after {polling.longest_s * 1e3:.0f} ms at the latest"
-    )
+        engine = Engine(Config(), fold, publisher)
+    took_s = perf_counter() - began_s
+    if engine.sizes() != sizes:
+        raise RuntimeError(f"restored {engine.sizes()}, written were {sizes}: what is restored must be what was written")
+    return took_s, polling.longest_s
 
 
 class Polling:

@@ -10,7 +10,7 @@ import argparse
 import logging
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -26,11 +26,12 @@ from streamer.config.tree import Config
 from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
 from streamer.events.codec import decode_events
+from streamer.tables.arrays import Array
 
 ID_BYTES = len("user-00000000")
 WIDTH = 384
 """Dimensions of the default text encoder."""
-PLACE_BYTES, MODALITY_BYTES = 192, 128
+PLACE_BYTES, MODALITY_BYTES = 320, 128
 """Of every item once one has content, and again for each modality of which there is one."""
 MIB = 2**20
 PARTS = ("users", "history", "items", "pairs", "vectors", "journal", "dedup", "published")
@@ -44,6 +45,7 @@ BY_PREFIX = {
 }
 BY_NAME = {
     "items.vectors": "vectors",
+    "head.fused_ID": "vectors",
     "head.text_ID": "vectors",
     "head.image_ID": "vectors",
     "journal.newest_U": "users",
@@ -113,7 +115,7 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (324 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (383 + ID_BYTES),
+        "items": size.items * (255 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * (2 * WIDTH + PLACE_BYTES + MODALITY_BYTES),
         "journal": 32 * min(size.events, Config().signals.journal_interactions_max),
@@ -136,18 +138,32 @@ def held(size: Size) -> Held:
         engine.apply(columns_of(decode_events(values), [traffic.FIRST_MS] * len(values), 0))
     elapsed_s = perf_counter() - started_s
     tables = engine.fold_tables() | engine.publisher_tables()
-    parts = dict.fromkeys(PARTS, 0)
-    for name, table in tables.items():
-        prefix = name.partition(".")[0]
-        part = BY_NAME.get(name) or BY_PREFIX.get(prefix, prefix)
-        if part in parts:
-            parts[part] += table.nbytes
+    parts = by_part(tables)
     pairs = len(tables["forward.item"]) + len(tables["reverse.item"])
     history, bare_bytes = len(tables["history.item"]), resident_bytes()
     copies = Copies()
     copies.take(touched(copies.lacking(tables)))
     copies.of(tables)
     return Held(parts, history, pairs, before_bytes, bare_bytes, resident_bytes(), size.events / elapsed_s)
+
+
+def distinct(tables: Mapping[str, Array]) -> dict[str, Array]:
+    """Without those whose memory is that of one before them."""
+    seen: dict[int, str] = {}
+    for name, table in tables.items():
+        seen.setdefault(table.ctypes.data if table.size else -1 - len(seen), name)
+    return {name: tables[name] for name in seen.values()}
+
+
+def by_part(tables: Mapping[str, Array]) -> dict[str, int]:
+    """Bytes of the tables that grow with users, items or events, by part; the others belong to none."""
+    parts = dict.fromkeys(PARTS, 0)
+    for name, table in distinct(tables).items():
+        prefix = name.partition(".")[0]
+        part = BY_NAME.get(name) or BY_PREFIX.get(prefix, prefix)
+        if part in parts:
+            parts[part] += table.nbytes
+    return parts
 
 
 def pieces(size: Size) -> Iterator[list[bytes]]:
@@ -168,9 +184,9 @@ def value(user: int, item: int, n: int) -> bytes:
     ).encode()
 
 
-def resident_bytes() -> int:
-    """Of this process now."""
-    with Path("/proc/self/status").open(encoding="ascii") as status:
+def resident_bytes(pid: int | None = None) -> int:
+    """Of a process now, this one unless named."""
+    with Path(f"/proc/{'self' if pid is None else pid}/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
 
 

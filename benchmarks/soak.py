@@ -23,10 +23,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
-from urllib.parse import urlsplit
 
 from redis import Redis
 
@@ -157,12 +155,9 @@ def sample(worker: Process, at_s: float) -> Sample:
     """The process as the system sees it, and its own histogram of freshness."""
     process = Path(f"/proc/{worker.pid}")
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    place = re.search(r"listening on (http://\S+)", worker.text)
-    assert place is not None
-    url = urlsplit(place[1])
-    with contextlib.closing(HTTPConnection(url.hostname or "", url.port, timeout=30)) as connection:
-        connection.request("GET", "/metrics")
-        page = connection.getresponse().read().decode()
+    answered, page = worker.page("/metrics")
+    if answered != 200:
+        raise RuntimeError(f"the worker answered {answered} for its metrics after {at_s:.0f} s:\n{worker.text[-4_000:]}")
     return Sample(
         at_s=at_s,
         memory_mib=int(status["VmRSS"].split()[0]) / 1_024,

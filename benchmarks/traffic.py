@@ -30,6 +30,10 @@ class Shape:
     users: int = 100_000
     items: int = 10_000
     seed: int = 7
+    first_ms: int = FIRST_MS
+    """Event time at which it begins."""
+    crowd: int | None = None
+    """Seed of who is active and what is popular, so that parts of one stream can share both; None: drawn with the rest."""
 
 
 def zipf(random: np.random.Generator, entities: int, exponent: float, count: int) -> NDArray[np.int64]:
@@ -43,11 +47,12 @@ def zipf(random: np.random.Generator, entities: int, exponent: float, count: int
 def events(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of every event in the order of time; values have about 226 bytes."""
     random = np.random.default_rng(shape.seed)
+    crowd = random if shape.crowd is None else np.random.default_rng(shape.crowd)
     session_N, time_N = _sessions(random, shape.events)
     sessions = int(session_N.max()) + 1
-    user_S = random.permutation(shape.users)[zipf(random, shape.users, 0.8, sessions)]
+    user_S = crowd.permutation(shape.users)[zipf(random, shape.users, 0.8, sessions)]
     aisle_S = zipf(random, AISLES, 0.6, sessions)
-    item_N = _items(random, shape, aisle_S[session_N])
+    item_N = _items(random, crowd, shape, aisle_S[session_N])
     type_N = random.choice(len(TYPES), shape.events, p=TYPE_SHARES)
     price_N = np.round(random.gamma(2.0, 20.0, shape.events), 2)
     tag_N = random.integers(0, 2**63, shape.events)
@@ -72,7 +77,7 @@ def events(shape: Shape) -> Iterator[tuple[bytes, bytes]]:
                     "type": TYPES[kind],
                     "user_id": user_id,
                     "item_id": f"item-{item:06d}",
-                    "timestamp": FIRST_MS + time_ms,
+                    "timestamp": shape.first_ms + time_ms,
                     "session_id": f"s{session:010x}",
                     "request_id": f"r{tag >> 24:010x}",
                     "price": price,
@@ -98,10 +103,12 @@ def _sessions(random: np.random.Generator, events: int) -> tuple[NDArray[np.int6
     return session_N[order_N], time_N[order_N]
 
 
-def _items(random: np.random.Generator, shape: Shape, aisle_N: NDArray[np.int64]) -> NDArray[np.int64]:
+def _items(
+    random: np.random.Generator, crowd: np.random.Generator, shape: Shape, aisle_N: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Popular items of the session's aisle, and now and then popular items of all."""
     per_aisle = max(1, shape.items // AISLES)
     near_N = (aisle_N * per_aisle + zipf(random, per_aisle, 0.9, shape.events)) % shape.items
-    shelf_I = random.permutation(shape.items)
+    shelf_I = crowd.permutation(shape.items)
     anywhere_N = shelf_I[zipf(random, shape.items, 1.0, shape.events)]
     return np.where(random.random(shape.events) < IN_AISLE_SHARE, near_N, anywhere_N)

@@ -14,7 +14,7 @@ from typing import Literal
 from redis import Redis
 
 from benchmarks import traffic
-from consumers.compose import open_admin, open_writer
+from consumers.compose import open_admin, open_store, open_writer
 from streamer.config import tree
 from streamer.config.tree import Config, Kafka, Snapshots
 from streamer.embedded import ValkeyProcess
@@ -43,6 +43,8 @@ class World:
     """What reads the log."""
     topic_prefix: str = ""
     """Of topics beside those of the same broker without one."""
+    partitions: int = Kafka().partitions
+    """That its topics are made with."""
 
     @property
     def events(self) -> int:
@@ -63,21 +65,49 @@ class World:
         """Shipped defaults, but for where servers and files are."""
         return Config(
             namespace=namespace,
-            kafka=Kafka(bootstrap_servers=self.kafka.bootstrap, client=self.client, topic_prefix=self.topic_prefix),
+            kafka=Kafka(
+                bootstrap_servers=self.kafka.bootstrap,
+                client=self.client,
+                topic_prefix=self.topic_prefix,
+                partitions=self.partitions,
+            ),
             redis=tree.Redis(url=self.valkey.url),
             snapshots=Snapshots(root=str(self.root / "snapshots"), interval_ms=self.snapshots_interval_ms),
         )
+
+    def settings(self, namespace: str) -> dict[str, str]:
+        """The same for a process, which serves its pages on a free port."""
+        config = self.config(namespace)
+        return {
+            "STREAMER_NAMESPACE": namespace,
+            "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
+            "STREAMER_KAFKA__TOPIC_PREFIX": config.kafka.topic_prefix,
+            "STREAMER_REDIS__URL": self.valkey.url,
+            "STREAMER_SNAPSHOTS__ROOT": config.snapshots.root,
+            "STREAMER_HTTP__PORT": "0",
+        }
+
+    def forget(self, namespace: str) -> None:
+        """Deletes the lists of a namespace."""
+        with contextlib.closing(open_store(self.config(namespace), self.valkey.url)) as store:
+            store.delete_namespace()
 
 
 @contextlib.contextmanager
 def world(root: Path, shape: traffic.Shape) -> Iterator[World]:
     """Starts the servers, makes the topics, fills the log; ends what it started."""
+    with servers(root) as bare:
+        yield fill(bare, shape)
+
+
+@contextlib.contextmanager
+def servers(root: Path) -> Iterator[World]:
+    """Starts the servers, without topics; ends what it started."""
     kafka = KafkaServer(root / "kafka")
     kafka.start()
     try:
         with contextlib.closing(ValkeyProcess(root / "valkey")) as valkey:
-            bare = World(root, kafka, valkey, {}, 0.0, 0.0)
-            yield fill(bare, shape)
+            yield World(root, kafka, valkey, {}, 0.0, 0.0)
     finally:
         kafka.stop()
 

@@ -92,10 +92,15 @@ class Process:
 
     def get(self, page: str) -> tuple[int, Any]:
         """Status and JSON of a page; (0, {}) while nothing listens."""
+        status, text = self.page(page)
+        return status, json.loads(text) if status else {}
+
+    def page(self, page: str) -> tuple[int, str]:
+        """Status and text of a page; (0, "") while nothing listens."""
         if self._place is None:
             found = re.search(r"listening on (http://\S+)", self.text)
             if found is None:
-                return 0, {}
+                return 0, ""
             url = urlsplit(found[1])
             self._place = (url.hostname or "", url.port or 0)
         connection = http.client.HTTPConnection(*self._place, timeout=10)
@@ -103,9 +108,9 @@ class Process:
             try:
                 connection.request("GET", page)
                 reply = connection.getresponse()
-                return reply.status, json.loads(reply.read())
+                return reply.status, reply.read().decode()
             except (OSError, http.client.HTTPException):
-                return 0, {}
+                return 0, ""
 
     @property
     def role(self) -> str | None:

@@ -3,13 +3,34 @@
 COLOURS = 8
 """Numbered colours that a plot can use."""
 
-STYLE = """
+PALETTE = """
 :root { color-scheme: light dark; --back: #fcfcfa; --card: #ffffff; --text: #1c2024; --dim: #5b646d; --line: #dfe3e6;
   --c0: #c2410c; --c1: #1d4ed8; --c2: #15803d; --c3: #7e22ce; --c4: #0e7490; --c5: #a16207; --c6: #be185d; --c7: #4b5563;
   --good: #15803d; --bad: #b91c1c; --open: #6b7280; --mine: #fff3ea; }
 @media (prefers-color-scheme: dark) { :root { --back: #15181b; --card: #1d2125; --text: #e6e9ec; --dim: #9aa4ad; --line: #343a40;
   --c0: #fb923c; --c1: #7aa2ff; --c2: #5fd38a; --c3: #c79bff; --c4: #4fd0e3; --c5: #e7c04f; --c6: #ff8ac0; --c7: #aeb6bf;
   --good: #5fd38a; --bad: #ff8a80; --open: #9aa4ad; --mine: #35281c; } }
+"""
+
+DRAWINGS = """
+svg text { fill: var(--text); font-size: 12px; font-family: inherit; }
+svg .tick { fill: var(--dim); font-size: 11px; }
+svg .grid { stroke: var(--line); fill: none; }
+svg .zero { stroke: var(--dim); fill: none; }
+svg .mark { stroke: var(--dim); stroke-dasharray: 4 4; fill: none; }
+svg .line path { fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linejoin: round; }
+svg .line.c0 path { stroke-width: 2.8; }
+svg circle, svg .bar { fill: currentColor; }
+svg .sure, svg .against, svg .open { stroke: currentColor; stroke-width: 2.4; }
+.c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); } .c3 { color: var(--c3); }
+.c4 { color: var(--c4); } .c5 { color: var(--c5); } .c6 { color: var(--c6); } .c7 { color: var(--c7); }
+"""
+"""Of plots, which stand on a page or by themselves."""
+
+STYLE = (
+    PALETTE
+    + DRAWINGS
+    + """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--text); font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 60px; }
@@ -32,18 +53,7 @@ figure svg { width: 100%; height: auto; display: block; max-width: 620px; }
 figcaption { margin-bottom: 8px; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 8px 0 0; padding: 0; list-style: none; font-size: .9rem; }
 .legend i { display: inline-block; width: 16px; height: 4px; border-radius: 2px; margin-right: 6px; vertical-align: middle; background: currentColor; }
-svg text { fill: var(--text); font-size: 12px; font-family: inherit; }
-svg .tick { fill: var(--dim); font-size: 11px; }
-svg .grid { stroke: var(--line); fill: none; }
-svg .zero { stroke: var(--dim); fill: none; }
-svg .mark { stroke: var(--dim); stroke-dasharray: 4 4; fill: none; }
-svg .line path { fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linejoin: round; }
-svg .line.c0 path { stroke-width: 2.8; }
-svg circle, svg .bar { fill: currentColor; }
-svg .sure, svg .against, svg .open { stroke: currentColor; stroke-width: 2.4; }
 .sure { color: var(--good); } .against { color: var(--bad); } .open { color: var(--open); }
-.c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); } .c3 { color: var(--c3); }
-.c4 { color: var(--c4); } .c5 { color: var(--c5); } .c6 { color: var(--c6); } .c7 { color: var(--c7); }
 .legend span { color: var(--text); }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem; }
@@ -63,3 +73,4 @@ code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } th, td { padding: 6px 8px; }
   tbody th small { display: none; } tr > th:first-child { width: auto; } h1 { font-size: 1.35rem; } }
 """
+)

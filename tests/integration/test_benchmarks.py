@@ -53,3 +53,21 @@ def test_a_device_that_is_not_there_ends_the_benchmark_with_what_is() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "'xpu:7'" in done.stderr
     assert "Found: cpu" in done.stderr
+
+
+def test_a_quick_run_at_size_measures_every_stage_and_draws_its_curves(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.full", "--quick", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    [path] = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())
+    assert path.name.startswith(f"full-{found['date']}-")
+    assert list(found["stages"]) == ["cost", "partitions", "long", "encoders", "snapshot", "start", "memory"]
+    assert found["medians"].keys() == found["ranges"].keys() == found["repetitions"].keys() == found["units"].keys()
+    timed = {name for name in found["medians"] if not name.startswith(("tables_vectors", "snapshot_restore_turn"))}
+    assert all(found["medians"][name] > 0 for name in timed)
+    assert found["ratios"].keys() >= {"cost_1k_to_200_items", "cost_1k_to_200_users", "cost_last_to_first_million"}
+    assert all(bound["ok"] == (bound["measured"] <= bound["bound"]) for bound in found["bounds"].values())
+    drawn = {plot.name.removeprefix(f"{path.stem}-").removesuffix(".svg").replace("-", "_") for plot in tmp_path.glob("*.svg")}
+    assert drawn == found["curves"].keys()
+    assert "cost_1k_to_200_items" in done.stdout

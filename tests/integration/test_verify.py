@@ -83,10 +83,10 @@ def test_what_the_log_makes_of_a_snapshot_is_equal_and_what_was_changed_is_named
     assert verified(here, second)[1]["records"] == PART + 2  # to the latest
     assert verified(here, first, first)[1]["records"] == 0
 
-    tampered(here, third, "head.free_ID")
+    tampered(here, third, "head.bias_I")
     result, said = verified(here, second, third)
-    assert (result.exit_code, said["equal"], said["differing"]) == (1, False, ["head.free_ID"])
-    assert "head.free_ID differs" in result.stdout
+    assert (result.exit_code, said["equal"], said["differing"]) == (1, False, ["head.bias_I"])
+    assert "head.bias_I differs" in result.stdout
     assert "is NOT what the log makes of it: 1 of " in result.stdout
     assert verified(here, third, third)[1]["equal"]  # nothing lies between
 

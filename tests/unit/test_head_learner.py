@@ -26,9 +26,12 @@ from streamer.head.bilinear import (
     draw_negatives,
     fill_log_odds,
     fill_query,
+    head_in,
+    head_out,
     new_block,
     new_head,
     note_example,
+    reserve_head,
     with_content,
 )
 from streamer.head.device import DeviceUnavailable, require_device
@@ -301,6 +304,23 @@ def test_an_item_that_nobody_chose_is_where_its_content_puts_it_and_one_without_
     head.seen_I[3] = 1e6
     refresh(head, catalog, content, np.array([3]))
     assert head.fused_ID[3] == pytest.approx(head.free_ID[3] + head.text_ID[3] + head.image_ID[3], abs=1e-5)
+
+
+def test_until_an_item_has_content_fused_and_free_vectors_are_one_array_and_then_two():
+    head = new_head(4)
+    for row in range(4):
+        admit_item(head, row, 7)
+    grown_head = reserve_head(head, 9)
+    restored = head_in(head_out(grown_head, 4), 6)
+    for one in (head, grown_head, restored):
+        assert one.fused_ID is one.free_ID
+        assert np.array_equal(one.free_ID[:4], head.free_ID)
+    assert np.abs(restored.free_ID[:4]).min() > 0
+    parted = with_content(restored, (3, 0), 7)
+    assert not np.shares_memory(parted.fused_ID, parted.free_ID)
+    assert np.array_equal(parted.fused_ID, restored.free_ID)
+    again = head_in(head_out(parted, 4), 6)
+    assert not np.shares_memory(again.fused_ID, again.free_ID)
 
 
 def test_a_modality_that_comes_later_leaves_what_the_other_has_learned():
