@@ -102,11 +102,13 @@ def world(root: Path, shape: traffic.Shape) -> Iterator[World]:
 
 @contextlib.contextmanager
 def servers(root: Path) -> Iterator[World]:
-    """Starts the servers, without topics; ends what it started."""
+    """Starts the servers, without topics; ends what it started. Valkey keeps no append-only file, as it does not unless told to: lists are derived."""
     kafka = KafkaServer(root / "kafka")
     kafka.start()
     try:
         with contextlib.closing(ValkeyProcess(root / "valkey")) as valkey:
+            with contextlib.closing(Redis.from_url(valkey.url)) as client:
+                client.config_set("appendonly", "no")
             yield World(root, kafka, valkey, {}, 0.0, 0.0)
     finally:
         kafka.stop()

@@ -34,6 +34,8 @@ RANKED_AT_ONCE_MAX = 256
 """Lists in a portion: some 10 ms of the fold's time."""
 BEHIND_MS, CATCHING_UP_PUBLISH_MS, CATCHING_UP_LISTS_MAX = 5_000, 500, 128
 """Where the log is further ahead and work waits: time between two rounds of lists, and lists of a round."""
+ROUNDS_SHARE = 0.5
+"""Of the time from one round to the next: a round that takes long is followed by a longer pause, in which more events share a list."""
 SWEEP_EVERY_S_MAX = 1.0
 SWEEPS_A_REFRESH = 4
 """A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
@@ -79,8 +81,8 @@ class Lists:
         self._refused_erasures: list[bytes] = []
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
-        self._round = 0
-        """Touched users whose lists are still to be handed over in the present round."""
+        self._round, self._round_s = 0, 0.0
+        """Touched users whose lists are still to be handed over in the present round; seconds that the present one, or the last, took."""
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
         self._sweep_every_s = min(SWEEP_EVERY_S_MAX, max(IDLE_POLL_S, config.ranking.refresh_ms_max / 1_000 / SWEEPS_A_REFRESH))
         self._last_rounds, self._last_deadline_s = 0, 0.0
@@ -134,8 +136,9 @@ class Lists:
         return shared_due
 
     def publish_every_ms(self, backlog: int) -> int:
-        """Time between two rounds of lists: longer while the log is far ahead, when none can be fresh and each would be of many to come."""
-        return max(self._config.ranking.publish_ms, CATCHING_UP_PUBLISH_MS if self._catches_up(backlog) else 0)
+        """Time between two rounds of lists: longer under load, and while the log is far ahead, when none can be fresh and each would be of many to come."""
+        at_least_ms = CATCHING_UP_PUBLISH_MS if self._catches_up(backlog) else round(1_000 * self._round_s / ROUNDS_SHARE)
+        return max(self._config.ranking.publish_ms, at_least_ms)
 
     def _catches_up(self, backlog: int) -> bool:
         return backlog > 0 and self._behind_ms > BEHIND_MS
@@ -243,7 +246,7 @@ class Lists:
         """Erases lists of the forgotten; whoever is touched now has his list rendered in this round, between pieces of work if there are any."""
         if self._publisher.ready and self._may_publish():
             self._erase()
-        waiting = self._fold.engine.published.waiting
+        waiting, self._round_s = self._fold.engine.published.waiting, 0.0
         self._round = min(waiting, CATCHING_UP_LISTS_MAX) if self._catches_up(backlog) else waiting
 
     def _publish(self, backlog: int) -> None:
@@ -253,7 +256,9 @@ class Lists:
             user_T = published.take(min(self._round, RANKED_AT_ONCE_MAX))
             self._round = min(self._round - len(user_T), published.waiting)
             if len(user_T):
+                started_s = self._clock.monotonic_s()
                 self._publisher.put(self._render(user_T))
+                self._round_s += self._clock.monotonic_s() - started_s
             if backlog:
                 return
 

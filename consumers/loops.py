@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
+
+NICENESS = 10
+"""Of what gives way."""
+GIL_SWITCH_S = 0.0001
+"""The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
 
 class Turn(enum.Enum):
@@ -42,8 +48,8 @@ class Loops(Protocol):
         """A loop, at work."""
         ...
 
-    def pool(self, name: str, workers: int) -> Executor:
-        """Where single jobs are done."""
+    def pool(self, name: str, workers: int, *, gives_way: bool = False) -> Executor:
+        """Where single jobs are done; ``gives_way``: only with what the others leave of the processor, where the system knows how."""
         ...
 
     def pause(self, seconds: float, stop: threading.Event | None = None) -> None:
@@ -81,10 +87,6 @@ class ThreadLoop:
                 self._news.clear()
 
 
-GIL_SWITCH_S = 0.0001
-"""The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
-
-
 class Threads:
     """Loops as threads."""
 
@@ -95,10 +97,15 @@ class Threads:
         """A loop in a thread of its own."""
         return ThreadLoop(name, turn, idle_s)
 
-    def pool(self, name: str, workers: int) -> Executor:
-        """Threads that take jobs."""
-        return ThreadPoolExecutor(workers, thread_name_prefix=name)
+    def pool(self, name: str, workers: int, *, gives_way: bool = False) -> Executor:
+        """Threads that take jobs; what they begin gives way as they do."""
+        return ThreadPoolExecutor(workers, thread_name_prefix=name, initializer=_give_way if gives_way else None)
 
     def pause(self, seconds: float, stop: threading.Event | None = None) -> None:
         """Sleeps."""
         (stop or threading.Event()).wait(seconds)
+
+
+def _give_way() -> None:
+    if sys.platform == "linux":  # elsewhere a niceness is of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -51,9 +51,9 @@ logger = logging.getLogger(__name__)
 _DIGITS = re.compile(r"[0-9]+")
 
 POLL_MS = 100
-BUSY_POLL_MS = 20
+BUSY_POLL_MS = 5
 """While the fold has work for longer than this."""
-POLL_EVERY_S = 0.015
+POLL_EVERY_S = 0.01
 """From the end of a poll that brought a few records to the next one."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
 SAY_AGAIN_S = 60.0
@@ -280,7 +280,7 @@ class Owner:
             self._measurements,
             topic_ids=self._topic_ids,
             parent=birth.parent,
-            pool=self._loops.pool("snapshot", 1),
+            pool=self._loops.pool("snapshot", 1, gives_way=True),
         )
         self._checkpoint = Checkpoint(
             self._tenure,

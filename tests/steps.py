@@ -113,8 +113,8 @@ class Steps:
         self._loops.append(StepLoop(name, turn))
         return self._loops[-1]
 
-    def pool(self, name: str, workers: int) -> StepPool:
-        del name, workers
+    def pool(self, name: str, workers: int, *, gives_way: bool = False) -> StepPool:
+        del name, workers, gives_way
         self._pools.append(StepPool())
         return self._pools[-1]
 

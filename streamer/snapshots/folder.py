@@ -11,8 +11,8 @@ from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
 """Files of a write that has not ended; never listed, never read."""
-WRITERS = 4
-"""Blobs put at once."""
+WRITERS = 2
+"""Blobs put at once: most of a put is waiting for the disk, but more of them would stand in the way of the fold."""
 
 
 class FolderStore:
@@ -49,8 +49,8 @@ class FolderStore:
         _sync_folder(target.parent)
 
     def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
-        """As ``put`` of each, several at once: most of the time of a ``put`` is waiting for the disk."""
-        put_in_threads(self.put, blobs)
+        """As ``put`` of each, several at once."""
+        put_in_threads(self.put, blobs, WRITERS)
 
     def get(self, name: str) -> bytes:
         """Reads a blob; raises KeyError where there is none."""
@@ -105,9 +105,11 @@ def blob_parts(name: str) -> list[str]:
     return parts
 
 
-def put_in_threads(put: Callable[[str, bytes | memoryview], None], blobs: Mapping[str, bytes | memoryview]) -> None:
-    """Puts all blobs, ``WRITERS`` at once; the first that fails is raised, and what has not begun then is left out."""
-    with ThreadPoolExecutor(WRITERS, thread_name_prefix="put") as pool:
+def put_in_threads(
+    put: Callable[[str, bytes | memoryview], None], blobs: Mapping[str, bytes | memoryview], writers: int
+) -> None:
+    """Puts all blobs, so many at once; the first that fails is raised, and what has not begun then is left out."""
+    with ThreadPoolExecutor(writers, thread_name_prefix="put") as pool:
         puts = [pool.submit(put, name, data) for name, data in blobs.items()]
         try:
             for one in puts:

@@ -12,6 +12,8 @@ from fsspec.asyn import AsyncFileSystem, sync
 from streamer.config.masking import masked
 from streamer.snapshots.folder import blob_parts, put_in_threads
 
+WRITERS = 4
+"""Blobs put at once."""
 OPERATION_TIMEOUT_S = 60.0
 """An operation on a store that does not answer fails after this time."""
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
@@ -61,7 +63,7 @@ class UrlStore:
 
     def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
         """As ``put`` of each, several at once: most of the time of a ``put`` is waiting for an answer."""
-        put_in_threads(self.put, blobs)
+        put_in_threads(self.put, blobs, WRITERS)
 
     def get(self, name: str) -> bytes:
         """Reads a blob; raises KeyError where there is none, OSError where the store does not answer or refuses."""
