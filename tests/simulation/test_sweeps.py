@@ -84,6 +84,24 @@ def test_lists_are_rendered_less_often_only_while_work_waits_and_the_log_is_far_
     assert tenure._lists.publish_every_ms(tenure.backlog) == 50
 
 
+def test_a_round_that_took_long_is_followed_by_a_longer_pause():
+    config = Config(ranking=Ranking(publish_ms=20))
+    start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
+    birth, clock = Birth(1, Engine(config), start, EPOCH, None), Hand(START_MS)
+    tenure = Tenure(birth, config, store_with("another", 1), clock, Measurements(), Threads())
+    tenure.drop()
+    lists = tenure._lists
+    assert lists.publish_every_ms(0) == 20
+    for took_ms, every_ms in ((30, 60), (5, 20)):
+        render = lists._render
+        lists._render = lambda user_T: (setattr(clock, "ms", clock.ms + took_ms), render(user_T))[1]  # noqa: B023 - called here
+        click("u", took_ms).apply(tenure._fold.engine)
+        lists._begin_round(1)
+        lists._publish(1)
+        lists._render = render
+        assert lists.publish_every_ms(1) == every_ms
+
+
 def test_a_list_that_the_store_did_not_take_is_written_once_it_does_without_another_event():
     store, measured = store_with("another", 1), Measurements()
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})

@@ -13,7 +13,7 @@ from memory_store import MemoryStore
 
 from consumers.loops import Threads
 from consumers.measurements import Measurements
-from consumers.owner import WENT_BACK_MAX, Owner, Ports
+from consumers.owner import POLL_EVERY_S, WENT_BACK_MAX, Owner, Ports
 from consumers.restoring import Restorer
 from consumers.runtime import WallClock
 from consumers.work import OWNER_TOPICS
@@ -410,3 +410,39 @@ def test_why_it_waits_is_said_at_once_and_then_once_a_minute(broker, tmp_path, c
     assert said[0][1] == 1
     assert [count for at_s, count in said if at_s < 60] == [1] * sum(at_s < 60 for at_s, _ in said)
     assert said[-1][1] == 3
+
+
+class Pauses(Threads):
+    """Loops that note how long they are to rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def pause(self, seconds: float, stop: threading.Event | None = None) -> None:
+        del stop
+        self.seconds.append(seconds)
+
+
+def test_after_a_poll_of_a_few_records_some_more_are_let_come_and_after_none_or_many_not(tmp_path):
+    broker = MemoryBroker()
+    log = MemoryLog(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
+    ports = Ports(
+        log,
+        MemoryAdmin(broker),
+        lambda: MemoryReader(broker),
+        MemoryWriter(broker),
+        MemoryStore(),
+        FolderStore(tmp_path),
+        WallClock(),
+    )
+    config, loops = Config(), Pauses()
+    owner = Owner(ports, config, Measurements(), Override(), loops=loops)
+    owner._gather_more(3)  # nothing was polled yet
+    for records in (0, 1, config.kafka.max_poll_records - 1, config.kafka.max_poll_records):
+        owner._polled_at_s = ports.clock.monotonic_s()
+        owner._gather_more(records)
+    owner._polled_at_s = ports.clock.monotonic_s() - 2 * POLL_EVERY_S
+    owner._gather_more(3)
+    assert len(loops.seconds) == 2
+    assert all(0 < seconds <= POLL_EVERY_S for seconds in loops.seconds)
