@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import sys
@@ -107,5 +108,7 @@ class Threads:
 
 
 def _give_way() -> None:
-    if sys.platform == "linux":  # elsewhere a niceness is of the whole process
+    if sys.platform != "linux":  # elsewhere a niceness is of the whole process
+        return
+    with contextlib.suppress(OSError):  # a sandbox may not let it: then all are equal
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -33,6 +33,7 @@ _LOWEST: dict[str, float] = {
     "signals.weight_purchase": 0,
     "head.judged_first": 0,
     "ranking.publish_ms": 0,
+    "ranking.reasons": 0,
     "ranking.provider_exposure_min": 0,
     "ranking.diversity": 0,
     "ranking.sweep_users_per_s": 0,
@@ -49,6 +50,7 @@ _HIGHEST: dict[str, float] = {
     "signals.neighbours_max": 4_096,
     "head.block_records": 256,
     "ranking.provider_exposure_min": 1,
+    "ranking.reasons": 3,
     "ranking.diversity": 0.9,
 }
 _USER_KEY_CHARS_MIN = 32

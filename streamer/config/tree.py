@@ -198,6 +198,8 @@ class Ranking(Section, frozen=True):
     """What a list is."""
 
     list_items: int = 20
+    reasons: int = 3
+    """Reasons told with each entry, those that weigh most: 0 to 3. They are more than half of what a list takes of Redis (docs/operations.md)."""
     exclude_seen: Literal["auto", "true", "false"] = "auto"
     publish_ms: int = 20
     """A user's list is rendered at most once in this time; under load less often, so that lists take a quarter of the worker's time or so."""

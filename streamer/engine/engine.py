@@ -261,7 +261,7 @@ class Engine:
 
     def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:
         """The lists as JSON, with their version."""
-        stamp = stamp_of(version, self.head_step, self.event_ms, written_ms)
+        stamp = stamp_of(version, self.head_step, self.event_ms, written_ms, self._config.ranking.reasons)
         return render(lists, self.state.users.ids, self.state.items.ids, stamp)
 
     @property

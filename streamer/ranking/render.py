@@ -37,15 +37,17 @@ _ENTRY_BYTES_MAX = 64 + REASONS * 64
 
 
 class Stamp(NamedTuple):
-    """What all lists of one rendering say: the version's text, and the tail from ``],"head_step"`` on."""
+    """What all lists of one rendering have: the version's text, the tail from ``],"head_step"`` on, and how many reasons an entry tells at most."""
 
     version: Array
     tail: Array
+    reasons: int
 
 
-def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int) -> Stamp:
+def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int, reasons: int = REASONS) -> Stamp:
     """The stamp of lists ranked at one moment."""
-    return Stamp(_bytes(version), _bytes(f'],"head_step":{head_step},"event_ms":{event_ms},"written_ms":{written_ms}}}'))
+    tail = f'],"head_step":{head_step},"event_ms":{event_ms},"written_ms":{written_ms}}}'
+    return Stamp(_bytes(version), _bytes(tail), min(reasons, REASONS))
 
 
 def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[bytes]:
@@ -153,19 +155,19 @@ def write_lists(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp, buff
             if k > 0:
                 buffer[at] = 0x2C
                 at += 1
-            at = _put_entry(buffer, at, lists, items, n, k)
+            at = _put_entry(buffer, at, lists, items, n, k, stamp.reasons)
         start_U1[n + 1] = _put(buffer, at, stamp.tail)
     return len(lists.user_U)
 
 
 @kernel
-def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: int) -> int:
+def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: int, reasons: int) -> int:
     at = _put(buffer, at, _ITEM)
     at = _put_id(buffer, at, items, lists.item_UK[n, k])
     at = _put(buffer, at, _SCORE)
     at = _put_number(buffer, at, lists.score_UK[n, k])
     at = _put(buffer, at, _WHY)
-    for r in range(REASONS):
+    for r in range(reasons):
         term = lists.term_UKR[n, k, r]
         if term == NOBODY:
             break

@@ -167,3 +167,16 @@ def test_the_trends_are_named_by_one_that_speaks_as_their_sum_does(seed):
                     assert term_F[term] * value > 0.0
                     told += 1
     assert told
+
+
+@pytest.mark.parametrize("reasons", [0, 1, 2])
+def test_fewer_reasons_are_the_first_of_those_that_all_lists_have(reasons):
+    engine = engine_of(3)
+    lists = engine.rank(everybody(engine), entries=ENTRIES)
+    whole = [json.loads(payload) for payload in engine.render(lists, version="v", written_ms=0)]
+    config = tiny_config(reasons=reasons)
+    fewer = Engine(config, engine.fold_tables(), engine.publisher_tables()).render(lists, version="v", written_ms=0)
+    assert max(len(entry["why"]) for found in whole for entry in found["items"]) == REASONS
+    for payload, found in zip(fewer, whole, strict=True):
+        entries = [entry | {"why": entry["why"][:reasons]} for entry in found["items"]]
+        assert json.loads(payload) == found | {"items": entries}
