@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import itertools
 import tempfile
 import threading
@@ -34,6 +35,7 @@ from benchmarks.whole_line import whole_line
 from benchmarks.world import World, world
 from consumers.compose import open_writer
 from streamer.config.tree import Config
+from streamer.engine.warm import warm
 from streamer.events.model import EVENTS
 from streamer.ports import OutRecord
 
@@ -95,6 +97,7 @@ def live(world: World, namespace: str, catching_up_per_s: float, *, phase_s: flo
 
         def phase(rate: float) -> Latency:
             records = list(with_probes(itertools.islice(rows, int(rate * phase_s)), f"probe-{len(found)}", rate))
+            gc.freeze()  # a collection among so many would hold up what is to be sent
             late = _phase(config, world, send, records, rate)
             wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
             return late
@@ -228,6 +231,7 @@ def main() -> None:
             f"--seconds is {options.seconds:g}, expected more than {2 * SETTLE_S:g}: the first {SETTLE_S:g} are not counted"
         )
     about = machine()
+    warm()
     print(f"{about['cpu']}, {about['cores']} cores, load {about['load_before']}")
     with (
         tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder,

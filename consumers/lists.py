@@ -30,13 +30,13 @@ from streamer.ranking.scratch import REASON_NAMES
 logger = logging.getLogger(__name__)
 
 IDLE_POLL_S = 0.01
-RANKED_AT_ONCE_MAX = 256
-"""Lists in a portion: some 10 ms of the fold's time."""
-BEHIND_MS, CATCHING_UP_PUBLISH_MS, CATCHING_UP_LISTS_MAX = 5_000, 500, 128
+RANKED_AT_ONCE_MAX = 128
+"""Lists in a portion: some 5 ms of the fold's time."""
+BEHIND_MS, CATCHING_UP_PUBLISH_MS, CATCHING_UP_LISTS_MAX = 1_000, 500, 128
 """Where the log is further ahead and work waits: time between two rounds of lists, and lists of a round."""
 ROUNDS_SHARE = 0.5
 """Of the time from one round to the next: a round that takes long is followed by a longer pause, in which more events share a list."""
-SWEEP_EVERY_S_MAX = 1.0
+SWEEP_EVERY_S_MAX = 0.1
 SWEEPS_A_REFRESH = 4
 """A list is rendered again at most a part of ``ranking.refresh_ms_max`` late, however short that is: no less than one in so many."""
 SHARED_EVERY_S = 1.0
@@ -129,7 +129,7 @@ class Lists:
         if not self._round and (now_s - self._ranked_at_s) * 1_000 >= self.publish_every_ms(backlog):
             self._ranked_at_s = now_s
             self._begin_round(backlog)
-        self._publish(backlog)
+        self._publish()
         if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
             self._swept_at_s = now_s
             self._sweep()
@@ -249,18 +249,22 @@ class Lists:
         waiting, self._round_s = self._fold.engine.published.waiting, 0.0
         self._round = min(waiting, CATCHING_UP_LISTS_MAX) if self._catches_up(backlog) else waiting
 
-    def _publish(self, backlog: int) -> None:
-        """Renders the round's lists as far as the publisher takes them: one portion while work waits."""
+    @property
+    def in_round(self) -> bool:
+        """Whether more lists of the round could be rendered at once."""
+        return self._round > 0 and self._publisher.ready and self._may_publish()
+
+    def _publish(self) -> None:
+        """Renders one portion of the round's lists, if the publisher takes it: work that came meanwhile goes before the next one."""
+        if not self.in_round:
+            return
         published = self._fold.engine.published
-        while self._round and self._publisher.ready and self._may_publish():
-            user_T = published.take(min(self._round, RANKED_AT_ONCE_MAX))
-            self._round = min(self._round - len(user_T), published.waiting)
-            if len(user_T):
-                started_s = self._clock.monotonic_s()
-                self._publisher.put(self._render(user_T))
-                self._round_s += self._clock.monotonic_s() - started_s
-            if backlog:
-                return
+        user_T = published.take(min(self._round, RANKED_AT_ONCE_MAX))
+        self._round = min(self._round - len(user_T), published.waiting)
+        if len(user_T):
+            started_s = self._clock.monotonic_s()
+            self._publisher.put(self._render(user_T))
+            self._round_s += self._clock.monotonic_s() - started_s
 
     def _erase(self) -> bool:
         """Hands over empty lists for a portion of the forgotten. Whether there were any."""

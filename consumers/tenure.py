@@ -231,7 +231,7 @@ class Tenure:
             self._gathered.append(self._gather())
         if self._lists.between(backlog=self.backlog):
             self._measure()
-        if applied:
+        if applied or self._lists.in_round:
             return Turn.WORKED
         if not ending:
             return Turn.IDLE

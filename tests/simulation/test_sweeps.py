@@ -97,7 +97,7 @@ def test_a_round_that_took_long_is_followed_by_a_longer_pause():
         lists._render = lambda user_T: (setattr(clock, "ms", clock.ms + took_ms), render(user_T))[1]  # noqa: B023 - called here
         click("u", took_ms).apply(tenure._fold.engine)
         lists._begin_round(1)
-        lists._publish(1)
+        lists._publish()
         lists._render = render
         assert lists.publish_every_ms(1) == every_ms
 
