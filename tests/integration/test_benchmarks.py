@@ -27,10 +27,11 @@ def test_a_quick_run_measures_everything_and_keeps_one_file(tmp_path: Path) -> N
         "fold",
         "whole_line",
         "whole_line_1m",
+        "live",
         "latency_p99_ok_at_half_load",
     }
     assert found["ratios"]["latency_p99_ok_at_half_load"] in {0, 1}
-    assert found["latency"].keys() == {"10%", "50%", "90%"}
+    assert found["latency"].keys() == {"10%", "50%", "90%", "50% of catching up"}
     assert all(value > 0 for value in found["medians"].values())
     assert "whole_line" in done.stdout
 
