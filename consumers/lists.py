@@ -81,6 +81,8 @@ class Lists:
         self._refused_erasures: list[bytes] = []
         self._refused: list[tuple[NDArray[np.int32], list[bytes]]] = []
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
+        self._busy_s = 0.0
+        """Since the last sweep."""
         self._round, self._round_s = 0, 0.0
         """Touched users whose lists are still to be handed over in the present round; seconds that the present one, or the last, took."""
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
@@ -131,8 +133,8 @@ class Lists:
             self._begin_round(backlog)
         self._publish()
         if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
-            self._swept_at_s = now_s
-            self._sweep()
+            self._sweep(max(0.0, 1.0 - 2.0 * self._busy_s / (now_s - self._swept_at_s)))
+            self._swept_at_s, self._busy_s = now_s, 0.0
         return shared_due
 
     def publish_every_ms(self, backlog: int) -> int:
@@ -321,8 +323,12 @@ class Lists:
         measured = self._measurements
         measured.term_T = given_T + measured.term_T if len(measured.term_T) else given_T
 
-    def _sweep(self) -> None:
-        """Puts the stalest lists of users seen within the TTL in the queue, at the configured rate at most.
+    def was_busy(self, seconds: float) -> None:
+        """The loop worked for so long: what is swept is for idle time, and none of it where half of the time is taken."""
+        self._busy_s += seconds
+
+    def _sweep(self, share: float) -> None:
+        """Puts the stalest lists of users seen within the TTL in the queue, a share of the configured rate.
 
         A list written well after the last change, whatever it was, would come out as it is.
         """
@@ -330,7 +336,7 @@ class Lists:
         stale_T = self._fold.engine.published.stale(
             min(now_ms, self._changed_ms + 2 * ranking.refresh_ms_max) - ranking.refresh_ms_max,
             now_ms - 1_000 * self._config.redis.ttl_s,
-            math.ceil(ranking.sweep_users_per_s * self._sweep_every_s),
+            math.ceil(share * ranking.sweep_users_per_s * self._sweep_every_s),
         )
         self._fold.engine.published.touch(stale_T)
         self._measurements.swept += len(stale_T)

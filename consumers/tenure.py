@@ -220,6 +220,7 @@ class Tenure:
     def _work(self) -> Turn:
         if self._dropped.is_set():
             return Turn.ENDED
+        started_s = self._clock.monotonic_s()
         ending = self._ending.is_set()  # looked at first: nothing is handed over after it
         applied = self._apply_next()
         self.questions.answer_one(self._fold.engine)
@@ -231,6 +232,7 @@ class Tenure:
             self._gathered.append(self._gather())
         if self._lists.between(backlog=self.backlog):
             self._measure()
+        self._lists.was_busy(self._clock.monotonic_s() - started_s)
         if applied or self._lists.in_round:
             return Turn.WORKED
         if not ending:
