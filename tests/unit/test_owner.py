@@ -397,19 +397,23 @@ def test_why_it_waits_is_said_at_once_and_then_once_a_minute(broker, tmp_path, c
             raise TopicsMissingError("run `streamer topics create`")
 
     log = Missing(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
-    ports = Ports(
+    ports = ports_of(broker, log, tmp_path, Still())
+    Owner(ports, config, Measurements(), Override(), loops=Slow()).run(threading.Event())
+    assert said[0][1] == 1
+    assert [count for at_s, count in said if at_s < 60] == [1] * sum(at_s < 60 for at_s, _ in said)
+    assert said[-1][1] == 3
+
+
+def ports_of(broker: MemoryBroker, log: MemoryLog, folder: Path, clock: WallClock) -> Ports:
+    return Ports(
         log,
         MemoryAdmin(broker),
         lambda: MemoryReader(broker),
         MemoryWriter(broker),
         MemoryStore(),
-        FolderStore(tmp_path),
-        Still(),
+        FolderStore(folder),
+        clock,
     )
-    Owner(ports, config, Measurements(), Override(), loops=Slow()).run(threading.Event())
-    assert said[0][1] == 1
-    assert [count for at_s, count in said if at_s < 60] == [1] * sum(at_s < 60 for at_s, _ in said)
-    assert said[-1][1] == 3
 
 
 class Pauses(Threads):
@@ -427,15 +431,7 @@ class Pauses(Threads):
 def test_after_a_poll_of_a_few_records_some_more_are_let_come_and_after_none_or_many_not(tmp_path):
     broker = MemoryBroker()
     log = MemoryLog(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
-    ports = Ports(
-        log,
-        MemoryAdmin(broker),
-        lambda: MemoryReader(broker),
-        MemoryWriter(broker),
-        MemoryStore(),
-        FolderStore(tmp_path),
-        WallClock(),
-    )
+    ports = ports_of(broker, log, tmp_path, WallClock())
     config, loops = Config(), Pauses()
     owner = Owner(ports, config, Measurements(), Override(), loops=loops)
     owner._gather_more(3)  # nothing was polled yet
