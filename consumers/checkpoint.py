@@ -96,6 +96,7 @@ class Checkpoint:
 
     def last(self, stay: Stay) -> Manifest:
         """The checkpoint of a tenure that has ended. Raises LogError, OSError or what ended the tenure before."""
+        self._snapshotter.hurry()
         if self._writing is not None:
             stay(self._writing.done)  # whatever became of it: the last one holds all that it holds
         unwritten, gathered = self._gathered, self._tenure.finish()

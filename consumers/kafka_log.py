@@ -46,6 +46,9 @@ METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
 REQUEST_TIMEOUT_MS_MIN = 1_000
 CLOSE_TIMEOUT_MS = 3_000
+FETCH_MAX_WAIT_MS = 50
+"""For a fetch that finds nothing. The client has one on its way to a broker at a time, and the next one may be of quiet partitions only: one that
+is sent while a busy partition's records lie fetched. Those that come to the busy one meanwhile wait for it (the client's default: half a second)."""
 AWAY_S = 2.0
 """Without a connection for longer than this, the broker counts as away: less may be one reconnect."""
 
@@ -204,6 +207,7 @@ class KafkaLog:
             isolation_level="read_committed",
             allow_auto_create_topics=False,
             max_poll_records=kafka.max_poll_records,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_poll_interval_ms=kafka.max_poll_interval_ms,
             session_timeout_ms=kafka.session_timeout_ms,
             heartbeat_interval_ms=max(100, min(3_000, kafka.session_timeout_ms // 6)),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import os
+import gc
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
 
-NICENESS = 10
-"""Of what gives way."""
 GIL_SWITCH_S = 0.0001
 """The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
@@ -49,12 +46,16 @@ class Loops(Protocol):
         """A loop, at work."""
         ...
 
-    def pool(self, name: str, workers: int, *, gives_way: bool = False) -> Executor:
-        """Where single jobs are done; ``gives_way``: only with what the others leave of the processor, where the system knows how."""
+    def pool(self, name: str, workers: int) -> Executor:
+        """Where single jobs are done."""
         ...
 
     def pause(self, seconds: float, stop: threading.Event | None = None) -> None:
         """Rests; the others go on. ``stop`` ends it early."""
+        ...
+
+    def keep(self, *, settled: bool) -> None:
+        """Whether what there is now will be there for long, so that looking for garbage among it is no use; else it may be garbage soon."""
         ...
 
 
@@ -98,17 +99,17 @@ class Threads:
         """A loop in a thread of its own."""
         return ThreadLoop(name, turn, idle_s)
 
-    def pool(self, name: str, workers: int, *, gives_way: bool = False) -> Executor:
-        """Threads that take jobs; what they begin gives way as they do."""
-        return ThreadPoolExecutor(workers, thread_name_prefix=name, initializer=_give_way if gives_way else None)
+    def pool(self, name: str, workers: int) -> Executor:
+        """Threads that take jobs."""
+        return ThreadPoolExecutor(workers, thread_name_prefix=name)
 
     def pause(self, seconds: float, stop: threading.Event | None = None) -> None:
         """Sleeps."""
         (stop or threading.Event()).wait(seconds)
 
-
-def _give_way() -> None:
-    if sys.platform != "linux":  # elsewhere a niceness is of the whole process
-        return
-    with contextlib.suppress(OSError):  # a sandbox may not let it: then all are equal
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    def keep(self, *, settled: bool) -> None:
+        """Some million objects, mostly of compiled kernels: a collection among them holds all threads up for a tenth of a second."""
+        if settled:
+            gc.freeze()
+        else:
+            gc.unfreeze()

@@ -20,6 +20,7 @@ from consumers.lag import LagWatch
 from consumers.letters import DeadLetters
 from consumers.loops import Loops, Threads
 from consumers.measurements import Measurements
+from consumers.pace import Pace
 from consumers.questions import Questions
 from consumers.restoring import Restored, Restorer
 from consumers.snapshotter import Snapshotter
@@ -60,6 +61,8 @@ SAY_AGAIN_S = 60.0
 """From one line on why nothing happens to the next."""
 LAST_STEP_S_MAX = 10.0
 """How long each step of the end waits for a log that is away."""
+SNAPSHOT_SHARE = 0.5
+"""Of the time from one snapshot to the next, in which it is written."""
 WENT_BACK_MAX = 8
 """Times that a failed fold goes back to the snapshot before another one is committed."""
 
@@ -189,6 +192,8 @@ class Owner:
     """In bounded mode, once ended: whether everything up to the ends taken at the start is in the last snapshot."""
     _joined = False
     _ended = False
+    _settled = False
+    """Whether all that a tenure needs has been loaded, and counts as there to stay."""
 
     def _step(self) -> None:
         busy = self._tenure is None or bool(self._waiting or self._letters) or self._tenure.full
@@ -280,7 +285,8 @@ class Owner:
             self._measurements,
             topic_ids=self._topic_ids,
             parent=birth.parent,
-            pool=self._loops.pool("snapshot", 1, gives_way=True),
+            pool=self._loops.pool("snapshot", 1),
+            pace=Pace(SNAPSHOT_SHARE * self._config.snapshots.interval_ms / 1_000, ports.clock, self._loops.pause),
         )
         self._checkpoint = Checkpoint(
             self._tenure,
@@ -304,6 +310,8 @@ class Owner:
             logger.warning("a tenure of generation %s is over; what was not committed will be done again", self._generation)
             self._tenure.drop()
             self._tenure = None
+            self._settled = False
+            self._loops.keep(settled=False)
         if self._checkpoint is not None:
             self._checkpoint.close(wait=wait)
             self._checkpoint = None
@@ -420,5 +428,8 @@ class Owner:
         assert self._checkpoint is not None
         committed = self._checkpoint.keep()
         if committed is not None:
+            if not self._settled:
+                self._settled = True
+                self._loops.keep(settled=True)
             self._went_back = self._made_safe = 0
             self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from consumers.apart import OffsetRange
 from consumers.measurements import Measurements
+from consumers.pace import Pace
 from consumers.recorded_order import RUNS_MAX, Run, merged_runs
 from streamer.config.tree import Config
 from streamer.engine.switch import encoder_name
@@ -63,6 +64,7 @@ class Snapshotter:
         topic_ids: dict[str, str],
         parent: Manifest | None,
         pool: Executor,
+        pace: Pace,
     ) -> None:
         self._store = store
         self._dead_letters = dead_letters
@@ -77,6 +79,7 @@ class Snapshotter:
         self._retention = Retention(store, config.snapshots.keep, config.snapshots.history_days)
         self._pool = pool
         """Of one thread: what it is given is done in order, nothing beside another."""
+        self._pace = pace
         self._pool.submit(store.remove_leftovers)
 
     def write(self, gathered: Gathered) -> Future[Manifest]:
@@ -97,12 +100,18 @@ class Snapshotter:
         self._measurements.snapshot_ms = manifest.created_ms
         self._pool.submit(self._retain, manifest.name)
 
+    def hurry(self) -> None:
+        """Somebody waits for what is written now, and for all that is written later."""
+        self._pace.hurry()
+
     def close(self, *, wait: bool) -> None:
         """Begins nothing more; ``wait`` for what was begun, which nobody commits any more."""
+        self.hurry()
         self._pool.shutdown(wait=wait, cancel_futures=not wait)
 
     def _write(self, gathered: Gathered, order: tuple[Run, ...], parent: Manifest | None) -> Manifest:
         started_s = self._clock.monotonic_s()
+        self._pace.begin()
         self._dead_letters.flush(DEAD_LETTERS_TIMEOUT_S)
         # later than the parent's whatever the clock says: names tell the order
         created_ms = max(self._clock.now_ms(), self._parent.created_ms + 1 if self._parent else 0)
@@ -126,7 +135,8 @@ class Snapshotter:
             chunk_bytes=self._config.snapshots.chunk_bytes,
         )
         known = chunk_names(self._parent) if self._parent else frozenset()
-        manifest = write_snapshot(self._store, draft, gathered.fold, gathered.publisher, known=known)
+        manifest = write_snapshot(self._store, draft, gathered.fold, gathered.publisher, known=known, rest=self._pace.rest)
+        self._pace.end()
         tables = (*gathered.fold.values(), *gathered.publisher.values())
         self._measurements.snapshot_bytes = sum(table.nbytes for table in tables)
         self._measurements.snapshot_write_s = self._clock.monotonic_s() - started_s

@@ -89,7 +89,7 @@ class Tenure:
         self._queue: deque[Work] = deque()
         self._copies = Copies()
         """Of the snapshot that is being written; another is asked for only after it."""
-        self._pool = loops.pool("room", 1, gives_way=True)
+        self._pool = loops.pool("room", 1)
         self._making_room: Future[Tables] | None = None
         self._asked = False
         self._gather_asked = threading.Event()

@@ -113,8 +113,8 @@ class Steps:
         self._loops.append(StepLoop(name, turn))
         return self._loops[-1]
 
-    def pool(self, name: str, workers: int, *, gives_way: bool = False) -> StepPool:
-        del name, workers, gives_way
+    def pool(self, name: str, workers: int) -> StepPool:
+        del name, workers
         self._pools.append(StepPool())
         return self._pools[-1]
 
@@ -122,6 +122,9 @@ class Steps:
         del stop
         self._clock.advance(seconds)
         self.go_on()
+
+    def keep(self, *, settled: bool) -> None:
+        del settled
 
     def go_on(self) -> None:
         for _ in range(self._rng.randint(0, TURNS_MAX)):

@@ -17,6 +17,7 @@ be seen, whether all chunks are there, and writes again what is missing. From th
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -48,14 +49,26 @@ logger = logging.getLogger(__name__)
 Tables = Mapping[str, NDArray[Any]]
 _Read = Callable[[SnapshotStore, str], Manifest]
 _Keep = Callable[[str, memoryview], object]
+AT_ONCE = 16
+"""Chunks that are hashed, or put, from one rest to the next."""
 COMPLETIONS_MAX = 3
 """How often a snapshot whose chunks vanish is completed before it counts as failed."""
 _KINDS = "biuf"
 """numpy kinds that a table may have: booleans, integers, floats."""
 
 
+def _without_rest() -> None:
+    """Goes on at once."""
+
+
 def write_snapshot(
-    store: SnapshotStore, draft: Manifest, fold: Tables, publisher: Tables, *, known: AbstractSet[str] = frozenset()
+    store: SnapshotStore,
+    draft: Manifest,
+    fold: Tables,
+    publisher: Tables,
+    *,
+    known: AbstractSet[str] = frozenset(),
+    rest: Callable[[], None] = _without_rest,
 ) -> Manifest:
     """Writes a snapshot: it is durable and complete once this returns, and no reader sees it before.
 
@@ -66,25 +79,40 @@ def write_snapshot(
         publisher: tables that are kept but not compared.
         known: hashes of chunks that need no writing, as ``chunk_names`` of a parent that was written or read by this process, and
             that ``Retention`` keeps: of any other, a chunk may be there and damaged.
+        rest: called after each ``AT_ONCE`` chunks.
 
     The arrays must not change meanwhile: the caller hands over copies.
     Returns the manifest with its tables. Raises TypeError for a table of objects or records, OSError from the store or where
     chunks vanish as fast as they are written.
     """
     chunks: dict[str, memoryview] = {}
-    entries = [_entry(name, "fold", fold[name], draft.chunk_bytes, chunks.setdefault) for name in sorted(fold)]
-    entries += [_entry(name, "publisher", publisher[name], draft.chunk_bytes, chunks.setdefault) for name in sorted(publisher)]
+    hashed = itertools.count(1)
+
+    def keep(sha256: str, chunk: memoryview) -> None:
+        chunks.setdefault(sha256, chunk)
+        if next(hashed) % AT_ONCE == 0:
+            rest()
+
+    entries = [_entry(name, "fold", fold[name], draft.chunk_bytes, keep) for name in sorted(fold)]
+    entries += [_entry(name, "publisher", publisher[name], draft.chunk_bytes, keep) for name in sorted(publisher)]
     manifest = msgspec.structs.replace(draft, tables=tuple(entries))
     fresh = {name: chunk for name, chunk in chunks.items() if name not in known}
-    _put_chunks(store, fresh)
+    for names in _portions(sorted(fresh)):
+        _put_chunks(store, {name: fresh[name] for name in names})
+        rest()
     store.put(manifest_file(manifest.name), encode_manifest(manifest))
     _complete_again(store, manifest, chunks)
     logger.debug("snapshot %s written: %d of %d chunks new", manifest.name, len(fresh), len(chunks))
     return manifest
 
 
+def _portions(names: list[str]) -> Iterator[list[str]]:
+    for first in range(0, len(names), AT_ONCE):
+        yield names[first : first + AT_ONCE]
+
+
 def _put_chunks(store: SnapshotStore, chunks: Mapping[str, memoryview]) -> None:
-    store.put_all({chunk_file(name): chunks[name] for name in sorted(chunks)})
+    store.put_all({chunk_file(name): chunk for name, chunk in chunks.items()})
 
 
 def _complete_again(store: SnapshotStore, manifest: Manifest, chunks: Mapping[str, memoryview]) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
 """Files of a write that has not ended; never listed, never read."""
-WRITERS = 2
-"""Blobs put at once: most of a put is waiting for the disk, but more of them would stand in the way of the fold."""
 
 
 class FolderStore:
@@ -33,24 +31,32 @@ class FolderStore:
 
         Raises OSError where the file system refuses (full, read-only): the blob that was there before is untouched.
         """
-        target = self._path(name)
-        self._make_folder(target.parent)
-        temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        _sync_folder(target.parent)
+        self._put({name: data})
 
     def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
-        """As ``put`` of each, several at once."""
-        put_in_threads(self.put, blobs, WRITERS)
+        """As ``put`` of each, step by step for all of them: the file system then commits once a step instead of once a blob."""
+        self._put(blobs)
+
+    def _put(self, blobs: Mapping[str, bytes | memoryview]) -> None:
+        temporary: dict[Path, Path] = {}
+        try:
+            for name, data in blobs.items():
+                target = self._path(name)
+                self._make_folder(target.parent)
+                temporary[target] = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+                with temporary[target].open("xb", buffering=0) as file:
+                    _write(file, data)
+            for written in temporary.values():
+                _sync(written)
+            for target, written in temporary.items():
+                written.replace(target)
+        except BaseException:
+            for written in temporary.values():
+                with contextlib.suppress(OSError):
+                    written.unlink()
+            raise
+        for folder in {target.parent for target in temporary}:
+            _sync(folder)
 
     def get(self, name: str) -> bytes:
         """Reads a blob; raises KeyError where there is none."""
@@ -92,7 +98,7 @@ class FolderStore:
             folder = folder.parent
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
-            _sync_folder(new.parent)
+            _sync(new.parent)
 
 
 def blob_parts(name: str) -> list[str]:
@@ -105,19 +111,6 @@ def blob_parts(name: str) -> list[str]:
     return parts
 
 
-def put_in_threads(
-    put: Callable[[str, bytes | memoryview], None], blobs: Mapping[str, bytes | memoryview], writers: int
-) -> None:
-    """Puts all blobs, so many at once; the first that fails is raised, and what has not begun then is left out."""
-    with ThreadPoolExecutor(writers, thread_name_prefix="put") as pool:
-        puts = [pool.submit(put, name, data) for name, data in blobs.items()]
-        try:
-            for one in puts:
-                one.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _files(folder: Path) -> list[Path]:
     paths: list[Path] = []
     for parent, _, file_names in os.walk(folder):
@@ -125,8 +118,14 @@ def _files(folder: Path) -> list[Path]:
     return paths
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _write(file: io.FileIO, data: bytes | memoryview) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

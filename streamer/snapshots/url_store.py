@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 
 from streamer.config.masking import masked
-from streamer.snapshots.folder import blob_parts, put_in_threads
+from streamer.snapshots.folder import blob_parts
 
 WRITERS = 4
 """Blobs put at once."""
@@ -62,8 +63,17 @@ class UrlStore:
         self._run(f"{name} cannot be written", "pipe_file", path, content)
 
     def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
-        """As ``put`` of each, several at once: most of the time of a ``put`` is waiting for an answer."""
-        put_in_threads(self.put, blobs, WRITERS)
+        """As ``put`` of each, several at once: most of the time of a ``put`` is waiting for an answer.
+
+        The first that fails is raised, and what has not begun then is left out.
+        """
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="put") as pool:
+            puts = [pool.submit(self.put, name, data) for name, data in blobs.items()]
+            try:
+                for one in puts:
+                    one.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def get(self, name: str) -> bytes:
         """Reads a blob; raises KeyError where there is none, OSError where the store does not answer or refuses."""

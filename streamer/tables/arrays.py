@@ -14,8 +14,10 @@ def grown(array: Array, rows: int, fill: float = 0) -> Array:
     """The array with at least ``rows`` rows, the new ones filled; the same object where it is long enough."""
     if len(array) >= rows:
         return array
-    bigger = np.full((rows, *array.shape[1:]), fill, dtype=array.dtype)
+    bigger = np.zeros((rows, *array.shape[1:]), array.dtype)  # pages that nothing is written to cost nothing yet
     bigger[: len(array)] = array
+    if fill:
+        bigger[len(array) :] = fill
     return bigger
 
 

@@ -12,6 +12,7 @@ from drafts import retained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from one_by_one import OneByOne
 
 from streamer.ports import Committed, TopicInfo, TopicPartition
 from streamer.snapshots import (
@@ -112,7 +113,7 @@ class Crash(BaseException):
     """The process ends here."""
 
 
-class CrashingStore(FolderStore):
+class CrashingStore(OneByOne):
     """A folder whose process ends at the n-th put or delete."""
 
     def __init__(self, root: Path, steps: int) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from drafts import CHUNK, draft, retained
+from one_by_one import OneByOne
 
 from streamer.snapshots import (
     FolderStore,
@@ -26,7 +27,7 @@ from streamer.snapshots.manifest import chunk_file, encode_manifest, manifest_fi
 from streamer.snapshots.soundness import Looks, damaged_among, fault_in
 
 
-class CountingStore(FolderStore):
+class CountingStore(OneByOne):
     """A folder that notes what was put, in order."""
 
     def __init__(self, root):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from drafts import CHUNK, draft
+from one_by_one import OneByOne
 
 from streamer.snapshots import FolderStore, Retention, chunk_names, list_snapshots, read_snapshot, write_snapshot
 from streamer.snapshots.manifest import chunk_file, manifest_file, manifest_names
@@ -19,7 +20,7 @@ def table(*rows: int) -> np.ndarray:
     return np.repeat(np.array(rows, np.int64), CHUNK // 8)
 
 
-class Meddled(FolderStore):
+class Meddled(OneByOne):
     """The new owner's store: what a former owner does comes just before the manifest is written, or just after."""
 
     def __init__(self, root, *, before: Callable[[], object] = list, after: Callable[[], object] = list) -> None:
@@ -80,7 +81,7 @@ def test_a_chunk_that_vanished_from_the_parent_is_written_again_with_the_next_sn
 
 
 def test_chunks_that_vanish_as_fast_as_they_are_written_fail_the_snapshot_in_words(tmp_path):
-    class Losing(FolderStore):
+    class Losing(OneByOne):
         def put(self, name, data):
             if name.startswith("manifests/"):
                 super().put(name, data)
@@ -114,7 +115,7 @@ def test_the_manifest_of_a_former_owner_whose_chunks_were_deleted_is_skipped_and
 
 
 def test_a_disk_that_is_full_in_the_midst_leaves_no_manifest_and_the_snapshot_before_whole(former, tmp_path):
-    class Full(FolderStore):
+    class Full(OneByOne):
         puts = 0
 
         def put(self, name, data):

@@ -1,0 +1,48 @@
+"""The pace of a long job beside the fold: what takes a second at once holds everything up, spread over several it is not felt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from streamer.ports import Clock
+
+RESTS_MAX, RESTS_MIN = 4.0, 1.0
+"""Rest after a step, as a multiple of what the step took: as much as the time for the job allows, between these."""
+
+
+class Pace:
+    """Rests between the steps of a job that one thread does again and again.
+
+    A job should take about ``target_s``, rests included, whatever it takes without; ``hurry`` ends the rest and all further ones.
+    """
+
+    def __init__(self, target_s: float, clock: Clock, pause: Callable[[float, threading.Event], None]) -> None:
+        self._target_s = target_s
+        self._clock = clock
+        self._pause = pause
+        self._hurry = threading.Event()
+        self._rests = RESTS_MAX
+        self._worked_s = self._since_s = 0.0
+
+    def begin(self) -> None:
+        """A job begins."""
+        self._worked_s, self._since_s = 0.0, self._clock.monotonic_s()
+
+    def rest(self) -> None:
+        """A step of it is done."""
+        worked_s = self._clock.monotonic_s() - self._since_s
+        self._worked_s += worked_s
+        if worked_s > 0 and not self._hurry.is_set():
+            self._pause(self._rests * worked_s, self._hurry)
+        self._since_s = self._clock.monotonic_s()
+
+    def end(self) -> None:
+        """The job is done: the next one likely takes as long."""
+        self._worked_s += self._clock.monotonic_s() - self._since_s
+        if self._worked_s > 0:
+            self._rests = min(max(self._target_s / self._worked_s - 1.0, RESTS_MIN), RESTS_MAX)
+
+    def hurry(self) -> None:
+        """Somebody waits for it."""
+        self._hurry.set()
