@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
 
-GIL_SWITCH_S = 0.0001
+GIL_SWITCH_S = 0.00002
 """The fold takes the interpreter's lock back after each kernel: it must not wait long for a thread that decodes (5 ms by default)."""
 
 

@@ -53,7 +53,10 @@ _DIGITS = re.compile(r"[0-9]+")
 
 POLL_MS = 100
 BUSY_POLL_MS = 5
-"""While the fold has work for longer than this."""
+"""While somebody waits for the end of the fold's work."""
+BUSY_S, BUSY_POLL_EVERY_S = 0.005, 0.05
+"""While the fold has work for longer: how soon to look again, and how often to poll, which takes nothing then but shows that the owner lives.
+Such a poll costs the better part of a millisecond."""
 POLL_EVERY_S = 0.01
 """From the end of a poll that brought a few records to the next one."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.2, 5.0
@@ -227,9 +230,12 @@ class Owner:
 
     def _poll(self, *, paused: bool) -> Polled:
         started_s = self._ports.clock.monotonic_s()
+        waits = paused and self._tenure is not None
+        if waits and self._polled_at_s is not None and started_s - self._polled_at_s < BUSY_POLL_EVERY_S:
+            self._loops.pause(BUSY_S)
+            return Polled([], self._generation)
         try:
-            waits = paused and self._tenure is not None
-            return self._ports.log.poll(BUSY_POLL_MS if waits else POLL_MS, paused=paused)
+            return self._ports.log.poll(0 if waits else POLL_MS, paused=paused)
         except OffsetGapError as gap:
             self._skip_gap(gap)
             return Polled([], self._generation)
