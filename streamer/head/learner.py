@@ -32,10 +32,13 @@ from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
 from streamer.tables.arrays import Array
 from streamer.tables.compile import brief_kernel
 from streamer.tables.ids import mix
+from streamer.tables.prefetch import prefetch
 from streamer.tables.vectors import add_scaled, dot
 
 FUSED_AT_ONCE = 4_096
 """Rows of the catalog whose fused vectors are computed in one product."""
+SOON = 16
+"""How far ahead rows are asked for."""
 GRADIENT_MAX = 5.0
 """Largest norm of a row's gradient."""
 
@@ -186,8 +189,11 @@ def step_rows(
     free_ID: Array, bias_I: Array, square_I: Array, item_T: Array, slope_TD: Array, slope_T: Array, rate: np.float32
 ) -> None:
     """Moves the items' free vectors, each by its own Adagrad rate and a gradient of bounded norm, and their biases."""
-    most = np.float32(GRADIENT_MAX)
+    most, last = np.float32(GRADIENT_MAX), len(item_T) - 1
     for t in range(len(item_T)):
+        soon = item_T[min(t + SOON, last)]
+        prefetch(bias_I, soon)
+        prefetch(square_I, soon)
         item = item_T[t]
         total = dot(slope_TD[t], slope_TD[t])
         clip = min(np.float32(1.0), most / max(np.sqrt(total), np.float32(1e-12)))

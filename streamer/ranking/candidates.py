@@ -54,6 +54,8 @@ BEYOND = np.float32(1e9)
 """More than any affinity."""
 LINE = 16
 """Entries in a line of the cache."""
+SOON = 16
+"""How far ahead what is read of items is asked for."""
 HISTORY_TURNS = 200
 LEAST = np.float32(1e-30)
 PRIOR = 2.0
@@ -117,6 +119,9 @@ def fill_features(signals: Signals, context_W: Array, length: int, scratch: Scra
     start_sources(scratch)
     decay = np.float32(1.0)
     for n in range(min(length, CONTEXT)):
+        _ask_for_places(signals.forward, context_W[n], scratch)
+        _ask_for_places(signals.reverse, context_W[n], scratch)
+    for n in range(min(length, CONTEXT)):
         _fill_row(signals.forward, 0, context_W[n], n == 0, decay, NEAR, WIDE, scratch)
         _fill_row(signals.reverse, 1, context_W[n], n == 0, decay, NEAR_BACK, WIDE_BACK, scratch)
         decay *= np.float32(WIDE_DECAY)
@@ -144,6 +149,14 @@ def _add_row(signals: Signals, pairs: Pairs, item: int, stop: int, scratch: Scra
     for at in range(start, start + min(stop, length)):
         if not signals.flags_I[pairs.item_P[at]] & WITHDRAWN:
             add_candidate(scratch, pairs.item_P[at])
+
+
+@leaf_kernel
+def _ask_for_places(pairs: Pairs, item: int, scratch: Scratch) -> None:
+    """Asks for whether the entries of a row are candidates: where items are many, hardly one of those places is in a near cache."""
+    start = pairs.rows.start_R[item]
+    for at in range(start, start + pairs.rows.length_R[item]):
+        prefetch(scratch.place_I, pairs.item_P[at])
 
 
 @kernel
@@ -200,7 +213,11 @@ def _add_repeats(signals: Signals, context_W: Array, length: int, user: int, tur
 def _add_neighbours(signals: Signals, scratch: Scratch) -> None:
     """Adds the strongest of the items that neighbour sessions speak for."""
     near = scratch.neighbours
-    for n in range(near.found[1]):
+    found = near.found[1]
+    for n in range(found):
+        soon = near.item_E[min(n + SOON, found)]
+        prefetch(scratch.place_I, soon)
+        prefetch(signals.flags_I, soon)
         item = near.item_E[n]
         kept = (find_candidate(scratch, item) != EXCLUDED) & (signals.flags_I[item] & WITHDRAWN == 0)
         near.both_E[n] = (near.spoken_IL[item, 0] + near.spoken_IL[item, 1]) * np.float32(kept)

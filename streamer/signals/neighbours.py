@@ -65,7 +65,8 @@ class Neighbours(NamedTuple):
     match_S: Array
     walked_S: Array
     weight_S: Array
-    """Of the chosen sessions that have more places: the next one's position, and what it weighs."""
+    what_S: Array
+    """Of the chosen sessions that have more places: the next one's position, what it weighs, and the entry read."""
     spoken_IL: Array
     item_E: Array
     both_E: Array
@@ -87,6 +88,7 @@ def new_neighbours(users: int, items: int) -> Neighbours:
         match_S=np.zeros(SESSIONS_MAX + 1, np.int64),
         walked_S=np.zeros(SESSIONS, np.int64),
         weight_S=np.zeros(SESSIONS, np.float32),
+        what_S=np.zeros(SESSIONS, np.int64),
         spoken_IL=np.zeros((items, SIDES), np.float32),
         item_E=np.zeros(ITEMS_MAX + 1, np.int32),
         both_E=np.zeros(ITEMS_MAX, np.float32),
@@ -153,7 +155,9 @@ def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, n
             position = near.walked_N[n]
             if position > oldest:
                 at = entry_at(newest, last, size, position)
-                near.what_NP[n, near.seen_N[n]] = journal.entry_JL[at, WHAT]
+                what = journal.entry_JL[at, WHAT]
+                prefetch(near.like_U, np.uint64(what) >> np.uint64(USER_SHIFT))
+                near.what_NP[n, near.seen_N[n]] = what
                 near.position_NP[n, near.seen_N[n]] = position
                 near.seen_N[n] += 1
                 near.walked_N[n] = journal.entry_JL[at, SAME]
@@ -197,16 +201,20 @@ def _spread(journal: Journal, link: int, side: int, chosen: int, near: Neighbour
             position, weight = near.walked_S[n], near.weight_S[n]
             if position > oldest:
                 at = entry_at(newest, last, size, position)
-                what = journal.entry_JL[at, WHAT]
-                if what != NOTHING:
-                    item = np.uint64(what) & np.uint64(ITEM_MASK)
-                    near.item_E[found] = item
-                    found += near.spoken_IL[item, 0] + near.spoken_IL[item, 1] == 0.0
-                    near.spoken_IL[item, side] += weight
                 following = journal.entry_JL[at, link]
                 prefetch(journal.entry_JL, entry_at(newest, last, size, following))
+                what = journal.entry_JL[at, WHAT]
+                prefetch(near.spoken_IL, np.uint64(what) & np.uint64(ITEM_MASK))
+                near.what_S[going] = what
                 near.walked_S[going] = following
-                near.weight_S[going] = weight * np.float32(PLACE_DECAY)
+                near.weight_S[going] = weight
                 going += 1
+        for n in range(going):
+            if near.what_S[n] != NOTHING:
+                item = np.uint64(near.what_S[n]) & np.uint64(ITEM_MASK)
+                near.item_E[found] = item
+                found += near.spoken_IL[item, 0] + near.spoken_IL[item, 1] == 0.0
+                near.spoken_IL[item, side] += near.weight_S[n]
+            near.weight_S[n] *= np.float32(PLACE_DECAY)
         chosen = going
     near.found[1] = found
