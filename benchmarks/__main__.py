@@ -30,11 +30,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 class Plan:
     """How much is measured."""
 
-    events: int = 200_000
+    events: int = 400_000
     rounds: int = 5
     quality_events: int | None = None
     """None: the whole recording."""
-    large_events: int = 200_000
+    large_events: int = 400_000
     large_entities: int = MILLION
     """Of users, and of items."""
     phase_s: float = PHASE_S

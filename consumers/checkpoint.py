@@ -69,6 +69,7 @@ class Checkpoint:
         """What was applied up to now must not be done again, whatever comes next."""
         self._wanted = self._owed = True
         self._at_s = -math.inf
+        self._snapshotter.hurry()
 
     def keep(self) -> Positions | None:
         """The steps as far as they have come; what was committed, once it is."""
@@ -88,7 +89,7 @@ class Checkpoint:
                 gathered, self._gathered = self._gathered, None
                 self._written = gathered.positions
                 self._letters.begin_snapshot(returned)
-                self._writing = self._snapshotter.write(gathered)
+                self._writing = self._snapshotter.write(gathered, hurried=self._wanted)
         elif (now_s - self._at_s) * 1_000 >= self._interval_ms and (self._tenure.applied_since_gather or self._owed):
             self._at_s, self._owed = now_s, False
             self._tenure.ask_to_gather()
@@ -112,7 +113,7 @@ class Checkpoint:
         for rounds_left in reversed(range(LAST_ROUNDS)):
             self._letters.begin_snapshot()
             stay(self._letters.send)
-            writing = self._snapshotter.write(gathered)
+            writing = self._snapshotter.write(gathered, hurried=True)
             gathered = replace(gathered, order=())  # what was handed in is kept
             stay(writing.done)
             manifest = writing.result()

@@ -307,6 +307,7 @@ class Owner:
 
     def _drop(self, *, wait: bool = False) -> None:
         """Discards all state of the present generation."""
+        self._keep(settled=False)
         self._waiting.clear()
         self._letters.clear()
         if self._restoring is not None:
@@ -316,8 +317,6 @@ class Owner:
             logger.warning("a tenure of generation %s is over; what was not committed will be done again", self._generation)
             self._tenure.drop()
             self._tenure = None
-            self._settled = False
-            self._loops.keep(settled=False)
         if self._checkpoint is not None:
             self._checkpoint.close(wait=wait)
             self._checkpoint = None
@@ -434,8 +433,11 @@ class Owner:
         assert self._checkpoint is not None
         committed = self._checkpoint.keep()
         if committed is not None:
-            if not self._settled:
-                self._settled = True
-                self._loops.keep(settled=True)
+            self._keep(settled=True)
             self._went_back = self._made_safe = 0
             self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}
+
+    def _keep(self, *, settled: bool) -> None:
+        if settled != self._settled:
+            self._settled = settled
+            self._loops.keep(settled=settled)

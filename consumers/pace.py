@@ -14,7 +14,7 @@ RESTS_MAX, RESTS_MIN = 4.0, 1.0
 class Pace:
     """Rests between the steps of a job that one thread does again and again.
 
-    A job should take about ``target_s``, rests included, whatever it takes without; ``hurry`` ends the rest and all further ones.
+    A job should take about ``target_s``, rests included, whatever it takes without.
     """
 
     def __init__(self, target_s: float, clock: Clock, pause: Callable[[float, threading.Event], None]) -> None:
@@ -43,6 +43,9 @@ class Pace:
         if self._worked_s > 0:
             self._rests = min(max(self._target_s / self._worked_s - 1.0, RESTS_MIN), RESTS_MAX)
 
-    def hurry(self) -> None:
-        """Somebody waits for it."""
-        self._hurry.set()
+    def hurry(self, *, wanted: bool) -> None:
+        """Whether somebody waits for it: then the rest ends, and there is none until this is called again."""
+        if wanted:
+            self._hurry.set()
+        else:
+            self._hurry.clear()

@@ -82,11 +82,12 @@ class Snapshotter:
         self._pace = pace
         self._pool.submit(store.remove_leftovers)
 
-    def write(self, gathered: Gathered) -> Future[Manifest]:
-        """Starts writing; the future's result is the manifest, on disk but not yet committed.
+    def write(self, gathered: Gathered, *, hurried: bool) -> Future[Manifest]:
+        """Starts writing, without rests where it is ``hurried``; the future's result is the manifest, on disk but not yet committed.
 
         One whose writing or commit fails is no parent: the order of the next one begins where its own did.
         """
+        self._pace.hurry(wanted=hurried)
         self._order = merged_runs((*self._order, *gathered.order))
         if len(self._order) > RUNS_MAX:
             logger.warning("no snapshot could be kept for too long: the recorded order begins anew with the next")
@@ -101,8 +102,8 @@ class Snapshotter:
         self._pool.submit(self._retain, manifest.name)
 
     def hurry(self) -> None:
-        """Somebody waits for what is written now, and for all that is written later."""
-        self._pace.hurry()
+        """Somebody waits for what is being written."""
+        self._pace.hurry(wanted=True)
 
     def close(self, *, wait: bool) -> None:
         """Begins nothing more; ``wait`` for what was begun, which nobody commits any more."""

@@ -13,7 +13,7 @@ from memory_store import MemoryStore
 
 from consumers.loops import Threads
 from consumers.measurements import Measurements
-from consumers.owner import POLL_EVERY_S, WENT_BACK_MAX, Owner, Ports
+from consumers.owner import BUSY_POLL_EVERY_S, BUSY_S, POLL_EVERY_S, WENT_BACK_MAX, Owner, Ports
 from consumers.restoring import Restorer
 from consumers.runtime import WallClock
 from consumers.work import OWNER_TOPICS
@@ -442,3 +442,31 @@ def test_after_a_poll_of_a_few_records_some_more_are_let_come_and_after_none_or_
     owner._gather_more(3)
     assert len(loops.seconds) == 2
     assert all(0 < seconds <= POLL_EVERY_S for seconds in loops.seconds)
+
+
+def test_while_the_fold_has_enough_to_do_the_log_is_asked_seldom_and_gives_nothing(tmp_path):
+    now_s, asked_at_s = [0.0], []
+
+    class Still(WallClock):
+        def monotonic_s(self):
+            return now_s[0]
+
+    class Resting(Pauses):
+        def pause(self, seconds, stop=None):
+            super().pause(seconds, stop)
+            now_s[0] += seconds
+
+    class Asked(MemoryLog):
+        def poll(self, timeout_ms, *, paused=False):
+            asked_at_s.append((now_s[0], timeout_ms, paused))
+            return super().poll(timeout_ms, paused=paused)
+
+    broker, loops = MemoryBroker(), Resting()
+    log = Asked(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
+    owner = Owner(ports_of(broker, log, tmp_path, Still()), Config(), Measurements(), Override(), loops=loops)
+    owner._tenure = object()  # somebody at work, whoever it is
+    while now_s[0] < 10 * BUSY_POLL_EVERY_S:
+        assert not owner._poll(paused=True).batches
+    assert {(timeout_ms, paused) for _, timeout_ms, paused in asked_at_s} == {(0, True)}
+    assert set(loops.seconds) == {BUSY_S}
+    assert len(asked_at_s) == pytest.approx(10, abs=1)

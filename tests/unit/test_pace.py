@@ -54,11 +54,13 @@ def test_a_job_is_spread_over_the_time_for_it_as_the_one_before_tells(step_s, re
     assert job.took_s(step_s) == pytest.approx(10 * step_s * (1 + rests))
 
 
-def test_a_job_that_somebody_waits_for_rests_no_more():
+def test_a_job_that_somebody_waits_for_does_not_rest():
     job = Job(5.0)
-    job.pace.hurry()
+    job.pace.hurry(wanted=True)
     assert job.took_s(0.1) == pytest.approx(1.0)
     assert job.rested_s == 0.0
+    job.pace.hurry(wanted=False)
+    assert job.took_s(0.1) > 1.0
 
 
 def test_a_step_that_took_no_time_is_no_reason_to_rest():

@@ -23,6 +23,7 @@ from streamer.snapshots import (
     table_hashes,
     write_snapshot,
 )
+from streamer.snapshots.chunks import AT_ONCE
 from streamer.snapshots.manifest import chunk_file, encode_manifest, manifest_file, manifest_names
 from streamer.snapshots.soundness import Looks, damaged_among, fault_in
 
@@ -67,6 +68,13 @@ def test_the_manifest_is_written_last(store):
     manifest = write_snapshot(store, draft(), {"a": ramp()}, {"p": ramp(9)})
     assert store.puts[-1] == manifest_file(manifest.name)
     assert {manifest_file(manifest.name)} == {name for name in store.puts if not name.startswith("chunks/")}
+
+
+def test_whoever_writes_may_rest_after_every_few_chunks_hashed_and_put(store):
+    rests: list[int] = []
+    chunks = 2 * AT_ONCE + 1
+    write_snapshot(store, draft(), {"a": ramp(chunks * CHUNK // 8)}, {}, rest=lambda: rests.append(len(store.puts)))
+    assert rests == [0, 0, AT_ONCE, 2 * AT_ONCE, chunks]
 
 
 def test_only_chunks_that_changed_are_written(store):
