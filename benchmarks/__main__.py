@@ -21,8 +21,10 @@ from benchmarks.quality import quality
 from benchmarks.report import BASE, EVENTS_PER_S, Found, of_traffic, of_whole_line
 from benchmarks.whole_line import Run, whole_line
 from benchmarks.world import World, world
+from consumers.kafka_log import FETCH_MAX_WAIT_MS
 from streamer.engine.warm import warm
 
+SHORT_WAIT = "bare_poll_short_wait"
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -30,11 +32,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 class Plan:
     """How much is measured."""
 
-    events: int = 400_000
+    events: int = 200_000
     rounds: int = 5
     quality_events: int | None = None
     """None: the whole recording."""
-    large_events: int = 400_000
+    large_events: int = 200_000
     large_entities: int = MILLION
     """Of users, and of items."""
     phase_s: float = PHASE_S
@@ -102,6 +104,7 @@ def measure(opened: World, plan: Plan) -> tuple[Figures, list[Run]]:
     for n in range(plan.rounds):
         started_s = perf_counter()
         figures.add(BASE, EVENTS_PER_S, stages.bare_poll(opened))
+        figures.add(SHORT_WAIT, EVENTS_PER_S, stages.bare_poll(opened, fetch_max_wait_ms=FETCH_MAX_WAIT_MS))
         figures.add("log_poll", EVENTS_PER_S, stages.log_poll(opened, f"poll-{n}"))
         figures.add("decode", EVENTS_PER_S, stages.poll_and_decode(opened, f"decode-{n}"))
         figures.add("state_only", EVENTS_PER_S, stages.state_only(opened, f"state-{n}"))

@@ -32,10 +32,12 @@ def per_second(batches: Iterator[int], wanted: int) -> float:
     return (done - first) / (perf_counter() - started_s)
 
 
-def bare_poll(world: World) -> float:
-    """kafka-python alone: ``KafkaConsumer.poll`` with its defaults, nothing done with the records."""
+def bare_poll(world: World, **settings: int) -> float:
+    """kafka-python alone: ``KafkaConsumer.poll`` with its defaults (but for ``settings``), nothing done with the records."""
     with contextlib.closing(
-        KafkaConsumer(bootstrap_servers=world.kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+        KafkaConsumer(
+            bootstrap_servers=world.kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", **settings
+        )
     ) as consumer:
         consumer.assign([KafkaPartition(place.topic, place.partition) for place in world.ends])
         return per_second(_counts(consumer), world.events)

@@ -95,9 +95,12 @@ class Checkpoint:
             self._tenure.ask_to_gather()
         return None
 
+    def hurry(self) -> None:
+        """The end is near: nobody should wait for a snapshot that rests."""
+        self._snapshotter.hurry()
+
     def last(self, stay: Stay) -> Manifest:
         """The checkpoint of a tenure that has ended. Raises LogError, OSError or what ended the tenure before."""
-        self._snapshotter.hurry()
         if self._writing is not None:
             stay(self._writing.done)  # whatever became of it: the last one holds all that it holds
         unwritten, gathered = self._gathered, self._tenure.finish()

@@ -54,8 +54,12 @@ class Loops(Protocol):
         """Rests; the others go on. ``stop`` ends it early."""
         ...
 
-    def keep(self, *, settled: bool) -> None:
-        """Whether what there is now will be there for long, so that looking for garbage among it is no use; else it may be garbage soon."""
+    def settle(self) -> None:
+        """What there is now will be there for long: it is not to be looked at for garbage any more."""
+        ...
+
+    def unsettle(self) -> None:
+        """Much of it is garbage now."""
         ...
 
 
@@ -107,9 +111,11 @@ class Threads:
         """Sleeps."""
         (stop or threading.Event()).wait(seconds)
 
-    def keep(self, *, settled: bool) -> None:
+    def settle(self) -> None:
         """Some million objects, mostly of compiled kernels: a collection among them holds all threads up for a tenth of a second."""
-        if settled:
-            gc.freeze()
-        else:
-            gc.unfreeze()
+        gc.freeze()
+
+    def unsettle(self) -> None:
+        """Looks for garbage at once: what the next ``settle`` finds would stay."""
+        gc.unfreeze()
+        gc.collect()

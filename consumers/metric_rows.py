@@ -318,7 +318,7 @@ WORKER: tuple[Row, ...] = (
     Row(
         "streamer_snapshot_write_seconds",
         "gauge",
-        "How long writing the last snapshot took, beside the stream.",
+        "How long writing the last snapshot took, beside the stream: rests between its steps included.",
         (),
         one(lambda m: m.snapshot_write_s),
     ),

@@ -54,7 +54,7 @@ _DIGITS = re.compile(r"[0-9]+")
 POLL_MS = 100
 BUSY_POLL_MS = 5
 """While somebody waits for the end of the fold's work."""
-BUSY_S, BUSY_POLL_EVERY_S = 0.005, 0.05
+FULL_REST_S, FULL_POLL_EVERY_S = 0.005, 0.05
 """While the fold has work for longer: how soon to look again, and how often to poll, which takes nothing then but shows that the owner lives.
 Such a poll costs the better part of a millisecond."""
 POLL_EVERY_S = 0.01
@@ -65,7 +65,7 @@ SAY_AGAIN_S = 60.0
 LAST_STEP_S_MAX = 10.0
 """How long each step of the end waits for a log that is away."""
 SNAPSHOT_SHARE = 0.5
-"""Of the time from one snapshot to the next, in which it is written."""
+"""Of the time from one snapshot to the next: a snapshot is written with rests for so long, and what is left then without."""
 WENT_BACK_MAX = 8
 """Times that a failed fold goes back to the snapshot before another one is committed."""
 
@@ -231,8 +231,8 @@ class Owner:
     def _poll(self, *, paused: bool) -> Polled:
         started_s = self._ports.clock.monotonic_s()
         waits = paused and self._tenure is not None
-        if waits and self._polled_at_s is not None and started_s - self._polled_at_s < BUSY_POLL_EVERY_S:
-            self._loops.pause(BUSY_S)
+        if waits and self._polled_at_s is not None and started_s - self._polled_at_s < FULL_POLL_EVERY_S:
+            self._loops.pause(FULL_REST_S)
             return Polled([], self._generation)
         try:
             return self._ports.log.poll(0 if waits else POLL_MS, paused=paused)
@@ -307,7 +307,7 @@ class Owner:
 
     def _drop(self, *, wait: bool = False) -> None:
         """Discards all state of the present generation."""
-        self._keep(settled=False)
+        over = self._tenure is not None or self._settled
         self._waiting.clear()
         self._letters.clear()
         if self._restoring is not None:
@@ -320,6 +320,9 @@ class Owner:
         if self._checkpoint is not None:
             self._checkpoint.close(wait=wait)
             self._checkpoint = None
+        if over:
+            self._settled = False
+            self._loops.unsettle()
 
     def _done(self) -> bool:
         """In bounded mode: whether everything up to the ends taken at the start is applied."""
@@ -333,6 +336,7 @@ class Owner:
         tenure, checkpoint = self._tenure, self._checkpoint
         if tenure is not None and checkpoint is not None:
             try:
+                checkpoint.hurry()
                 self._apply_rest(tenure)
                 self.reached_ends = self._done()
                 manifest = checkpoint.last(self._stay)
@@ -433,11 +437,8 @@ class Owner:
         assert self._checkpoint is not None
         committed = self._checkpoint.keep()
         if committed is not None:
-            self._keep(settled=True)
+            if not self._settled:
+                self._settled = True
+                self._loops.settle()
             self._went_back = self._made_safe = 0
             self._suspects = {one for one in self._suspects if one.stop > committed.get(one.place, 0)}
-
-    def _keep(self, *, settled: bool) -> None:
-        if settled != self._settled:
-            self._settled = settled
-            self._loops.keep(settled=settled)

@@ -12,9 +12,9 @@ RESTS_MAX, RESTS_MIN = 4.0, 1.0
 
 
 class Pace:
-    """Rests between the steps of a job that one thread does again and again.
+    """Rests between the steps of a job that one thread does again and again, until ``target_s`` after its beginning.
 
-    A job should take about ``target_s``, rests included, whatever it takes without.
+    Then whatever is left is done at once: a job takes no longer than that and the work in it together.
     """
 
     def __init__(self, target_s: float, clock: Clock, pause: Callable[[float, threading.Event], None]) -> None:
@@ -23,25 +23,30 @@ class Pace:
         self._pause = pause
         self._hurry = threading.Event()
         self._rests = RESTS_MAX
-        self._worked_s = self._since_s = 0.0
+        self._begun_s = self._since_s = 0.0
+        self.worked_s = 0.0
+        """Of the present job, or the last one, without rests."""
 
     def begin(self) -> None:
         """A job begins."""
-        self._worked_s, self._since_s = 0.0, self._clock.monotonic_s()
+        self.worked_s, self._begun_s = 0.0, self._clock.monotonic_s()
+        self._since_s = self._begun_s
 
     def rest(self) -> None:
         """A step of it is done."""
-        worked_s = self._clock.monotonic_s() - self._since_s
-        self._worked_s += worked_s
-        if worked_s > 0 and not self._hurry.is_set():
-            self._pause(self._rests * worked_s, self._hurry)
+        now_s = self._clock.monotonic_s()
+        worked_s, left_s = now_s - self._since_s, self._begun_s + self._target_s - now_s
+        self.worked_s += worked_s
+        rest_s = min(self._rests * worked_s, left_s)
+        if rest_s > 0 and not self._hurry.is_set():
+            self._pause(rest_s, self._hurry)
         self._since_s = self._clock.monotonic_s()
 
     def end(self) -> None:
         """The job is done: the next one likely takes as long."""
-        self._worked_s += self._clock.monotonic_s() - self._since_s
-        if self._worked_s > 0:
-            self._rests = min(max(self._target_s / self._worked_s - 1.0, RESTS_MIN), RESTS_MAX)
+        self.worked_s += self._clock.monotonic_s() - self._since_s
+        if self.worked_s > 0:
+            self._rests = min(max(self._target_s / self.worked_s - 1.0, RESTS_MIN), RESTS_MAX)
 
     def hurry(self, *, wanted: bool) -> None:
         """Whether somebody waits for it: then the rest ends, and there is none until this is called again."""

@@ -112,8 +112,8 @@ class Snapshotter:
 
     def _write(self, gathered: Gathered, order: tuple[Run, ...], parent: Manifest | None) -> Manifest:
         started_s = self._clock.monotonic_s()
-        self._pace.begin()
         self._dead_letters.flush(DEAD_LETTERS_TIMEOUT_S)
+        self._pace.begin()
         # later than the parent's whatever the clock says: names tell the order
         created_ms = max(self._clock.now_ms(), self._parent.created_ms + 1 if self._parent else 0)
         draft = Manifest(
@@ -141,7 +141,7 @@ class Snapshotter:
         tables = (*gathered.fold.values(), *gathered.publisher.values())
         self._measurements.snapshot_bytes = sum(table.nbytes for table in tables)
         self._measurements.snapshot_write_s = self._clock.monotonic_s() - started_s
-        self._measurements.stage_s["snapshot"] += self._measurements.snapshot_write_s
+        self._measurements.stage_s["snapshot"] += self._pace.worked_s
         return manifest
 
     def _since_parent(self, left_out: tuple[OffsetRange, ...]) -> tuple[tuple[str, int, int, int], ...]:

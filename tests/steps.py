@@ -123,8 +123,11 @@ class Steps:
         self._clock.advance(seconds)
         self.go_on()
 
-    def keep(self, *, settled: bool) -> None:
-        del settled
+    def settle(self) -> None:
+        pass
+
+    def unsettle(self) -> None:
+        pass
 
     def go_on(self) -> None:
         for _ in range(self._rng.randint(0, TURNS_MAX)):

@@ -97,25 +97,23 @@ def write_snapshot(
     entries += [_entry(name, "publisher", publisher[name], draft.chunk_bytes, keep) for name in sorted(publisher)]
     manifest = msgspec.structs.replace(draft, tables=tuple(entries))
     fresh = {name: chunk for name, chunk in chunks.items() if name not in known}
-    for names in _portions(sorted(fresh)):
-        _put_chunks(store, {name: fresh[name] for name in names})
-        rest()
+    _put_chunks(store, fresh, rest)
     store.put(manifest_file(manifest.name), encode_manifest(manifest))
-    _complete_again(store, manifest, chunks)
+    _complete_again(store, manifest, chunks, rest)
     logger.debug("snapshot %s written: %d of %d chunks new", manifest.name, len(fresh), len(chunks))
     return manifest
 
 
-def _portions(names: list[str]) -> Iterator[list[str]]:
+def _put_chunks(store: SnapshotStore, chunks: Mapping[str, memoryview], rest: Callable[[], None]) -> None:
+    names = sorted(chunks)
     for first in range(0, len(names), AT_ONCE):
-        yield names[first : first + AT_ONCE]
+        store.put_all({chunk_file(name): chunks[name] for name in names[first : first + AT_ONCE]})
+        rest()
 
 
-def _put_chunks(store: SnapshotStore, chunks: Mapping[str, memoryview]) -> None:
-    store.put_all({chunk_file(name): chunk for name, chunk in chunks.items()})
-
-
-def _complete_again(store: SnapshotStore, manifest: Manifest, chunks: Mapping[str, memoryview]) -> None:
+def _complete_again(
+    store: SnapshotStore, manifest: Manifest, chunks: Mapping[str, memoryview], rest: Callable[[], None]
+) -> None:
     """Writes chunks again that are not there although the manifest is: lost by the store, or deleted by a former owner."""
     for _ in range(COMPLETIONS_MAX):
         missing = chunks.keys() - _stored_chunks(store)
@@ -127,7 +125,7 @@ def _complete_again(store: SnapshotStore, manifest: Manifest, chunks: Mapping[st
             len(missing),
             chunk_file(min(missing)),
         )
-        _put_chunks(store, {name: chunks[name] for name in missing})
+        _put_chunks(store, {name: chunks[name] for name in missing}, rest)
     raise OSError(
         f"snapshot {manifest.name}: {len(missing)} chunks, {chunk_file(min(missing))} first, vanish as fast as they are written; "
         "expected nobody else to delete in this store: look for another program or namespace that uses snapshots.root"

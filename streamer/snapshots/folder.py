@@ -34,20 +34,25 @@ class FolderStore:
         self._put({name: data})
 
     def put_all(self, blobs: Mapping[str, bytes | memoryview]) -> None:
-        """As ``put`` of each, step by step for all of them: the file system then commits once a step instead of once a blob."""
+        """As ``put`` of each, step by step for all of them: the file system then commits once a step instead of once a blob.
+
+        So many files are open at once. Where it raises, any number of them are there, each whole.
+        """
         self._put(blobs)
 
     def _put(self, blobs: Mapping[str, bytes | memoryview]) -> None:
         temporary: dict[Path, Path] = {}
         try:
-            for name, data in blobs.items():
-                target = self._path(name)
-                self._make_folder(target.parent)
-                temporary[target] = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-                with temporary[target].open("xb", buffering=0) as file:
-                    _write(file, data)
-            for written in temporary.values():
-                _sync(written)
+            with contextlib.ExitStack() as stack:
+                files = []
+                for name, data in blobs.items():
+                    target = self._path(name)
+                    self._make_folder(target.parent)
+                    temporary[target] = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+                    files.append(stack.enter_context(temporary[target].open("xb", buffering=0)))
+                    _write(files[-1], data)
+                for file in files:
+                    os.fsync(file.fileno())
             for target, written in temporary.items():
                 written.replace(target)
         except BaseException:
@@ -56,7 +61,7 @@ class FolderStore:
                     written.unlink()
             raise
         for folder in {target.parent for target in temporary}:
-            _sync(folder)
+            _sync_folder(folder)
 
     def get(self, name: str) -> bytes:
         """Reads a blob; raises KeyError where there is none."""
@@ -79,8 +84,8 @@ class FolderStore:
     def remove_leftovers(self) -> int:
         """Removes temporary files of writes that a crash cut short; returns how many.
 
-        Call it before the first write of a new owner. A former owner that still writes loses at most the ``put`` in
-        progress, which raises FileNotFoundError there.
+        Call it before the first write of a new owner. A former owner that still writes loses at most the ``put`` or
+        ``put_all`` in progress, which raises FileNotFoundError there.
         """
         leftovers = list(self._root.rglob(f"{TEMPORARY_PREFIX}*"))
         for path in leftovers:
@@ -98,7 +103,7 @@ class FolderStore:
             folder = folder.parent
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
-            _sync(new.parent)
+            _sync_folder(new.parent)
 
 
 def blob_parts(name: str) -> list[str]:
@@ -119,13 +124,13 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _write(file: io.FileIO, data: bytes | memoryview) -> None:
-    left = memoryview(data)
+    left = memoryview(data).cast("B")
     while left:
         left = left[file.write(left) :]
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -21,6 +21,7 @@ def test_a_quick_run_measures_everything_and_keeps_one_file(tmp_path: Path) -> N
     assert path.name.startswith(found["date"])
     assert {"machine", "versions", "ratios", "medians", "quality"} <= found.keys()
     assert found["ratios"].keys() - {"log_poll_fast_client", "whole_line_fast_client"} == {
+        "bare_poll_short_wait",
         "log_poll",
         "decode",
         "state_only",

@@ -142,8 +142,8 @@ def test_lists_come_back_after_redis_was_killed_and_learning_goes_on_meanwhile(
     lists = Lists(own_valkey.url, line.config.namespace)
     worker.wait(lambda: lists.users() == users_of(events[:first]), "a list of every user")
     before = lists.versions(users_of(events[:first]))
-    marked = redis.Redis.from_url(own_valkey.url)
-    marked.set("marker", "1")
+    with contextlib.closing(redis.Redis.from_url(own_valkey.url)) as marked:
+        marked.set("marker", "1")
     with flowing(line, events[first : first + 20_000]) as end:
         os.kill(own_valkey.pid, signal.SIGKILL)
         worker.wait(lambda: "lists wait" in worker.text, "the outage noticed")
@@ -151,7 +151,8 @@ def test_lists_come_back_after_redis_was_killed_and_learning_goes_on_meanwhile(
         worker.wait(lambda: committed(line) >= reached + 500, "commits going on without the store")
         url = own_valkey.ensure()
         assert url == lists.url
-        assert not marked.exists("marker")  # the server came back with nothing
+        with contextlib.closing(redis.Redis.from_url(url)) as marked:
+            assert not marked.exists("marker")  # the server came back with nothing
         everyone = users_of(events[:first])
         took = worker.wait(lambda: everyone <= lists.users(), "all lists back", deadline_s=30)
         logger.info("all %d lists back %.1f s after the store", len(everyone), took)

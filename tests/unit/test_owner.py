@@ -13,7 +13,7 @@ from memory_store import MemoryStore
 
 from consumers.loops import Threads
 from consumers.measurements import Measurements
-from consumers.owner import BUSY_POLL_EVERY_S, BUSY_S, POLL_EVERY_S, WENT_BACK_MAX, Owner, Ports
+from consumers.owner import FULL_POLL_EVERY_S, FULL_REST_S, POLL_EVERY_S, WENT_BACK_MAX, Owner, Ports
 from consumers.restoring import Restorer
 from consumers.runtime import WallClock
 from consumers.work import OWNER_TOPICS
@@ -465,8 +465,8 @@ def test_while_the_fold_has_enough_to_do_the_log_is_asked_seldom_and_gives_nothi
     log = Asked(broker, group="g", topics=OWNER_TOPICS, exclusive=True)
     owner = Owner(ports_of(broker, log, tmp_path, Still()), Config(), Measurements(), Override(), loops=loops)
     owner._tenure = object()  # somebody at work, whoever it is
-    while now_s[0] < 10 * BUSY_POLL_EVERY_S:
+    while now_s[0] < 10 * FULL_POLL_EVERY_S:
         assert not owner._poll(paused=True).batches
     assert {(timeout_ms, paused) for _, timeout_ms, paused in asked_at_s} == {(0, True)}
-    assert set(loops.seconds) == {BUSY_S}
+    assert set(loops.seconds) == {FULL_REST_S}
     assert len(asked_at_s) == pytest.approx(10, abs=1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from consumers.pace import RESTS_MAX, RESTS_MIN, Pace
+from consumers.loops import Threads
+from consumers.pace import Pace
+from consumers.runtime import WallClock
 
 
 class Clock:
@@ -44,14 +47,42 @@ class Job:
 
 
 @pytest.mark.parametrize(
-    ("step_s", "rests"),
-    [(0.01, RESTS_MAX), (0.25, 1.0 / 0.5 - 1.0), (0.2, 1.5), (3.0, RESTS_MIN)],
-    ids=["short", "half of the time", "two fifths", "longer than the time"],
+    ("step_s", "first_s", "second_s"),
+    [(0.01, 0.5, 0.5), (0.2, 6.0, 5.0), (0.3, 6.8, 5.4), (3.0, 32.0, 32.0)],
+    ids=["short", "two fifths of the time", "three fifths", "longer than the time"],
 )
-def test_a_job_is_spread_over_the_time_for_it_as_the_one_before_tells(step_s, rests):
+def test_a_job_is_spread_over_the_time_for_it_as_the_one_before_tells(step_s, first_s, second_s):
+    """The first one rests as long as it may after each step, until the time is over."""
     job = Job(5.0)
-    assert job.took_s(step_s) == pytest.approx(10 * step_s * (1 + RESTS_MAX))
-    assert job.took_s(step_s) == pytest.approx(10 * step_s * (1 + rests))
+    assert job.took_s(step_s) == pytest.approx(first_s)
+    assert job.took_s(step_s) == pytest.approx(second_s)
+    assert job.pace.worked_s == pytest.approx(10 * step_s)
+
+
+def test_a_step_that_hung_is_followed_by_no_rest_beyond_the_time_for_the_job():
+    job = Job(5.0)
+    job.pace.begin()
+    job.clock.now_s += 600.0
+    job.pace.rest()
+    job.pace.end()
+    assert job.rested_s == 0.0
+
+
+def test_a_rest_ends_when_somebody_waits():
+    pace = Pace(120.0, WallClock(), Threads().pause)
+    over = threading.Event()
+
+    def work() -> None:
+        pace.begin()
+        time.sleep(0.5)
+        pace.rest()
+        over.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert not over.wait(1.0)  # four times as long as it worked
+    pace.hurry(wanted=True)
+    assert over.wait(10.0)
 
 
 def test_a_job_that_somebody_waits_for_does_not_rest():
