@@ -52,6 +52,8 @@ LOOK_S = 0.004
 TICK_S = 0.002
 """What is due within it leaves at once."""
 PATIENCE_S = 30.0
+UNPUBLISHED_MAX = 1_000
+"""Lists still to be written of a worker that has caught up: what is rendered again in idle time is never all there."""
 P99_MS_MAX, STALL_MS_MAX = 100.0, 250.0
 
 
@@ -124,7 +126,9 @@ def _has_caught_up(worker: Process) -> bool:
     if not worker.alive:
         raise RuntimeError(f"the worker ended; its log ends with: {worker.text[-500:]}")
     status, page = worker.get("/status")
-    return status == 200 and page["role"] == "owner" and bool(page["lag"]) and not any(_leaves(page["lag"]))
+    if status != 200 or page["role"] != "owner" or not page["lag"] or any(_leaves(page["lag"])):
+        return False
+    return bool(page["lists"]["unpublished"] < UNPUBLISHED_MAX)
 
 
 def _leaves(lag: dict[str, dict[str, int]]) -> Iterator[int]:

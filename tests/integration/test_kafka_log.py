@@ -102,6 +102,24 @@ def write(config: Config, count: int) -> None:
             writer.send(OutRecord(EVENTS, b"user-%d" % n, b"value-%d" % n))
 
 
+def test_records_do_not_wait_for_half_a_second_behind_a_fetch_of_quiet_partitions(kafka_config, opened):
+    """A poll that leaves a part of what was fetched sends a fetch of the other partitions alone: what comes next waits for its answer."""
+    config = kafka_config(partitions=1, max_poll_records=10)
+    KafkaAdmin(config).create_topics()
+    member = KafkaLog(config, group=config.group, topics=TOPICS, exclusive=True)
+    opened.append(member)
+    start(config, member)
+    waited_s = []
+    for _ in range(5):
+        write(config, 25)
+        take(member, 25)
+        write(config, 1)
+        started_s = time.monotonic()
+        take(member, 1)
+        waited_s.append(time.monotonic() - started_s)
+    assert sorted(waited_s)[2] < 0.25, waited_s
+
+
 def test_an_owner_that_stalls_loses_the_log_and_cannot_commit(kafka_config, opened):
     config = kafka_config(session_timeout_ms=1_500, max_poll_interval_ms=1_000)
     KafkaAdmin(config).create_topics()
