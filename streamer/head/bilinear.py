@@ -21,6 +21,7 @@ import numpy as np
 from streamer.signals.pairs import CONTEXT
 from streamer.tables.arrays import Array, grown, resized
 from streamer.tables.compile import brief_kernel, kernel, leaf_kernel
+from streamer.tables.prefetch import prefetch
 from streamer.tables.random import DROPOUT, NEGATIVES, draw_rows, random_below, random_u64
 from streamer.tables.vectors import add_scaled, dot
 
@@ -322,6 +323,9 @@ def draw_negatives(head: Head, items: int, seed: int, negative_N: Array, log_odd
             negative_N[n] = head.recent_T[random_below(bits, noted)]
         else:
             negative_N[n] = random_below(bits, items)
+        prefetch(head.recent_count_I, negative_N[n])
+        prefetch(head.free_ID, negative_N[n])
+        prefetch(head.free_ID[negative_N[n]], DIMENSIONS // 2)
     fill_log_odds(head, items, negative_N, count, log_odds_N)
 
 
