@@ -32,13 +32,11 @@ from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
 from streamer.tables.arrays import Array
 from streamer.tables.compile import brief_kernel
 from streamer.tables.ids import mix
-from streamer.tables.prefetch import prefetch
+from streamer.tables.prefetch import SOON, prefetch
 from streamer.tables.vectors import add_scaled, dot
 
 FUSED_AT_ONCE = 4_096
 """Rows of the catalog whose fused vectors are computed in one product."""
-SOON = 16
-"""How far ahead rows are asked for."""
 GRADIENT_MAX = 5.0
 """Largest norm of a row's gradient."""
 

@@ -40,7 +40,7 @@ from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
-from streamer.tables.prefetch import prefetch
+from streamer.tables.prefetch import SOON, prefetch
 from streamer.tables.select import kth_largest
 from streamer.windows.history import COUNT_HALF_LIFE, History
 from streamer.windows.journal import Journal
@@ -54,8 +54,6 @@ BEYOND = np.float32(1e9)
 """More than any affinity."""
 LINE = 16
 """Entries in a line of the cache."""
-SOON = 16
-"""How far ahead what is read of items is asked for."""
 HISTORY_TURNS = 200
 LEAST = np.float32(1e-30)
 PRIOR = 2.0

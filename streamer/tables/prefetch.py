@@ -8,6 +8,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+SOON = 16
+"""Rows from the one that a loop reads to the one that it asks for meanwhile."""
+
 _READ, _KEEP, _DATA = 0, 3, 1
 """Arguments of LLVM's ``llvm.prefetch``: for reading, into the nearest cache, data."""
 
