@@ -16,9 +16,7 @@ TABLES_BYTES_MAX = 2**30
 USER_BYTES_MAX, ITEM_BYTES_MAX = 510, 515
 """Of a user's and an item's share of them, ids of 13 and 11 bytes, two events each."""
 LISTS_BYTES_MAX = 1.4 * 2**30
-"""Of the store's memory for lists of 20 for a million users, asked of items and scores alone."""
-REASONED_BYTES_MAX = 3.0 * 2**30
-"""The same with the reasons that each entry gives."""
+"""Of the store's memory for lists of 20 for a million users."""
 
 
 class Bound(NamedTuple):

@@ -108,7 +108,8 @@ class Everything:
         if repeats:
             self._add_repeats(feature_FI)
         if self._context:
-            feature_FI[[AFTER, BEFORE]] = self._near.spoken_IL[: self.items].T
+            found = slice(self._near.found[1])
+            feature_FI[AFTER : BEFORE + 1, self._near.item_E[found]] = self._near.spoken_SL[self._near.slot_E[found]].T
         for features, scale in (
             ((NEAR, NEAR_BACK, WIDE, WIDE_BACK, AFTER, BEFORE), PAIR_SCALE),
             ((RECENT, REPEAT), REPEAT_SCALE),

@@ -34,6 +34,7 @@ _LOWEST: dict[str, float] = {
     "head.judged_first": 0,
     "ranking.publish_ms": 0,
     "ranking.reasons": 0,
+    "ranking.reasons_bytes_max": 0,
     "ranking.provider_exposure_min": 0,
     "ranking.diversity": 0,
     "ranking.sweep_users_per_s": 0,

@@ -11,7 +11,7 @@ import numpy as np
 from streamer.engine.columns import Columns
 from streamer.engine.state import State
 from streamer.signals.pairs import CONTEXT, Pairs
-from streamer.tables.arrays import Array
+from streamer.tables.arrays import LINE_BYTES, Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable, mix
 from streamer.tables.prefetch import prefetch
@@ -19,8 +19,6 @@ from streamer.windows.users import WINDOW
 
 RECORDS = 32
 """Asked for together: what they touch fits into the second cache."""
-LINE = 64
-"""Bytes that come together."""
 
 
 @kernel
@@ -102,9 +100,9 @@ def _ask_for_user(state: State, row: int) -> None:
     prefetch(users.hour_U, row)
     prefetch(users.hour_count_U, row)
     prefetch(users.type_UW, row)
-    for byte in range(0, WINDOW * 4, LINE):
+    for byte in range(0, WINDOW * 4, LINE_BYTES):
         prefetch(users.item_UW[row], byte // 4)
-    for byte in range(0, WINDOW * 8, LINE):
+    for byte in range(0, WINDOW * 8, LINE_BYTES):
         prefetch(users.time_UW[row], byte // 8)
     prefetch(state.history.rows.start_R, row)
     prefetch(state.history.rows.length_R, row)
@@ -132,10 +130,14 @@ def _ask_for_row(pairs: Pairs, item: int) -> None:
 
 @leaf_kernel
 def _ask_for_pairs(pairs: Pairs, item: int) -> None:
-    start = pairs.rows.start_R[item]
-    prefetch(pairs.item_P, start)
-    prefetch(pairs.near_P, start)
-    prefetch(pairs.wide_P, start)
+    """The entries' items, which are searched, and the counts of the first and of the last: most are either strong or new."""
+    start, length = pairs.rows.start_R[item], pairs.rows.length_R[item]
+    for place in range(start, start + length, LINE_BYTES // 4):
+        prefetch(pairs.item_P, place)
+    for place in (start, start + length):
+        prefetch(pairs.item_P, place)
+        prefetch(pairs.near_P, place)
+        prefetch(pairs.wide_P, place)
 
 
 @leaf_kernel

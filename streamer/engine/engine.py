@@ -44,7 +44,7 @@ from streamer.head.gradient import Gradient
 from streamer.head.learner import Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, Ranking, empty_lists, rank_side_by_side, rank_users
-from streamer.ranking.render import render, stamp_of
+from streamer.ranking.render import reasons_of_a_list, render, stamp_of
 from streamer.ranking.rerank import lifts, new_rerank
 from streamer.ranking.scratch import Scratch, new_scratch, reserve_scratch
 from streamer.signals.trends import FOR_EVER, unchanged_after
@@ -260,8 +260,10 @@ class Engine:
         self.exposed.note(lists, self.belonging, self.event_ms)
 
     def render(self, lists: Lists, *, version: str, written_ms: int) -> list[bytes]:
-        """The lists as JSON, with their version."""
-        stamp = stamp_of(version, self.head_step, self.event_ms, written_ms, self._config.ranking.reasons)
+        """The lists as JSON, with their version and as many reasons as the number of users leaves room for."""
+        ranking, users = self._config.ranking, live_rows(self.state.users.ids)
+        reasons = reasons_of_a_list(lists.item_UK.shape[1], ranking.reasons, users, ranking.reasons_bytes_max)
+        stamp = stamp_of(version, self.head_step, self.event_ms, written_ms, reasons)
         return render(lists, self.state.users.ids, self.state.items.ids, stamp)
 
     @property

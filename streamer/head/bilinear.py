@@ -152,7 +152,7 @@ def with_content(head: Head, widths: tuple[int, int], seed: int) -> Head:
             draw_rows(part_ED, 0, widths[m], seed, (1 << 40) + (m << 32), INIT_SCALE * 2.0)
         parts_ED.append(part_ED)
         parts_E.append(part_E)
-    fused_ID = head.fused_ID.copy() if head.fused_ID is head.free_ID else head.fused_ID
+    fused_ID = resized(head.fused_ID, 0) if head.fused_ID is head.free_ID else head.fused_ID
     head = head._replace(
         content_ED=np.concatenate(parts_ED),
         content_square_E=np.concatenate(parts_E),

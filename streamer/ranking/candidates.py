@@ -34,10 +34,10 @@ from streamer.ranking.scratch import (
     start_sources,
     take_row,
 )
-from streamer.signals.neighbours import find_neighbours
+from streamer.signals.neighbours import find_neighbours, place_of_item
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY, Pairs
 from streamer.signals.trends import FOR_EVER, HALF_LIVES, RATES, Trends
-from streamer.tables.arrays import Array
+from streamer.tables.arrays import LINE_BYTES, Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.fastmath import exp2_in_place, log2_1p_scaled
 from streamer.tables.prefetch import SOON, prefetch
@@ -52,8 +52,6 @@ NEIGHBOUR_CANDIDATES = 40
 YOUNG_CANDIDATES = 16
 BEYOND = np.float32(1e9)
 """More than any affinity."""
-LINE = 16
-"""Entries in a line of the cache."""
 HISTORY_TURNS = 200
 LEAST = np.float32(1e-30)
 PRIOR = 2.0
@@ -103,7 +101,7 @@ def gather(
         _add_repeats(signals, context_W, length, user, turn, scratch)
     if length > 0:
         find_neighbours(signals.journal, context_W, length, user, scratch.neighbours)
-        _add_neighbours(signals, scratch)
+        _add_neighbours(signals, exclude_seen, scratch)
     _add_trends(signals, scratch)
     if length > 0:
         _add_young(signals, young, scratch)
@@ -141,7 +139,7 @@ def _exclude_seen(history: History, context_W: Array, length: int, user: int, ex
 def _add_row(signals: Signals, pairs: Pairs, item: int, stop: int, scratch: Scratch) -> None:
     """Adds the first ``stop`` entries of an item's row, which are its strongest."""
     start, length = pairs.rows.start_R[item], pairs.rows.length_R[item]
-    for line in range(start, start + length, LINE):
+    for line in range(start, start + length, LINE_BYTES // 4):
         prefetch(pairs.item_P, line)
         prefetch(pairs.wide_P, line)
     for at in range(start, start + min(stop, length)):
@@ -208,17 +206,19 @@ def _add_repeats(signals: Signals, context_W: Array, length: int, user: int, tur
 
 
 @kernel
-def _add_neighbours(signals: Signals, scratch: Scratch) -> None:
+def _add_neighbours(signals: Signals, some_excluded: bool, scratch: Scratch) -> None:
     """Adds the strongest of the items that neighbour sessions speak for."""
     near = scratch.neighbours
     found = near.found[1]
     for n in range(found):
         soon = near.item_E[min(n + SOON, found)]
-        prefetch(scratch.place_I, soon)
         prefetch(signals.flags_I, soon)
-        item = near.item_E[n]
-        kept = (find_candidate(scratch, item) != EXCLUDED) & (signals.flags_I[item] & WITHDRAWN == 0)
-        near.both_E[n] = (near.spoken_IL[item, 0] + near.spoken_IL[item, 1]) * np.float32(kept)
+        kept = signals.flags_I[near.item_E[n]] & WITHDRAWN == 0
+        if some_excluded:
+            prefetch(scratch.place_I, soon)
+            kept &= find_candidate(scratch, near.item_E[n]) != EXCLUDED
+        slot = np.uint32(near.slot_E[n])
+        near.both_E[n] = (near.spoken_SL[slot, 0] + near.spoken_SL[slot, 1]) * np.float32(kept)
     if near.found[1] == 0:
         return
     least = max(kth_largest(near.both_E, near.found[1], NEIGHBOUR_CANDIDATES, near.work_1), LEAST)
@@ -245,10 +245,11 @@ def _add_young(signals: Signals, young: Young, scratch: Scratch) -> None:
 
 @kernel
 def _fill_neighbours(scratch: Scratch) -> None:
-    spoken_IL = scratch.neighbours.spoken_IL
+    near = scratch.neighbours
     for n in range(scratch.found[0]):
-        scratch.feature_FC[AFTER, n] = spoken_IL[scratch.item_C[n], 0]
-        scratch.feature_FC[BEFORE, n] = spoken_IL[scratch.item_C[n], 1]
+        slot = place_of_item(near, scratch.item_C[n])
+        scratch.feature_FC[AFTER, n] = near.spoken_SL[slot, 0]
+        scratch.feature_FC[BEFORE, n] = near.spoken_SL[slot, 1]
 
 
 @kernel
@@ -267,20 +268,31 @@ def _add_trends(signals: Signals, scratch: Scratch) -> None:
 
 
 @kernel
+def _age(value_C: Array, age_C: Array, rate: np.float32, share: float, work_C: Array) -> None:
+    """Values aged by as many half-lives as ``rate`` makes of an age, as shares."""
+    count = len(value_C)
+    aged_C = work_C[:count]
+    for n in range(count):
+        aged_C[n] = age_C[n] * rate
+    exp2_in_place(aged_C)
+    for n in range(count):
+        value_C[n] = aged_C[n] * np.float32(value_C[n] * share)
+
+
+@kernel
 def _finish_features(trends: Trends, scratch: Scratch) -> None:
     count = scratch.found[0]
     now = trends.tick[0]
-    age_C = scratch.row_C
+    age_C, feature_FC = scratch.row_C, scratch.feature_FC
     for n in range(count):
-        age_C[n] = np.float32(trends.tick_I[scratch.item_C[n]] - now)
+        item = scratch.item_C[n]
+        age_C[n] = np.float32(trends.tick_I[item] - now)
+        for half in range(len(RATES)):
+            feature_FC[TREND + half, n] = trends.value_IH[item, half]
     for half in range(len(RATES)):
-        aged_C = scratch.feature_FC[TREND + half, :count]
-        for n in range(count):
-            aged_C[n] = age_C[n] * np.float32(RATES[half])
-        exp2_in_place(aged_C)
+        aged_C = feature_FC[TREND + half, :count]
         share = SHARE[half] if half != FOR_EVER else 1.0 / max(now, 1)
-        for n in range(count):
-            aged_C[n] *= np.float32(trends.value_IH[scratch.item_C[n], half] * share)
+        _age(aged_C, age_C, np.float32(RATES[half]), share, scratch.fixed_C)
         log2_1p_scaled(aged_C, TREND_SCALE)
     age_C[:count] = 0.0
     for feature in range(NEAR, RECENT):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.ranking.lists import NOBODY, REASONS, Lists
-from streamer.ranking.scratch import REASON_NAMES
+from streamer.ranking.scratch import NEW, REASON_NAMES
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable
@@ -34,20 +34,31 @@ _FIXED_BYTES_MAX = 512
 """Of a list, beside its entries."""
 _ENTRY_BYTES_MAX = 64 + REASONS * 64
 """Of an entry, beside its ids."""
+REASON_BYTES = 26
+"""Of a reason in a store, in the mean (ids of about a dozen bytes)."""
 
 
 class Stamp(NamedTuple):
-    """What all lists of one rendering have: the version's text, the tail from ``],"head_step"`` on, and how many reasons an entry tells at most."""
+    """What all lists of one rendering have: the version's text, the tail from ``],"head_step"`` on, and how many reasons a list tells at most, beside that an entry explores."""
 
     version: Array
     tail: Array
     reasons: int
 
 
-def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int, reasons: int = REASONS) -> Stamp:
+def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int, reasons: int) -> Stamp:
     """The stamp of lists ranked at one moment."""
     tail = f'],"head_step":{head_step},"event_ms":{event_ms},"written_ms":{written_ms}}}'
-    return Stamp(_bytes(version), _bytes(tail), min(reasons, REASONS))
+    return Stamp(_bytes(version), _bytes(tail), reasons)
+
+
+def reasons_of_a_list(entries: int, reasons: int, users: int, bytes_max: int) -> int:
+    """How many reasons a list tells, so that those of all users' lists take about ``bytes_max`` of a store: ``reasons`` an entry if they do so.
+
+    >>> [reasons_of_a_list(20, 3, users, 200_000_000) for users in (0, 100_000, 200_000, 1_000_000, 10_000_000)]
+    [60, 60, 38, 7, 0]
+    """
+    return min(min(reasons, REASONS) * entries, bytes_max // (REASON_BYTES * max(users, 1)))
 
 
 def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[bytes]:
@@ -141,6 +152,7 @@ def _bytes_at_most(lists: Lists, users: IdTable, items: IdTable, n: int) -> int:
 @kernel
 def write_lists(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp, buffer: Array, start_U1: Array, first: int) -> int:
     """Writes lists from ``first`` on while the buffer has room for their longest form; returns the next one."""
+    every, more = divmod(stamp.reasons, lists.item_UK.shape[1])  # dealt in turns, the first entries first
     for n in range(first, len(lists.user_U)):
         at = start_U1[n]
         if at + _bytes_at_most(lists, users, items, n) > len(buffer):
@@ -155,7 +167,7 @@ def write_lists(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp, buff
             if k > 0:
                 buffer[at] = 0x2C
                 at += 1
-            at = _put_entry(buffer, at, lists, items, n, k, stamp.reasons)
+            at = _put_entry(buffer, at, lists, items, n, k, every + (k < more))
         start_U1[n + 1] = _put(buffer, at, stamp.tail)
     return len(lists.user_U)
 
@@ -167,9 +179,11 @@ def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: 
     at = _put(buffer, at, _SCORE)
     at = _put_number(buffer, at, lists.score_UK[n, k])
     at = _put(buffer, at, _WHY)
-    for r in range(reasons):
+    for r in range(REASONS):
         term = lists.term_UKR[n, k, r]
-        if term == NOBODY:
+        if term == NOBODY or (
+            r >= reasons and term != NEW
+        ):  # that an entry explores is always told: its score is none of its own
             break
         at = _put_reason(buffer, at, items, r, term, lists.value_UKR[n, k, r], lists.about_UKR[n, k, r])
     return _put(buffer, at, _END_ITEM)

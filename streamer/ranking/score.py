@@ -102,6 +102,7 @@ def fetch_rows(model: Model, count: int, scratch: Scratch) -> None:
         prefetch(model.head.bias_I, item)
         prefetch(model.signals.trends.tick_I, item)
         prefetch(model.signals.trends.value_IH, item)
+        prefetch(model.signals.trends.value_IH[item], FOR_EVER)  # a row may lie in two lines
 
 
 @kernel

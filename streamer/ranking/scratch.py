@@ -1,6 +1,7 @@
 """Working memory of one scoring: candidates of one context and their features. Nothing of it outlives the call.
 
-What is looked up by item lies in an array with a place for every item of the catalog: one look, no search, no branch to guess.
+What is looked up by item lies in an array with a place for every item of the catalog: one look, no search, no branch to guess. (Where items are
+many, all but what neighbour sessions speak for: that is looked up most.)
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Scratch(NamedTuple):
     feature_FC: Array
     logit_C: Array
     fixed_C: Array
+    """Logits by the weights of the start; before those are reckoned, working memory of the trends."""
     weight_F: Array
     phi_K: Array
     step_3W: Array

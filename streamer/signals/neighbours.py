@@ -18,6 +18,7 @@ from streamer.tables.arrays import Array, grown
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.prefetch import prefetch
 from streamer.tables.select import kth_largest
+from streamer.tables.slots import EMPTY, new_slots, slot_of
 from streamer.windows.journal import (
     AFTER,
     APPENDED,
@@ -44,6 +45,9 @@ QUERY_DECAY = 0.85
 PLACE_DECAY = 0.9
 SESSIONS_MAX = WINDOW * POSTINGS
 ITEMS_MAX = 2 * REACH * SESSIONS
+ROWS_MAX = 1 << 17
+"""Rows for items up to which each has a place of its own for what speaks for it. More places than that fit into no near cache: beyond it items are met in SLOTS."""
+SLOTS = 1 << 13
 SIDES = 2
 """[after, before] the match."""
 
@@ -51,7 +55,8 @@ SIDES = 2
 class Neighbours(NamedTuple):
     """Working memory: sessions found with likeness and match, items found with what speaks for them.
 
-    ``like_U`` and ``spoken_IL`` have a place for every user and every item, 0 for those that were not found.
+    ``like_U`` has a place for every user, 0 for those that were not found; ``spoken_SL`` likewise for every item, or where they are many for
+    those of ``item_S``. ``slot_E`` is where that of a found item lies.
     """
 
     walked_N: Array
@@ -67,8 +72,10 @@ class Neighbours(NamedTuple):
     weight_S: Array
     what_S: Array
     """Of the chosen sessions that have more places: the next one's position, what it weighs, and the entry read."""
-    spoken_IL: Array
+    spoken_SL: Array
+    item_S: Array
     item_E: Array
+    slot_E: Array
     both_E: Array
     work_1: Array
     found: Array
@@ -89,27 +96,45 @@ def new_neighbours(users: int, items: int) -> Neighbours:
         walked_S=np.zeros(SESSIONS, np.int64),
         weight_S=np.zeros(SESSIONS, np.float32),
         what_S=np.zeros(SESSIONS, np.int64),
-        spoken_IL=np.zeros((items, SIDES), np.float32),
+        **_places(items),
         item_E=np.zeros(ITEMS_MAX + 1, np.int32),
+        slot_E=np.zeros(ITEMS_MAX + 1, np.int32),
         both_E=np.zeros(ITEMS_MAX, np.float32),
         work_1=np.zeros(1, np.float32),
         found=np.zeros(2, np.int64),
     )
 
 
+def _places(items: int) -> dict[str, Array]:
+    places, slots = (items, 0) if items <= ROWS_MAX else (SLOTS, SLOTS)
+    return {"spoken_SL": np.zeros((places, SIDES), np.float32), "item_S": new_slots(slots)}
+
+
 def reserve_neighbours(near: Neighbours, users: int, items: int) -> Neighbours:
     """Room for ``users`` and ``items`` rows in all; the same object where there is room already."""
-    if users <= len(near.like_U) and items <= len(near.spoken_IL):
+    if len(near.like_U) < users:
+        near = near._replace(like_U=grown(near.like_U, users))
+    if len(near.item_S) or items <= len(near.spoken_SL):
         return near
-    return near._replace(like_U=grown(near.like_U, users), spoken_IL=grown(near.spoken_IL, items))
+    near.found[:] = 0
+    return near._replace(**_places(items))
+
+
+@leaf_kernel
+def place_of_item(near: Neighbours, item: int) -> np.uint64:
+    """The place of what speaks for an item."""
+    return slot_of(near.item_S, item) if len(near.item_S) else np.uint64(item)
 
 
 @leaf_kernel
 def _start(near: Neighbours) -> None:
     """Forgets the items of the time before."""
     for n in range(near.found[1]):
-        near.spoken_IL[near.item_E[n], 0] = 0.0
-        near.spoken_IL[near.item_E[n], 1] = 0.0
+        slot = np.uint32(near.slot_E[n])
+        near.spoken_SL[slot, 0] = 0.0
+        near.spoken_SL[slot, 1] = 0.0
+        if len(near.item_S):
+            near.item_S[slot] = EMPTY
     near.found[0] = 0
     near.found[1] = 0
 
@@ -204,17 +229,21 @@ def _spread(journal: Journal, link: int, side: int, chosen: int, near: Neighbour
                 following = journal.entry_JL[at, link]
                 prefetch(journal.entry_JL, entry_at(newest, last, size, following))
                 what = journal.entry_JL[at, WHAT]
-                prefetch(near.spoken_IL, np.uint64(what) & np.uint64(ITEM_MASK))
+                if not len(near.item_S):
+                    prefetch(near.spoken_SL, np.uint64(what) & np.uint64(ITEM_MASK))
                 near.what_S[going] = what
                 near.walked_S[going] = following
                 near.weight_S[going] = weight
                 going += 1
         for n in range(going):
             if near.what_S[n] != NOTHING:
-                item = np.uint64(near.what_S[n]) & np.uint64(ITEM_MASK)
-                near.item_E[found] = item
-                found += near.spoken_IL[item, 0] + near.spoken_IL[item, 1] == 0.0
-                near.spoken_IL[item, side] += near.weight_S[n]
+                item = near.what_S[n] & ITEM_MASK
+                slot = place_of_item(near, item)
+                near.item_E[found], near.slot_E[found] = item, slot
+                if len(near.item_S):
+                    near.item_S[slot] = item
+                found += near.spoken_SL[slot, 0] + near.spoken_SL[slot, 1] == 0.0
+                near.spoken_SL[slot, side] += near.weight_S[n]
             near.weight_S[n] *= np.float32(PLACE_DECAY)
         chosen = going
     near.found[1] = found

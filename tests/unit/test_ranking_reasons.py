@@ -15,11 +15,14 @@ from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, Ranking, empty_lists, rank_users
+from streamer.ranking.render import REASON_BYTES
 from streamer.ranking.rerank import new_rerank
 from streamer.ranking.scratch import LIKENESS, NEURAL, TERMS, TREND, UNTRIED, YOUNG, YOUNG_CONTENT, YOUNG_LIKENESS
+from streamer.tables.ids import live_rows
 
 SEEDS = st.integers(0, 2**32)
 ENTRIES = 12
+EXPLORES = [["new", 0.0, None]]
 WRITTEN = 0.5001e-4
 """How far a number may be from the one that is written, with four decimals."""
 
@@ -171,12 +174,33 @@ def test_the_trends_are_named_by_one_that_speaks_as_their_sum_does(seed):
 
 @pytest.mark.parametrize("reasons", [0, 1, 2])
 def test_fewer_reasons_are_the_first_of_those_that_all_lists_have(reasons):
+    assert_tells([reasons] * ENTRIES, reasons=reasons)
+
+
+@pytest.mark.parametrize(
+    ("a_list", "by_entry"),
+    [(29, [3] * 5 + [2] * 7), (17, [2] * 5 + [1] * 7), (5, [1] * 5 + [0] * 7), (0, [0] * 12), (10**6, [3] * 12)],
+)
+def test_reasons_that_have_no_room_are_left_out_from_the_last_entries_on(a_list, by_entry):
+    users = live_rows(engine_of(3).state.users.ids)
+    room = a_list * users * REASON_BYTES
+    assert_tells(by_entry, reasons_bytes_max=room)
+    assert_tells(by_entry, reasons_bytes_max=room + users * REASON_BYTES - 1)
+
+
+def assert_tells(by_entry, **settings):
+    """Under these settings each entry tells so many reasons of those that it has, and in any case that it explores."""
     engine = engine_of(3)
     lists = engine.rank(everybody(engine), entries=ENTRIES)
     whole = [json.loads(payload) for payload in engine.render(lists, version="v", written_ms=0)]
-    config = tiny_config(reasons=reasons)
-    fewer = Engine(config, engine.fold_tables(), engine.publisher_tables()).render(lists, version="v", written_ms=0)
     assert max(len(entry["why"]) for found in whole for entry in found["items"]) == REASONS
+    assert any(entry["why"] == EXPLORES for found in whole for entry in found["items"])
+    fewer = Engine(tiny_config(**settings), engine.fold_tables(), engine.publisher_tables()).render(
+        lists, version="v", written_ms=0
+    )
     for payload, found in zip(fewer, whole, strict=True):
-        entries = [entry | {"why": entry["why"][:reasons]} for entry in found["items"]]
+        entries = [
+            entry if entry["why"] == EXPLORES else entry | {"why": entry["why"][:reasons]}
+            for entry, reasons in zip(found["items"], by_entry, strict=False)
+        ]
         assert json.loads(payload) == found | {"items": entries}

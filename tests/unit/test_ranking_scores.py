@@ -53,7 +53,9 @@ from streamer.ranking.scratch import (
     YOUNG,
     YOUNG_CONTENT,
     YOUNG_LIKENESS,
+    reserve_scratch,
 )
+from streamer.signals.neighbours import ROWS_MAX
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
 from streamer.windows.history import COUNT_HALF_LIFE
@@ -202,9 +204,11 @@ def engine_of(seed, **ranking):
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=SEEDS, exclude_seen=st.booleans(), exclude_context=st.booleans())
-def test_candidates_and_their_features_are_those_of_a_readable_scoring(seed, exclude_seen, exclude_context):
+@given(seed=SEEDS, exclude_seen=st.booleans(), exclude_context=st.booleans(), many=st.booleans())
+def test_candidates_and_their_features_are_those_of_a_readable_scoring(seed, exclude_seen, exclude_context, many):
     engine = engine_of(seed)
+    if many:  # as if there were so many items that those for whom neighbours speak lie in slots
+        engine.scratch = reserve_scratch(engine.scratch, len(engine.state.users.pushed_U), ROWS_MAX + 1)
     users, scratch, context_W = engine.state.users, engine.scratch, np.zeros(WINDOW, np.int32)
     for user in (NOBODY, *range(int(users.ids.used[0]))):
         length = read_window(users, user, context_W) if user >= 0 else 0

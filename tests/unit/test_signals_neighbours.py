@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import reference_neighbours
 
-from streamer.signals.neighbours import NOTHING, SESSIONS, find_neighbours, new_neighbours
+from streamer.signals.neighbours import NOTHING, ROWS_MAX, SESSIONS, find_neighbours, new_neighbours, reserve_neighbours
 from streamer.tables.select import kth_largest
+from streamer.tables.slots import EMPTY
 from streamer.windows.journal import (
     append_journal,
     drop_items_from_journal,
@@ -20,6 +21,8 @@ from streamer.windows.journal import (
 )
 
 USERS, ITEMS = 400, 60
+SIZES = [ITEMS, ROWS_MAX + 1]
+"""Items, so few that what speaks for them lies in a place for each, and so many that it does not."""
 
 
 def written(choices, size_max):
@@ -33,7 +36,8 @@ def told(journal, context, user, near):
     """(after, before) by item."""
     context_W = np.array(context, np.int32)
     find_neighbours(journal, context_W, len(context), user, near)
-    return {item: tuple(near.spoken_IL[item].tolist()) for item in near.item_E[: near.found[1]].tolist()}
+    found = slice(near.found[1])
+    return dict(zip(near.item_E[found].tolist(), map(tuple, near.spoken_SL[near.slot_E[found]].tolist()), strict=True))
 
 
 def same(ours, theirs):
@@ -47,27 +51,48 @@ CONTEXT = st.lists(st.integers(0, 11), max_size=20)
 
 
 @settings(deadline=None, max_examples=150)
-@given(choices=CHOICES, context=CONTEXT, user=st.integers(-1, 7), size_max=st.sampled_from([5, 40, 1_000]))
-def test_neighbours_are_those_of_a_readable_search_of_the_newest_entries(choices, context, user, size_max):
-    journal, near = written(choices, size_max), new_neighbours(USERS, ITEMS)
+@given(
+    choices=CHOICES,
+    context=CONTEXT,
+    user=st.integers(-1, 7),
+    size_max=st.sampled_from([5, 40, 1_000]),
+    items=st.sampled_from(SIZES),
+)
+def test_neighbours_are_those_of_a_readable_search_of_the_newest_entries(choices, context, user, size_max, items):
+    journal, near = written(choices, size_max), new_neighbours(USERS, items)
     expected = reference_neighbours(choices[-size_max:], context, user)
     same(told(journal, context, user, near), expected)
     same(told(journal, context, user, near), expected)  # nothing of the search before is left
-    assert np.count_nonzero(near.spoken_IL.any(axis=1)) == len(expected)
+    assert np.count_nonzero(near.spoken_SL.any(axis=1)) == len(expected)
+    assert np.count_nonzero(near.item_S != EMPTY) == (len(expected) if items > ROWS_MAX else 0)
+    assert told(journal, [], user, near) == {}
+    assert not near.spoken_SL.any()
+    assert (near.item_S == EMPTY).all()
     assert not near.like_U.any()
 
 
+@pytest.mark.parametrize("items", SIZES)
 @pytest.mark.parametrize("seed", range(5))
-def test_only_the_sessions_most_like_the_window_speak(seed):
+def test_only_the_sessions_most_like_the_window_speak(seed, items):
     rng = np.random.default_rng(seed)
     choices = list(
         zip(rng.integers(0, USERS, 4_000).tolist(), (ITEMS * rng.random(4_000) ** 2).astype(int).tolist(), strict=True)
     )
     context = rng.permutation(ITEMS)[:20].tolist()
-    journal, near = written(choices, 100_000), new_neighbours(USERS, ITEMS)
+    journal, near = written(choices, 100_000), new_neighbours(USERS, items)
     ours = told(journal, context, 3, near)
     assert near.found[0] > SESSIONS
     same(ours, reference_neighbours(choices, context, 3))
+
+
+def test_what_speaks_is_the_same_once_items_are_too_many_for_a_place_each():
+    choices = [(user, item) for user in range(4) for item in (1, 2, 3)]
+    journal, near = written(choices, 1_000), new_neighbours(USERS, ITEMS)
+    before = told(journal, [2], -1, near)
+    many = reserve_neighbours(near, USERS, ROWS_MAX + 1)
+    assert len(many.spoken_SL) < ROWS_MAX
+    assert told(journal, [2], -1, many) == before
+    assert reserve_neighbours(many, USERS, 2 * ROWS_MAX) is many
 
 
 @settings(deadline=None, max_examples=60)
