@@ -1,11 +1,11 @@
 """Mixed load with faults for as long as wanted, and whether anything grows: ``python -m benchmarks.soak [--minutes 60]``.
 
-One worker with shipped defaults, but for bounds on users and items small enough to be reached soon, so that what still grows then
+One worker with shipped defaults, but for bounds on its state small enough to be reached soon, so that what still grows then
 should not. ``streamer traffic`` sends to it (sessions, impressions, bots, broken, late and doubled records, items that come and go). Every two
 minutes the broker or Valkey stands still for some seconds, or Valkey loses all it has.
 
-The run is cut into thirds. The first is left out: state fills. Then the process's memory, open files and threads, and the freshness of lists,
-must be in the last third what they were in the one before. Exit status 1 where they are not, or the worker ended.
+The run is cut into thirds. The first is left out: state fills, which takes about a million records. Then the process's memory, open files and threads,
+and the freshness of lists, must be in the last third what they were in the one before. Exit status 1 where they are not, or the worker ended.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ from line import Process  # isort: skip - found by benchmarks.world
 SAMPLE_S = 5.0
 FAULT_EVERY_S = 120.0
 STILL_S = 5.0
-USERS_MAX, ITEMS_MAX = 20_000, 10_000
+USERS_MAX, ITEMS_MAX = 5_000, 10_000
+INTERACTIONS_MAX, IDS_MIN = 100_000, 100_000
+"""Of the journal, and of each generation of event ids."""
 MEMORY_GROWTH_MAX, MEMORY_SLACK_MIB = 0.03, 16.0
 HANDLES_SLACK = 3
 LATENCY_GROWTH_MAX = 2.0
 """Of the 99th percentile, which is known by its bucket: about half as much again from one to the next."""
+_TABLE = re.compile(r"^streamer_table_bytes\{[^}]*\} (\S+)", re.MULTILINE)
 _BUCKET = re.compile(r'^streamer_freshness_seconds_bucket\{le="([^"]+)"\} (\S+)', re.MULTILINE)
 
 
@@ -53,6 +56,7 @@ class Sample:
 
     at_s: float
     memory_mib: float
+    tables_mib: float
     files: int
     threads: int
     fresh: dict[float, float]
@@ -63,6 +67,8 @@ class Third:
     """A part of the run: medians, and of delays the bucket in which a quantile lies."""
 
     memory_mib: float
+    tables_mib: float
+    """Of it, what the state's tables hold; a copy for snapshots and the room that they grow into are beside it."""
     files: float
     threads: float
     lists: int
@@ -102,6 +108,8 @@ def soak(folder: Path, seconds: float, rate: float) -> tuple[list[Sample], dict[
             "STREAMER_SNAPSHOTS__ROOT": str(folder / "snapshots"),
             "STREAMER_WINDOWS__USERS_MAX": str(USERS_MAX),
             "STREAMER_CATALOG__ITEMS_MAX": str(ITEMS_MAX),
+            "STREAMER_SIGNALS__JOURNAL_INTERACTIONS_MAX": str(INTERACTIONS_MAX),
+            "STREAMER_WINDOWS__DEDUP_IDS_MIN": str(IDS_MIN),
             "STREAMER_HTTP__PORT": "0",
         }
         worker = stack.enter_context(contextlib.closing(Process(["worker"], settings, folder / "worker.log")))
@@ -161,6 +169,7 @@ def sample(worker: Process, at_s: float) -> Sample:
     return Sample(
         at_s=at_s,
         memory_mib=int(status["VmRSS"].split()[0]) / 1_024,
+        tables_mib=sum(map(float, _TABLE.findall(page))) / 2**20,
         files=len(list((process / "fd").iterdir())),
         threads=int(status["Threads"]),
         fresh={float(bound): float(count) for bound, count in _BUCKET.findall(page)},
@@ -181,6 +190,7 @@ def third(samples: list[Sample]) -> Third:
     written = {bound: last[bound] - first.get(bound, 0.0) for bound in sorted(last)}
     return Third(
         memory_mib=round(statistics.median(one.memory_mib for one in samples), 1),
+        tables_mib=round(statistics.median(one.tables_mib for one in samples), 1),
         files=statistics.median(one.files for one in samples),
         threads=statistics.median(one.threads for one in samples),
         lists=int(written[float("inf")]),
