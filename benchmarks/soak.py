@@ -1,10 +1,10 @@
 """Mixed load with faults for as long as wanted, and whether anything grows: ``python -m benchmarks.soak [--minutes 60]``.
 
-One worker with shipped defaults, but for bounds on its state small enough to be reached soon, so that what still grows then
-should not. ``streamer traffic`` sends to it (sessions, impressions, bots, broken, late and doubled records, items that come and go). Every two
+One worker with shipped defaults, but for bounds on its state so small that most of it is full soon, and what still grows then
+should not; ``tables_mib`` tells what the state itself grew by. ``streamer traffic`` sends to it (sessions, impressions, bots, broken, late and doubled records, items that come and go). Every two
 minutes the broker or Valkey stands still for some seconds, or Valkey loses all it has.
 
-The run is cut into thirds. The first is left out: state fills, which takes about a million records. Then the process's memory, open files and threads,
+The run is cut into thirds. The first is left out: state fills. Then the process's memory, open files and threads,
 and the freshness of lists, must be in the last third what they were in the one before. Exit status 1 where they are not, or the worker ended.
 """
 
