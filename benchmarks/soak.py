@@ -1,8 +1,8 @@
 """Mixed load with faults for as long as wanted, and whether anything grows: ``python -m benchmarks.soak [--minutes 60]``.
 
-One worker with shipped defaults, but for bounds on its state so small that most of it is full soon, and what still grows then
-should not; ``tables_mib`` tells what the state itself grew by. ``streamer traffic`` sends to it (sessions, impressions, bots, broken, late and doubled records, items that come and go). Every two
-minutes the broker or Valkey stands still for some seconds, or Valkey loses all it has.
+One worker with shipped defaults, but for bounds on its state so small that it is full soon: what still grows then should not; ``tables_mib``
+tells what the state itself grew by. ``streamer traffic`` sends to it (sessions, impressions, bots, broken, late and doubled records, items that
+come and go). Every two minutes the broker or Valkey stands still for some seconds, or Valkey loses all it has.
 
 The run is cut into thirds. The first is left out: state fills. Then the process's memory, open files and threads,
 and the freshness of lists, must be in the last third what they were in the one before. Exit status 1 where they are not, or the worker ended.
@@ -39,9 +39,16 @@ from line import Process  # isort: skip - found by benchmarks.world
 SAMPLE_S = 5.0
 FAULT_EVERY_S = 120.0
 STILL_S = 5.0
-USERS_MAX, ITEMS_MAX = 5_000, 10_000
-INTERACTIONS_MAX, IDS_MIN = 100_000, 100_000
-"""Of the journal, and of each generation of event ids."""
+USERS_MAX, ITEMS = 2_000, 2_000
+STATE = {
+    "STREAMER_WINDOWS__USERS_MAX": USERS_MAX,
+    "STREAMER_WINDOWS__HISTORY_ITEMS_MAX": 128,
+    "STREAMER_WINDOWS__DEDUP_IDS_MIN": 100_000,
+    "STREAMER_CATALOG__ITEMS_MAX": 10_000,
+    "STREAMER_SIGNALS__NEIGHBOURS_MAX": 64,
+    "STREAMER_SIGNALS__JOURNAL_INTERACTIONS_MAX": 100_000,
+}
+"""Bounds that traffic of half a million records fills."""
 MEMORY_GROWTH_MAX, MEMORY_SLACK_MIB = 0.03, 16.0
 HANDLES_SLACK = 3
 LATENCY_GROWTH_MAX = 2.0
@@ -106,15 +113,12 @@ def soak(folder: Path, seconds: float, rate: float) -> tuple[list[Sample], dict[
             "STREAMER_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
             "STREAMER_REDIS__URL": valkey.url,
             "STREAMER_SNAPSHOTS__ROOT": str(folder / "snapshots"),
-            "STREAMER_WINDOWS__USERS_MAX": str(USERS_MAX),
-            "STREAMER_CATALOG__ITEMS_MAX": str(ITEMS_MAX),
-            "STREAMER_SIGNALS__JOURNAL_INTERACTIONS_MAX": str(INTERACTIONS_MAX),
-            "STREAMER_WINDOWS__DEDUP_IDS_MIN": str(IDS_MIN),
             "STREAMER_HTTP__PORT": "0",
+            **{name: str(bound) for name, bound in STATE.items()},
         }
         worker = stack.enter_context(contextlib.closing(Process(["worker"], settings, folder / "worker.log")))
         worker.wait_role("owner")
-        arguments = ["traffic", "--configured", "--rate", str(rate), "--users", str(2 * USERS_MAX), "--items", str(ITEMS_MAX)]
+        arguments = ["traffic", "--configured", "--rate", str(rate), "--users", str(2 * USERS_MAX), "--items", str(ITEMS)]
         traffic = stack.enter_context(contextlib.closing(Process(arguments, settings, folder / "traffic.log")))
         faults = itertools.cycle(
             {

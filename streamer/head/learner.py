@@ -31,8 +31,8 @@ from streamer.head.bilinear import (
 from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
 from streamer.tables.arrays import Array
 from streamer.tables.compile import brief_kernel
-from streamer.tables.ids import mix
 from streamer.tables.prefetch import SOON, prefetch
+from streamer.tables.slots import EMPTY, new_slots, slot_of
 from streamer.tables.vectors import add_scaled, dot
 
 FUSED_AT_ONCE = 4_096
@@ -161,24 +161,22 @@ def trust_of(head: Head, items: Items, content: ContentVectors, row_T: Array) ->
 
 def distinct(item_M: Array) -> tuple[Array, Array]:
     """The distinct items of ``item_M`` in the order in which they appear, and the place of each entry among them, int32."""
-    slot_S = np.full(1 << (4 * len(item_M)).bit_length(), -1, np.int32)
+    slots = 1 << (4 * len(item_M)).bit_length()
     item_T, place_M = np.empty(len(item_M), np.int32), np.empty(len(item_M), np.int32)
-    return item_T[: find_distinct(item_M, slot_S, item_T, place_M)], place_M
+    return item_T[: find_distinct(item_M, new_slots(slots), np.empty(slots, np.int32), item_T, place_M)], place_M
 
 
 @brief_kernel
-def find_distinct(item_M: Array, slot_S: Array, item_T: Array, place_M: Array) -> int:
-    """Fills both by open addressing in ``slot_S``, a power of two of slots, all -1; returns how many are distinct."""
-    found, mask = 0, np.uint64(len(slot_S) - 1)
+def find_distinct(item_M: Array, item_S: Array, place_S: Array, item_T: Array, place_M: Array) -> int:
+    """Fills the last two; ``item_S`` are slots, all empty, ``place_S`` has the place of a slot's item. Returns how many are distinct."""
+    found = 0
     for m in range(len(item_M)):
-        slot = mix(np.uint64(item_M[m])) & mask
-        while slot_S[slot] >= 0 and item_T[slot_S[slot]] != item_M[m]:
-            slot = (slot + np.uint64(1)) & mask
-        if slot_S[slot] < 0:
-            slot_S[slot] = found
-            item_T[found] = item_M[m]
+        item = item_M[m]
+        slot = slot_of(item_S, item)
+        if item_S[slot] == EMPTY:
+            item_S[slot], place_S[slot], item_T[found] = item, found, item
             found += 1
-        place_M[m] = slot_S[slot]
+        place_M[m] = place_S[slot]
     return found
 
 

@@ -58,7 +58,7 @@ def reasons_of_a_list(entries: int, reasons: int, users: int, bytes_max: int) ->
     >>> [reasons_of_a_list(20, 3, users, 200_000_000) for users in (0, 100_000, 200_000, 1_000_000, 10_000_000)]
     [60, 60, 38, 7, 0]
     """
-    return min(min(reasons, REASONS) * entries, bytes_max // (REASON_BYTES * max(users, 1)))
+    return min(reasons * entries, bytes_max // (REASON_BYTES * max(users, 1)))
 
 
 def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[bytes]:
@@ -181,9 +181,8 @@ def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: 
     at = _put(buffer, at, _WHY)
     for r in range(REASONS):
         term = lists.term_UKR[n, k, r]
-        if term == NOBODY or (
-            r >= reasons and term != NEW
-        ):  # that an entry explores is always told: its score is none of its own
+        told = r < reasons or term == NEW  # that an entry explores is always told: its score is none of its own
+        if term == NOBODY or not told:
             break
         at = _put_reason(buffer, at, items, r, term, lists.value_UKR[n, k, r], lists.about_UKR[n, k, r])
     return _put(buffer, at, _END_ITEM)

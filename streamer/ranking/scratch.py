@@ -1,7 +1,7 @@
 """Working memory of one scoring: candidates of one context and their features. Nothing of it outlives the call.
 
-What is looked up by item lies in an array with a place for every item of the catalog: one look, no search, no branch to guess. (Where items are
-many, all but what neighbour sessions speak for: that is looked up most.)
+What is looked up by item lies in an array with a place for every item of the catalog: one look, no search, no branch to guess. What neighbour
+sessions speak for is looked up most, and where items are many it lies in a smaller table (``signals.neighbours``).
 """
 
 from __future__ import annotations
