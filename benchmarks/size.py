@@ -115,7 +115,7 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (324 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (255 + ID_BYTES),
+        "items": size.items * (223 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * (2 * WIDTH + PLACE_BYTES + MODALITY_BYTES),
         "journal": 32 * min(size.events, Config().signals.journal_interactions_max),

@@ -1,6 +1,6 @@
 """Mixed load with faults for as long as wanted, and whether anything grows: ``python -m benchmarks.soak [--minutes 60]``.
 
-One worker with shipped defaults, but for bounds on its state so small that it is full soon: what still grows then should not; ``tables_mib``
+One worker with shipped defaults, but for bounds on its state so small that it is full soon: from then on nothing should grow. ``tables_mib``
 tells what the state itself grew by. ``streamer traffic`` sends to it (sessions, impressions, bots, broken, late and doubled records, items that
 come and go). Every two minutes the broker or Valkey stands still for some seconds, or Valkey loses all it has.
 
@@ -39,13 +39,15 @@ from line import Process  # isort: skip - found by benchmarks.world
 SAMPLE_S = 5.0
 FAULT_EVERY_S = 120.0
 STILL_S = 5.0
-USERS_MAX, ITEMS = 2_000, 2_000
+USERS_MAX, ITEMS_MAX = 2_000, 10_000
+TURNOVER = 1.0
+"""Of all items that there are at a time, the share that goes within a day: four hundred of them in an hour, and as many come."""
 STATE = {
     "STREAMER_WINDOWS__USERS_MAX": USERS_MAX,
     "STREAMER_WINDOWS__HISTORY_ITEMS_MAX": 128,
     "STREAMER_WINDOWS__DEDUP_IDS_MIN": 100_000,
-    "STREAMER_CATALOG__ITEMS_MAX": 10_000,
-    "STREAMER_SIGNALS__NEIGHBOURS_MAX": 64,
+    "STREAMER_CATALOG__ITEMS_MAX": ITEMS_MAX,
+    "STREAMER_SIGNALS__NEIGHBOURS_MAX": 16,
     "STREAMER_SIGNALS__JOURNAL_INTERACTIONS_MAX": 100_000,
 }
 """Bounds that traffic of half a million records fills."""
@@ -118,7 +120,8 @@ def soak(folder: Path, seconds: float, rate: float) -> tuple[list[Sample], dict[
         }
         worker = stack.enter_context(contextlib.closing(Process(["worker"], settings, folder / "worker.log")))
         worker.wait_role("owner")
-        arguments = ["traffic", "--configured", "--rate", str(rate), "--users", str(2 * USERS_MAX), "--items", str(ITEMS)]
+        arguments = ["traffic", "--configured", "--rate", str(rate), "--users", str(2 * USERS_MAX)]
+        arguments += ["--items", str(ITEMS_MAX), "--turnover", str(TURNOVER)]
         traffic = stack.enter_context(contextlib.closing(Process(arguments, settings, folder / "traffic.log")))
         faults = itertools.cycle(
             {

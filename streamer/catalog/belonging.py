@@ -123,37 +123,58 @@ class Names:
 
 
 class Belonging:
-    """By row of an item the rows of its names, NONE where it has none: ``provider_I``, and ``category_IC`` from the first on."""
+    """By row of an item the rows of its names, NONE where it has none: ``provider_I``, and ``category_IC``, from the first column on.
+
+    Until the first item has a category the latter has no rows; after that it keeps them.
+    """
 
     def __init__(self, tables: dict[str, Array] | None = None) -> None:
         """Empty, or from a snapshot's tables; of one from before there were names each item waits for its next document."""
         tables = tables or {}
         none = np.zeros((0, CATEGORIES_COUNTED), np.int32)
         self.provider_I: Array = resized(tables.get("belonging.provider", none[:, 0]), 0)
-        self.category_IC: Array = resized(tables.get("belonging.category", none), 0)
         self.providers, self.categories = (Names(kind, tables) for kind in KINDS)
+        self.category_IC: Array = resized(tables.get("belonging.category", none) if self.categories.rows else none, 0)
 
     def reserve(self, rows: int) -> None:
         """Room for that many rows of items."""
         if rows > len(self.provider_I):
             self.provider_I = grown(self.provider_I, rows, NONE)
-            self.category_IC = grown(self.category_IC, rows, NONE)
+            self._reserve_categories()
+
+    def categories_of(self, item_N: Array) -> Array:
+        """Rows of the items' categories [N, CATEGORIES_COUNTED]."""
+        if not self.categories.rows:
+            return np.full((*item_N.shape, CATEGORIES_COUNTED), NONE, np.int32)
+        categories_NC: Array = self.category_IC[item_N]
+        return categories_NC
 
     def set(self, row: int, provider: str | None, categories: Iterable[str]) -> Freed:
         """What an item's newest document says takes the place of what the one before said."""
-        before_C, before = self.category_IC[row].copy(), self.provider_I[row : row + 1].copy()
+        row_T = np.array([row])
+        provider_T, category_TC = self.provider_I[row_T], self.categories_of(row_T)
+        taken = [self.categories.take(name) for name in counted_names(categories)[:CATEGORIES_COUNTED]]
+        self._reserve_categories()
+        self._clear(row_T)
         self.provider_I[row] = next(map(self.providers.take, counted_names([provider])), NONE)
-        self.category_IC[row] = NONE
-        for place, name in enumerate(counted_names(categories)[:CATEGORIES_COUNTED]):
-            self.category_IC[row, place] = self.categories.take(name)
-        return Freed(self.providers.give(before), self.categories.give(before_C))
+        if taken:
+            self.category_IC[row, : len(taken)] = taken
+        return Freed(self.providers.give(provider_T), self.categories.give(category_TC))
 
     def drop(self, row_T: Array) -> Freed:
         """Rows of items that are freed."""
-        freed = Freed(self.providers.give(self.provider_I[row_T]), self.categories.give(self.category_IC[row_T]))
-        self.provider_I[row_T] = NONE
-        self.category_IC[row_T] = NONE
+        freed = Freed(self.providers.give(self.provider_I[row_T]), self.categories.give(self.categories_of(row_T)))
+        self._clear(row_T)
         return freed
+
+    def _reserve_categories(self) -> None:
+        if self.categories.rows:
+            self.category_IC = grown(self.category_IC, len(self.provider_I), NONE)
+
+    def _clear(self, row_T: Array) -> None:
+        self.provider_I[row_T] = NONE
+        if self.categories.rows:
+            self.category_IC[row_T] = NONE
 
     def tables(self, rows: int) -> dict[str, Array]:
         """For a snapshot: views of the first ``rows`` rows of items, and the names."""

@@ -201,8 +201,8 @@ class Ranking(Section, frozen=True):
     reasons: int = 3
     """Reasons told with an entry at most, those that weigh most: 0 to 3. That it explores is told in any case."""
     reasons_bytes_max: int = 200_000_000
-    """Of Redis, about, that reasons of all lists may take. Up to 128,000 users that is three an entry; beyond, lists tell fewer, the last entries
-    first: with a million users one for each of the first seven (docs/operations.md)."""
+    """Of Redis, about, that the reasons in the lists of all users whom a worker knows may take. Up to 128,000 users with lists of 20 that is three an
+    entry; beyond, lists tell fewer, the last entries first: with a million users one for each of the first seven (docs/operations.md)."""
     exclude_seen: Literal["auto", "true", "false"] = "auto"
     publish_ms: int = 20
     """A user's list is rendered at most once in this time; under load less often, so that lists take a quarter of the worker's time or so."""

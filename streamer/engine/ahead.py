@@ -11,6 +11,7 @@ import numpy as np
 from streamer.engine.columns import Columns
 from streamer.engine.state import State
 from streamer.signals.pairs import CONTEXT, Pairs
+from streamer.signals.trends import FOR_EVER
 from streamer.tables.arrays import LINE_BYTES, Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable, mix
@@ -18,7 +19,7 @@ from streamer.tables.prefetch import prefetch
 from streamer.windows.users import WINDOW
 
 RECORDS = 32
-"""Asked for together: what they touch fits into the second cache."""
+"""Asked for together: what they touch fits into the second cache, with as many neighbours an item as are shipped."""
 
 
 @kernel
@@ -113,6 +114,7 @@ def _ask_for_user(state: State, row: int) -> None:
 def _ask_for_item(state: State, row: int) -> None:
     _ask_for_id(state.items.ids, row)
     prefetch(state.trends.value_IH, row)
+    prefetch(state.trends.value_IH[row], FOR_EVER)  # a row may lie in two lines
     prefetch(state.trends.tick_I, row)
     prefetch(state.journal.newest_I, row)
     prefetch(state.head.recent_count_I, row)
@@ -130,12 +132,12 @@ def _ask_for_row(pairs: Pairs, item: int) -> None:
 
 @leaf_kernel
 def _ask_for_pairs(pairs: Pairs, item: int) -> None:
-    """The entries' items, which are searched, and the counts of the first and of the last: most are either strong or new."""
+    """The entries' items, which are searched, and the counts of the first and of the place for a new one: most are either strong or new."""
     start, length = pairs.rows.start_R[item], pairs.rows.length_R[item]
     for place in range(start, start + length, LINE_BYTES // 4):
         prefetch(pairs.item_P, place)
+    prefetch(pairs.item_P, start + length)
     for place in (start, start + length):
-        prefetch(pairs.item_P, place)
         prefetch(pairs.near_P, place)
         prefetch(pairs.wide_P, place)
 

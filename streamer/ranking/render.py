@@ -53,7 +53,7 @@ def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int, reaso
 
 
 def reasons_of_a_list(entries: int, reasons: int, users: int, bytes_max: int) -> int:
-    """How many reasons a list tells, so that those of all users' lists take about ``bytes_max`` of a store: ``reasons`` an entry if they do so.
+    """How many reasons a list tells, so that those of so many users' lists take about ``bytes_max`` of a store: ``reasons`` an entry if they do so.
 
     >>> [reasons_of_a_list(20, 3, users, 200_000_000) for users in (0, 100_000, 200_000, 1_000_000, 10_000_000)]
     [60, 60, 38, 7, 0]

@@ -55,8 +55,8 @@ SIDES = 2
 class Neighbours(NamedTuple):
     """Working memory: sessions found with likeness and match, items found with what speaks for them.
 
-    ``like_U`` has a place for every user, 0 for those that were not found; ``spoken_SL`` likewise for every item, or where they are many for
-    those of ``item_S``. ``slot_E`` is where that of a found item lies.
+    ``like_U`` has a place for every user, 0 for those that were not found; ``spoken_SL`` likewise for every item or, where items are many, for
+    each slot of ``item_S``. ``slot_E`` is the place of each found item.
     """
 
     walked_N: Array
@@ -116,7 +116,7 @@ def reserve_neighbours(near: Neighbours, users: int, items: int) -> Neighbours:
         near = near._replace(like_U=grown(near.like_U, users))
     if len(near.item_S) or items <= len(near.spoken_SL):
         return near
-    near.found[:] = 0
+    near.found[:] = 0  # what was found lies in the table that goes
     return near._replace(**_places(items))
 
 

@@ -14,7 +14,7 @@ LINE_BYTES = 64
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array of zeros that begins where a line does: a row of half a line or of several would else lie in one line more than it need."""
+    """An array of zeros that begins where a line does: a row of half a line or of several would otherwise lie in one line more than it needs."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw_B = np.zeros(size + LINE_BYTES, np.uint8)  # pages that nothing is written to cost nothing yet
     first = -raw_B.ctypes.data % LINE_BYTES

@@ -1,4 +1,4 @@
-"""Few of many rows, met by open addressing in a table that fits into a near cache however many rows there are."""
+"""Few of many rows, met by open addressing in a table whose size is that of the few: it can fit into a near cache however many rows there are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from streamer.tables.arrays import Array
 from streamer.tables.compile import leaf_kernel
 
 EMPTY = -1
-_SPREAD, _KEPT = np.uint64(0x9E3779B97F4A7C15), np.uint64(48)
-"""2 ** 64 over the golden ratio: of the product's upper 16 bits, which depend on all of a row's, as many count as there are slots (after Knuth 1973, 6.4)."""
+_SPREAD, _KEPT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+"""2 ** 64 over the golden ratio: of the product's upper half, which depends on all bits of a row, as many bits count as there are slots (after Knuth 1973, 6.4)."""
 
 
 def new_slots(size: int) -> Array:
-    """Room for fewer than ``size`` rows, a power of two of at most 2 ** 16: with three times what is needed most rows lie where they are looked for first."""
+    """Room for fewer than ``size`` rows, a power of two: with three times what is needed most rows lie where they are looked for first."""
     return np.full(size, EMPTY, np.int32)
 
 

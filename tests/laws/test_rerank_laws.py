@@ -234,6 +234,6 @@ def test_an_exploring_entry_is_shown_like_any_other():
     assert np.any(lists.term_UKR[:, :, 0] == NEW)
     used_UK = np.arange(ENTRIES) < lists.count_U[:, None]
     engine.note_shown(lists)
-    has_UK = engine.belonging.category_IC[lists.item_UK][:, :, 0] != NONE
+    has_UK = engine.belonging.categories_of(lists.item_UK)[:, :, 0] != NONE
     weight_UK = np.broadcast_to(places(ENTRIES), used_UK.shape)
     assert engine.exposed.category_C.sum() == pytest.approx(weight_UK[used_UK & has_UK].sum())

@@ -21,9 +21,9 @@ def told(belonging: Belonging, rows: int) -> list[tuple[str | None, list[str]]]:
     return [
         (
             None if belonging.provider_I[row] == NONE else belonging.providers.name(belonging.provider_I[row]),
-            [belonging.categories.name(one) for one in belonging.category_IC[row] if one != NONE],
+            [belonging.categories.name(one) for one in category_C if one != NONE],
         )
-        for row in range(rows)
+        for row, category_C in enumerate(belonging.categories_of(np.arange(rows)))
     ]
 
 
@@ -93,6 +93,26 @@ def test_a_snapshot_of_before_there_were_names_gives_items_that_belong_to_nobody
     assert set(belonging.tables(3)) == {"belonging.provider", "belonging.category"} | {
         f"{kind}.{name}" for kind in KINDS for name in ("text", "items", "free")
     }
+
+
+def test_categories_take_no_room_before_an_item_has_one():
+    belonging = Belonging()
+    belonging.reserve(3)
+    belonging.set(0, "a", ())
+    belonging.drop(np.array([1]))
+    assert belonging.tables(3)["belonging.category"].shape == (0, CATEGORIES_COUNTED)
+    belonging.set(2, None, ("x",))
+    belonging.reserve(5)
+    assert belonging.tables(5)["belonging.category"][:, 0].tolist() == [NONE, NONE, 0, NONE, NONE]
+
+
+def test_rows_of_an_older_snapshot_in_which_no_item_has_a_category_are_left_out():
+    belonging = Belonging(
+        {"belonging.provider": np.full(3, NONE, np.int32), "belonging.category": np.full((3, 8), NONE, np.int32)}
+    )
+    belonging.reserve(4)
+    assert told(belonging, 4) == [(None, [])] * 4
+    assert belonging.tables(4)["belonging.category"].shape == (0, CATEGORIES_COUNTED)
 
 
 def test_the_examples_in_the_documentation_hold():

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.size import ID_BYTES, MODALITY_BYTES, PLACE_BYTES, WIDTH, Held, Size, formula, held
 from consumers.metrics import text
+from streamer.catalog.belonging import CATEGORIES_COUNTED, Belonging
 from streamer.cli.main import COMMANDS
 from streamer.config.keys import all_keys
 
@@ -99,4 +100,5 @@ def test_the_formula_of_the_page_is_what_tables_take() -> None:
     assert f"users x ({sum(a_user.values()) - ID_BYTES:.0f} + length" in PAGE
     bare = sum(an_item.values()) - ID_BYTES - 2 * WIDTH - PLACE_BYTES - MODALITY_BYTES
     assert f"items x ({bare:.0f} + length" in PAGE
+    assert f"items x {Belonging().category_IC.itemsize * CATEGORIES_COUNTED}, once an item has a category" in PAGE
     assert f"items x ({PLACE_BYTES} + {MODALITY_BYTES} x modalities" in PAGE

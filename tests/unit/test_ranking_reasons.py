@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from streams import EVENT_KINDS, KINDS, fold, random_choices, records_of, tiny_c
 from streamer.catalog.likeness import TEXT_AXES
 from streamer.engine.engine import Engine
 from streamer.engine.learn import model_of
+from streamer.ranking import render as rendering
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import NOBODY, REASON_MIN, REASONS, Ranking, empty_lists, rank_users
 from streamer.ranking.render import REASON_BYTES
@@ -186,6 +188,10 @@ def test_reasons_that_have_no_room_are_left_out_from_the_last_entries_on(a_list,
     room = a_list * users * REASON_BYTES
     assert_tells(by_entry, reasons_bytes_max=room)
     assert_tells(by_entry, reasons_bytes_max=room + users * REASON_BYTES - 1)
+
+
+def test_the_examples_in_the_documentation_hold():
+    assert doctest.testmod(rendering) == doctest.TestResults(0, 1)
 
 
 def assert_tells(by_entry, **settings):
