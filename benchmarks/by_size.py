@@ -30,7 +30,8 @@ def by_size(found: Measured, sizes: list[int], beside: int, *, events: int, list
         found: Takes in the figures.
         sizes: Numbers of items beside a fixed number of users, and of users beside a fixed number of items, ascending.
         beside: The fixed number.
-        events: Folded of each state and round, after one round that is not counted; the states have seen ten times as many before.
+        events: Folded of each state and round, after one round that is not counted. All states have seen equally many before, ten times as many
+            and no fewer than the largest size: they differ in size, not in age.
         lists: Ranked of each state and round.
         rounds: How often.
     """
@@ -39,7 +40,8 @@ def by_size(found: Measured, sizes: list[int], beside: int, *, events: int, list
         "users": {size: (size, beside) for size in sizes},
     }
     wanted = dict.fromkeys(size for axis in axes.values() for size in axis.values())
-    states = {size: engine_of(Config(), *size, events=max(10 * events, *size)) for size in wanted}
+    before = max(10 * events, *sizes)
+    states = {size: engine_of(Config(), *size, events=before) for size in wanted}
     for n in range(rounds + 1):
         for size, engine in states.items():
             fold_us, rank_us = _fold(engine, size, events, seed=n), _rank(engine, lists, seed=n)
