@@ -30,8 +30,8 @@ def by_size(found: Measured, sizes: list[int], beside: int, *, events: int, list
         found: Takes in the figures.
         sizes: Numbers of items beside a fixed number of users, and of users beside a fixed number of items, ascending.
         beside: The fixed number.
-        events: Folded of each state and round, after one round that is not counted. All states have seen equally many before, ten times as many
-            and no fewer than the largest size: they differ in size, not in age.
+        events: Folded of each state and round, after one round that is not counted. Before, beside every user and every item once, all states
+            have seen equally many, ten times as many and no fewer than the largest size: they differ in size, not in age.
         lists: Ranked of each state and round.
         rounds: How often.
     """

@@ -46,10 +46,10 @@ class Exposed:
         item_N = lists.item_UK[used_UK]
         place_N = np.broadcast_to(places(lists.item_UK.shape[1]), used_UK.shape)[used_UK]
         _add(self.provider_P, belonging.provider_I[item_N], place_N)
-        category_NC = belonging.categories_of(item_N)
-        there_NC = category_NC != NONE
-        part_N = place_N / np.maximum(np.count_nonzero(there_NC, axis=1), 1)
-        _add(self.category_C, category_NC.ravel(), np.repeat(part_N, category_NC.shape[1]))
+        if belonging.categories.rows:
+            category_NC = belonging.category_IC[item_N]
+            part_N = place_N / np.maximum(np.count_nonzero(category_NC != NONE, axis=1), 1)
+            _add(self.category_C, category_NC.ravel(), np.repeat(part_N, category_NC.shape[1]))
 
     def drop(self, freed: Freed) -> None:
         """Names that are gone; their rows will be others'."""
