@@ -12,6 +12,7 @@ import numpy as np
 
 from streamer.catalog.items import WITHDRAWN, Items
 from streamer.tables.arrays import Array
+from streamer.tables.compile import brief_kernel
 
 YOUNG_MAX = 1_024
 OLD = 40.0
@@ -63,22 +64,30 @@ def note_young(young: Young, items: Items, row: int) -> None:
 
 def tend_young(young: Young, items: Items, count_I: Array, rows: int) -> None:
     """Takes out what is old, withdrawn or without content, and fills up from the catalog; ``count_I``: weighted interactions."""
-    held_Y = young.item_Y[: int(young.tended[0])]
-    stay_Y = _is_young(items, count_I, held_Y)
-    items.flags_I[held_Y[~stay_Y]] &= ~IN_POOL
-    kept = held_Y[stay_Y]
-    room, cursor = YOUNG_MAX - len(kept), int(young.tended[1])
-    looked_at = np.arange(cursor, min(cursor + LOOKED_AT, rows)) if room else np.arange(0)
-    more = looked_at[_is_young(items, count_I, looked_at) & (items.flags_I[looked_at] & IN_POOL == 0)][:room]
-    items.flags_I[more] |= IN_POOL
-    all_Y = np.concatenate([kept, more]).astype(np.int32)
-    young.item_Y[: len(all_Y)] = all_Y
-    young.tended[0] = len(all_Y)
-    if room:
-        young.tended[1] = 0 if cursor + LOOKED_AT >= rows else cursor + LOOKED_AT
+    _tend(young.item_Y, young.tended, items.ids.size_R, items.vector_I, items.flags_I, count_I, rows)
 
 
-def _is_young(items: Items, count_I: Array, row_Y: Array) -> Array:
-    there_Y = (items.ids.size_R[row_Y] > 0) & (items.vector_I[row_Y] >= 0) & (items.flags_I[row_Y] & WITHDRAWN == 0)
-    young_Y: Array = there_Y & (count_I[row_Y] < OLD)
-    return young_Y
+@brief_kernel
+def _tend(item_Y: Array, tended: Array, size_I: Array, vector_I: Array, flags_I: Array, count_I: Array, rows: int) -> None:
+    kept = 0
+    for n in range(tended[0]):
+        row = item_Y[n]
+        if _is_young(row, size_I, vector_I, flags_I, count_I):
+            item_Y[kept] = row
+            kept += 1
+        else:
+            flags_I[row] &= ~IN_POOL
+    if kept < YOUNG_MAX:
+        stop = min(tended[1] + LOOKED_AT, rows)
+        for row in range(tended[1], stop):
+            if kept < YOUNG_MAX and _is_young(row, size_I, vector_I, flags_I, count_I) and flags_I[row] & IN_POOL == 0:
+                flags_I[row] |= IN_POOL
+                item_Y[kept] = row
+                kept += 1
+        tended[1] = 0 if stop == rows else stop
+    tended[0] = kept
+
+
+@brief_kernel
+def _is_young(row: int, size_I: Array, vector_I: Array, flags_I: Array, count_I: Array) -> bool:
+    return vector_I[row] >= 0 and size_I[row] > 0 and flags_I[row] & WITHDRAWN == 0 and count_I[row] < OLD

@@ -18,6 +18,7 @@ from streamer.config.tree import Config
 from streamer.engine.columns import Columns
 from streamer.engine.evict import evict_items, evict_users, forget_user
 from streamer.engine.exposed import Exposed
+from streamer.engine.freezing import Freezing
 from streamer.engine.learn import close_group, count_ahead, leaves_out_seen, model_of
 from streamer.engine.published import Published
 from streamer.engine.rules import rules_of
@@ -56,9 +57,6 @@ from streamer.windows.group import COUNT, NOBODY, TARGETS, USER
 
 logger = logging.getLogger(__name__)
 
-BY_OPERATOR, BY_SKIPS, SKIPPED_IN_A_ROW = range(3)
-SKIPPED_IN_A_ROW_MAX = 10
-"""Blocks skipped one after the other, each for a loss or gradient that was not finite, after which learning is frozen."""
 FALL_BACK_AFTER = 2_000
 """Judged interactions before the learned weights can be found wanting; what is recent is the last 1,000 or so of them."""
 FALL_BACK_BELOW = 0.95
@@ -100,8 +98,7 @@ class Engine:
         self._rerank = new_rerank(config.ranking.provider_exposure_min, config.ranking.diversity)
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
-        self._control = np.zeros(3, np.int64) if fold is None else np.array(fold["control"], copy=True)
-        """[frozen by an operator, frozen by skipped blocks, blocks skipped in a row]."""
+        self._freezing = Freezing(None if fold is None else fold["control"])
         self._obey()
         self._learner = Learner(
             learning_rate=config.head.learning_rate,
@@ -137,24 +134,23 @@ class Engine:
 
     def freeze(self) -> None:
         """From now on the head learns nothing: the gate and the two towers stay as they are, counts go on."""
-        self._control[BY_OPERATOR] = 1
+        self._freezing.freeze()
         self._obey()
 
     def unfreeze(self) -> None:
         """The head learns again, whether an operator froze it or skipped blocks did."""
-        self._control[:] = 0
+        self._freezing.unfreeze()
         self._obey()
 
     @property
     def frozen(self) -> bool:
         """Whether the head learns nothing."""
-        return bool(self._control[BY_OPERATOR] or self._control[BY_SKIPS])
+        return self._freezing.frozen
 
     @property
     def frozen_by(self) -> str | None:
         """What froze learning: an operator's word counts before skipped blocks."""
-        by_skips = "skipped blocks" if self._control[BY_SKIPS] else None
-        return "operator" if self._control[BY_OPERATOR] else by_skips
+        return self._freezing.frozen_by
 
     def restore_head(self, head: Head, gate: Gate, from_T: Array, to_T: Array) -> None:
         """Takes what was learned from another state: the gate, both towers, and of the items in its rows ``from_T`` what goes to ``to_T``.
@@ -169,7 +165,7 @@ class Engine:
         head = with_content(head, self.content.widths, self.rules.seed)  # one of before the first vector gets its matrix anew
         taught = with_learned(self.state.head, head, from_T, to_T, rows=self.item_rows, seed=self.rules.seed)
         self.state = self.state._replace(head=taught, gate=Gate(*(table.copy() for table in gate)))
-        self._control[SKIPPED_IN_A_ROW] = 0
+        self._freezing.begin_anew()
         refresh_all(self.state.head, self.state.items, self.content, self.item_rows)
 
     def apply_item(self, document: ItemDocument) -> None:
@@ -337,7 +333,7 @@ class Engine:
     def fold_tables(self) -> dict[str, Array]:
         """All fold tables: views, to be copied before the next micro-batch."""
         beside = self.content.tables() | self.aside.tables(self.item_rows) | self.belonging.tables(self.item_rows)
-        return state_out(self.state) | beside | {"control": self._control}
+        return state_out(self.state) | beside | {"control": self._freezing.table}
 
     def publisher_tables(self, users: int | None = None) -> dict[str, Array]:
         """What is known of lists, and those of the first so many rows of users: views, to be copied before the next micro-batch."""
@@ -391,19 +387,9 @@ class Engine:
         started_s = self.clock_s()
         self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
         self.learn_s += self.clock_s() - started_s
-        if self.head_skipped > skipped:
-            self._control[SKIPPED_IN_A_ROW] += 1
-        elif taught:
-            self._control[SKIPPED_IN_A_ROW] = 0
-        if self._control[SKIPPED_IN_A_ROW] >= SKIPPED_IN_A_ROW_MAX:
-            self._control[BY_SKIPS] = 1
+        if taught:
+            self._freezing.note_block(self.head_step, skipped=self.head_skipped > skipped)
             self._obey()
-            logger.error(
-                "learning is frozen at block %d: %d blocks in a row had a loss or gradient that was not finite; lists and counts go "
-                "on; bring back weights from before (`streamer rollback SNAPSHOT`), then let it learn (`streamer unfreeze`)",
-                self.head_step,
-                SKIPPED_IN_A_ROW_MAX,
-            )
 
     def _obey(self) -> None:
         """Makes the gate learn or not, as the control table says; the towers ask it block by block."""

@@ -145,9 +145,11 @@ class Published:
 
     def stale(self, written_before_ms: int, seen_after_ms: int, users_max: int) -> Array:
         """Clean users seen since ``seen_after_ms`` whose list is older than ``written_before_ms``, stalest first."""
-        due = (self.mark_U == CLEAN) & (self.append_ms_U >= seen_after_ms) & (self.written_ms_U < written_before_ms)
-        user_T = np.flatnonzero(due & (self.append_ms_U > 0)).astype(np.int32)
-        return user_T[np.argsort(self.written_ms_U[user_T], kind="stable")[:users_max]]
+        if not users_max:
+            return np.zeros(0, np.int32)
+        user_T = np.empty(len(self.mark_U), np.int32)
+        found = find_stale(self.mark_U, self.append_ms_U, self.written_ms_U, written_before_ms, max(1, seen_after_ms), user_T)
+        return user_T[:found][np.argsort(self.written_ms_U[user_T[:found]], kind="stable")[:users_max]]
 
     def drop_users(self, user_T: Array) -> None:
         """Forgets users whose rows are freed."""
@@ -205,3 +207,15 @@ def judge_columns(
                     served[HITS] += 1.0
                     served[NDCG] += 1.0 / np.log2(2.0 + place)
                     break
+
+
+@kernel
+def find_stale(
+    mark_U: Array, append_ms_U: Array, written_ms_U: Array, written_before_ms: int, seen_after_ms: int, user_T: Array
+) -> int:
+    """Fills ``user_T`` with the clean users seen at that time or after whose list is older than the other; returns how many there are."""
+    found = 0
+    for user in range(len(mark_U)):
+        user_T[found] = user
+        found += (mark_U[user] == CLEAN) & (append_ms_U[user] >= seen_after_ms) & (written_ms_U[user] < written_before_ms)
+    return found

@@ -15,8 +15,9 @@ import numpy as np
 from streamer.catalog.items import Items
 from streamer.catalog.likeness import ridge
 from streamer.catalog.vectors import ContentVectors
+from streamer.head.batch import trust_of
 from streamer.head.bilinear import Head, with_content
-from streamer.head.learner import refresh_all, trust_of
+from streamer.head.learner import refresh_all
 from streamer.tables.arrays import Array, grown
 
 COMPLETE = 0.98

@@ -12,14 +12,12 @@ import numpy as np
 
 from streamer.head.bilinear import ATTENTION_MAX, DIMENSIONS
 from streamer.tables.arrays import Array
-from streamer.tables.compile import inner_kernel, kernel
+from streamer.tables.compile import inner_kernel, kernel, product_kernel
 from streamer.tables.fastmath import exp2_in_place
 from streamer.tables.vectors import add_scaled, dot
 
 LOGIT_MAX = np.float32(30.0)
 LOG2_E = np.float32(1.442695)
-AT_ONCE = 8
-"""Examples whose slopes are in the nearest cache together."""
 
 
 class Batch(NamedTuple):
@@ -53,11 +51,15 @@ Gradient = Callable[[Parameters, Batch], Parameters]
 """Ascent direction of the batch's log-likelihood, shaped like the parameters."""
 
 
+HEADROOM = 1.25
+"""Room made for the slopes of items, as a multiple of what they are now."""
+
+
 class Work(NamedTuple):
     """Working memory of one gradient.
 
     By example: contexts, queries, and their slopes [B, D]; shares of places [B, C], slopes of the target's logit [B] and of the negatives'
-    [B, N]. By negative: the vectors side by side [D, N], their slopes, and those of the logits summed up [N].
+    [B, N]. By negative: what its logit has beside the product, sums of its slopes [N]; its vector, and the slopes of that [N, D].
     """
 
     context_BD: Array
@@ -66,62 +68,99 @@ class Work(NamedTuple):
     slope_context_BD: Array
     share_BC: Array
     place_C: Array
-    factor_B: Array
     slope_B: Array
     slope_BN: Array
     chance_N: Array
+    offset_N: Array
     slope_N: Array
-    negative_DN: Array
-    slope_DN: Array
+    negative_ND: Array
+    slope_ND: Array
 
 
-def new_work(batch: Batch) -> Work:
-    """Zeros: some of it is summed up in."""
-    examples, places, negatives = *batch.context_BC.shape, len(batch.negative_N)
-    context_BD, query_BD, slope_query_BD, slope_context_BD = np.zeros((4, examples, DIMENSIONS), np.float32)
+_BY_EXAMPLE = (
+    *("context_BD", "query_BD", "slope_query_BD", "slope_context_BD"),
+    *("share_BC", "slope_B", "slope_BN"),
+)
+
+
+def new_work(examples: int, places: int, negatives: int) -> Work:
+    """Memory, whatever is in it."""
+    context_BD, query_BD, slope_query_BD, slope_context_BD = np.empty((4, examples, DIMENSIONS), np.float32)
+    chance_N, offset_N, slope_N = np.empty((3, negatives), np.float32)
+    negative_ND, slope_ND = np.empty((2, negatives, DIMENSIONS), np.float32)
     return Work(
         context_BD=context_BD,
         query_BD=query_BD,
         slope_query_BD=slope_query_BD,
         slope_context_BD=slope_context_BD,
-        share_BC=np.zeros((examples, places), np.float32),
-        place_C=np.zeros(places, np.float32),
-        factor_B=np.zeros(AT_ONCE, np.float32),
-        slope_B=np.zeros(examples, np.float32),
-        slope_BN=np.zeros((examples, negatives), np.float32),
-        chance_N=np.zeros(negatives, np.float32),
-        slope_N=np.zeros(negatives, np.float32),
-        negative_DN=np.zeros((DIMENSIONS, negatives), np.float32),
-        slope_DN=np.zeros((DIMENSIONS, negatives), np.float32),
+        share_BC=np.empty((examples, places), np.float32),
+        place_C=np.empty(places, np.float32),
+        slope_B=np.empty(examples, np.float32),
+        slope_BN=np.empty((examples, negatives), np.float32),
+        chance_N=chance_N,
+        offset_N=offset_N,
+        slope_N=slope_N,
+        negative_ND=negative_ND,
+        slope_ND=slope_ND,
     )
 
 
+class GradientByHand:
+    """The gradient on the CPU. What it returns is overwritten by the next one: memory touched for the first time costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._work = new_work(0, 0, 0)
+        self._slopes = Parameters(*np.zeros((6, 0, 0), np.float32))
+        self._fused_TD = np.zeros((0, DIMENSIONS), np.float32)
+
+    def __call__(self, values: Parameters, batch: Batch) -> Parameters:
+        """Ascent direction of the batch's log-likelihood."""
+        self._reserve(values, batch)
+        examples, items = len(batch.target_B), len(batch.item_T)
+        work = self._work._replace(**{name: getattr(self._work, name)[:examples] for name in _BY_EXAMPLE})
+        slopes = self._slopes._replace(free_TD=self._slopes.free_TD[:items], bias_T=self._slopes.bias_T[:items])
+        trust_T1, fused_TD = batch.trust_T[:, None], self._fused_TD[:items]
+        np.multiply(trust_T1, values.free_TD, out=fused_TD)
+        if len(values.content_ED):
+            fused_TD += batch.content_TE @ values.content_ED
+        fill_gradient(values, batch, fused_TD, work, slopes)
+        content_ED = batch.content_TE.T @ slopes.free_TD if len(values.content_ED) else values.content_ED
+        np.multiply(slopes.free_TD, trust_T1, out=slopes.free_TD)
+        return slopes._replace(content_ED=content_ED)
+
+    def _reserve(self, values: Parameters, batch: Batch) -> None:
+        examples, places, negatives = *batch.context_BC.shape, len(batch.negative_N)
+        work, slopes = self._work, self._slopes
+        if len(work.slope_BN) < examples or (work.share_BC.shape[1], len(work.slope_N)) != (places, negatives):
+            self._work = new_work(max(examples, len(work.slope_BN)), places, negatives)
+        if len(slopes.bias_T) < len(batch.item_T):
+            room = Parameters(*(np.empty_like(value) for value in values))
+            items = int(len(batch.item_T) * HEADROOM)
+            free_TD, self._fused_TD = np.empty((2, items, DIMENSIONS), np.float32)
+            self._slopes = room._replace(free_TD=free_TD, bias_T=np.empty(items, np.float32))
+
+
 def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
-    """The gradient on the CPU."""
-    fused_TD = batch.trust_T[:, None] * values.free_TD
-    if len(values.content_ED):
-        fused_TD += batch.content_TE @ values.content_ED
-    slopes = Parameters(*(np.zeros_like(value) for value in values))
-    fill_gradient(values, batch, fused_TD, new_work(batch), slopes)
-    content_ED = batch.content_TE.T @ slopes.free_TD if len(values.content_ED) else values.content_ED
-    return slopes._replace(free_TD=batch.trust_T[:, None] * slopes.free_TD, content_ED=content_ED)
+    """The same, in memory of its own."""
+    return GradientByHand()(values, batch)
 
 
-@kernel
+@product_kernel
 def fill_gradient(values: Parameters, batch: Batch, fused_TD: Array, work: Work, slopes: Parameters) -> None:
     """The slopes of all parameters but the content's matrix; ``slopes.free_TD`` gets those of fused(v)."""
+    start_sums(work, slopes)
     attend(fused_TD, batch.context_BC, batch.used_BC, values.place_C, values.key_D, work.share_BC, work.context_BD)
-    for b in range(len(work.query_BD)):
-        for d in range(len(values.turn_DD)):
-            work.query_BD[b, d] = dot(values.turn_DD[d], work.context_BD[b])
+    np.dot(work.context_BD, values.turn_DD.T, work.query_BD)
     slopes_of_targets(fused_TD, work.query_BD, values.bias_T, batch, work.slope_B, slopes.bias_T)
-    slopes_of_negatives(fused_TD, values.bias_T, batch, work)
+    gather_negatives(fused_TD, values.bias_T, batch, work)
+    np.dot(work.query_BD, work.negative_ND.T, work.slope_BN)
+    slopes_of_negatives(batch, work)
+    np.dot(work.slope_BN, work.negative_ND, work.slope_query_BD)
+    np.dot(work.slope_BN.T, work.query_BD, work.slope_ND)
     spread_negatives(batch.negative_N, work, slopes.free_TD, slopes.bias_T)
     spread_targets(fused_TD, work.query_BD, batch.target_B, work.slope_B, work.slope_query_BD, slopes.free_TD)
-    for b in range(len(work.query_BD)):
-        for d in range(len(values.turn_DD)):
-            add_scaled(slopes.turn_DD[d], work.slope_query_BD[b, d], work.context_BD[b])
-            add_scaled(work.slope_context_BD[b], work.slope_query_BD[b, d], values.turn_DD[d])
+    np.dot(work.slope_query_BD.T, work.context_BD, slopes.turn_DD)
+    np.dot(work.slope_query_BD, values.turn_DD, work.slope_context_BD)
     spread_contexts(
         fused_TD,
         batch.context_BC,
@@ -133,6 +172,16 @@ def fill_gradient(values: Parameters, batch: Batch, fused_TD: Array, work: Work,
         slopes.place_C,
         slopes.key_D,
     )
+
+
+@kernel
+def start_sums(work: Work, slopes: Parameters) -> None:
+    """What is summed up begins at 0."""
+    slopes.free_TD[:] = 0.0
+    slopes.bias_T[:] = 0.0
+    slopes.place_C[:] = 0.0
+    slopes.key_D[:] = 0.0
+    work.slope_N[:] = 0.0
 
 
 @inner_kernel
@@ -170,46 +219,23 @@ def slopes_of_targets(fused_TD: Array, query_BD: Array, bias_T: Array, batch: Ba
 
 
 @kernel
-def slopes_of_negatives(fused_TD: Array, bias_T: Array, batch: Batch, work: Work) -> None:
-    """Slopes of the negatives' logits by example, and their sums by negative."""
-    negative_N, negative_DN, slope_BN = batch.negative_N, work.negative_DN, work.slope_BN
-    for n in range(len(negative_N)):
-        for d in range(len(negative_DN)):
-            negative_DN[d, n] = fused_TD[negative_N[n], d]
-    for b in range(len(slope_BN)):
-        for n in range(len(negative_N)):
-            slope_BN[b, n] = bias_T[negative_N[n]] - batch.negative_odds_N[n]
-        add_product(slope_BN[b], work.query_BD[b], negative_DN)
-        slope_from_logit(slope_BN[b], negative_N, batch.target_B[b], max(batch.weight_B[b], np.float32(0.0)), work.chance_N)
-        add_scaled(work.slope_N, np.float32(1.0), slope_BN[b])
+def gather_negatives(fused_TD: Array, bias_T: Array, batch: Batch, work: Work) -> None:
+    """The negatives' vectors side by side, and what their logits have beside the product."""
+    for n in range(len(batch.negative_N)):
+        work.offset_N[n] = bias_T[batch.negative_N[n]] - batch.negative_odds_N[n]
+        row_D, fused_D = work.negative_ND[n], fused_TD[batch.negative_N[n]]
+        for d in range(len(row_D)):
+            row_D[d] = fused_D[d]
 
 
-@inner_kernel
-def add_product(into_N: Array, factor_D: Array, row_DN: Array) -> None:
-    """``into += factor @ row``, four rows at a time: what is summed up is read and written once for them."""
-    fours = len(factor_D) // 4 * 4
-    for d in range(0, fours, 4):
-        i, j, k, m = factor_D[d], factor_D[d + 1], factor_D[d + 2], factor_D[d + 3]
-        i_N, j_N, k_N, m_N = row_DN[d], row_DN[d + 1], row_DN[d + 2], row_DN[d + 3]
-        for n in range(len(into_N)):
-            into_N[n] += (i * i_N[n] + j * j_N[n]) + (k * k_N[n] + m * m_N[n])
-    for d in range(fours, len(factor_D)):
-        add_scaled(into_N, factor_D[d], row_DN[d])
-
-
-@inner_kernel
-def dots(row_DN: Array, with_N: Array, into_D: Array) -> None:
-    """``into = row @ with``, four rows at a time; as many as DIMENSIONS."""
-    for d in range(0, len(row_DN), 4):
-        i_N, j_N, k_N, m_N = row_DN[d], row_DN[d + 1], row_DN[d + 2], row_DN[d + 3]
-        i, j, k, m = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-        for n in range(len(with_N)):
-            value = with_N[n]
-            i += value * i_N[n]
-            j += value * j_N[n]
-            k += value * k_N[n]
-            m += value * m_N[n]
-        into_D[d], into_D[d + 1], into_D[d + 2], into_D[d + 3] = i, j, k, m
+@kernel
+def slopes_of_negatives(batch: Batch, work: Work) -> None:
+    """Slopes of the negatives' logits by example, in the place of the products, and their sums by negative."""
+    for b in range(len(work.slope_BN)):
+        row_N = work.slope_BN[b]
+        add_scaled(row_N, np.float32(1.0), work.offset_N)
+        slope_from_logit(row_N, batch.negative_N, batch.target_B[b], max(batch.weight_B[b], np.float32(0.0)), work.chance_N)
+        add_scaled(work.slope_N, np.float32(1.0), row_N)
 
 
 @inner_kernel
@@ -228,20 +254,10 @@ def slope_from_logit(row_N: Array, negative_N: Array, target: int, chosen: np.fl
 
 @kernel
 def spread_negatives(negative_N: Array, work: Work, slope_TD: Array, slope_T: Array) -> None:
-    """Takes the negatives' slopes to the queries and to the items."""
-    slope_BN, negative_DN, slope_DN = work.slope_BN, work.negative_DN, work.slope_DN
-    for b in range(len(slope_BN)):
-        dots(negative_DN, slope_BN[b], work.slope_query_BD[b])
-    for first in range(0, len(slope_BN), AT_ONCE):
-        row_BN = slope_BN[first : first + AT_ONCE]
-        for d in range(len(slope_DN)):
-            for b in range(len(row_BN)):
-                work.factor_B[b] = work.query_BD[first + b, d]
-            add_product(slope_DN[d], work.factor_B[: len(row_BN)], row_BN)
+    """Takes the negatives' slopes to the items."""
     for n in range(len(negative_N)):
         slope_T[negative_N[n]] += work.slope_N[n]
-        for d in range(len(slope_DN)):
-            slope_TD[negative_N[n], d] += slope_DN[d, n]
+        add_scaled(slope_TD[negative_N[n]], np.float32(1.0), work.slope_ND[n])
 
 
 @inner_kernel

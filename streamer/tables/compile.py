@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import scipy.linalg.cython_blas  # noqa: F401 - loaded before its number of threads is bounded
 from numba.core import config as numba_config
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -112,4 +113,10 @@ def inner_kernel(function: Kernel) -> Kernel:
     compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"reassoc", "contract"})(
         function
     )
+    return compiled
+
+
+def product_kernel(function: Kernel) -> Kernel:
+    """As ``kernel``, for what multiplies matrices: ``np.dot(left, right, into)`` is BLAS, which numba finds in scipy. Not to be called by other kernels."""
+    compiled: Kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
     return compiled

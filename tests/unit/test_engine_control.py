@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from streams import Record, copies, differing, fold, random_choices, records_of, restored, tiny_config
 
-from streamer.engine.engine import SKIPPED_IN_A_ROW_MAX, Engine
+from streamer.engine.engine import Engine
+from streamer.engine.freezing import SKIPPED_IN_A_ROW_MAX
 from streamer.events.model import ItemDocument
+from streamer.head.batch import trust_of
 from streamer.head.bilinear import head_in
 from streamer.head.gate import gate_in
-from streamer.head.learner import trust_of
 from streamer.ranking.score import FIXED_F
 from streamer.snapshots.rollback import same_items
 
