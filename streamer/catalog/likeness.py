@@ -80,7 +80,8 @@ def _no_young() -> Array:
 def keep_young(likeness: Likeness, young: Young) -> None:
     """Lays the coordinates of the pool's items side by side, after it or they have changed."""
     count = int(young.tended[0])
-    likeness.young_AY[:, :count] = likeness.place_IL[young.item_Y[:count]].T
+    if count:
+        likeness.young_AY[:, :count] = likeness.place_IL[young.item_Y[:count]].T
 
 
 def placed(likeness: Likeness, items: Items, content: ContentVectors, row: int, rows: int, *, moved: bool) -> Likeness:

@@ -45,8 +45,8 @@ from streamer.head.gradient import Gradient
 from streamer.head.learner import Learner, refresh, refresh_all
 from streamer.ranking.explore import Explore
 from streamer.ranking.lists import Lists, Ranking, empty_lists, rank_side_by_side, rank_users
-from streamer.ranking.render import reasons_of_a_list, render, stamp_of
-from streamer.ranking.rerank import lifts, new_rerank
+from streamer.ranking.render import Page, reasons_of_a_list, stamp_of
+from streamer.ranking.rerank import Rerank, in_memory_of, lifts, new_rerank
 from streamer.ranking.scratch import Scratch, new_scratch, reserve_scratch
 from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
@@ -94,8 +94,10 @@ class Engine:
         self.scratch = new_scratch(DIMENSIONS, PHI, len(self.state.users.pushed_U), len(self.state.items.flags_I))
         self.belonging.reserve(len(self.state.items.flags_I))
         self.exposed = Exposed(config.ranking.exposure_half_life_ms, publisher)
-        self._second: Scratch | None = None
         self._rerank = new_rerank(config.ranking.provider_exposure_min, config.ranking.diversity)
+        self._second: tuple[Rerank, Scratch] | None = None
+        """Working memory for a thread beside."""
+        self._page = Page()
         self.published = Published(publisher)
         self.published.reserve(len(self.state.users.pushed_U))
         self._freezing = Freezing(None if fold is None else fold["control"])
@@ -229,7 +231,7 @@ class Engine:
         """The lists of user rows (NOBODY: someone unknown) from the state as it is; changes nothing.
 
         What the open group holds counts for the trends already: the next record closes it, but a list should not wait for one.
-        ``at_ms`` is when they ask (default: the newest event time); ``fixed`` ranks by the weights of the start; ``beside`` ranks half
+        ``at_ms`` is when they ask (default: the newest event time); ``fixed`` ranks by the weights of the start; ``beside`` ranks some
         of many at the same time: a list depends on the state alone.
         """
         lists = empty_lists(np.ascontiguousarray(user_U, np.int64), entries)
@@ -246,9 +248,10 @@ class Engine:
             count_ahead(state, self.rules, np.zeros(TARGETS, np.int64), np.zeros(TARGETS, np.int64))
             ranking = Ranking(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore)
             if beside is None or len(user_U) < BESIDE_MIN:
-                rank_users(ranking, rerank, self.scratch, lists)
+                rank_users(ranking, rerank, self.scratch, lists, np.zeros(1, np.int64))
             else:
-                rank_side_by_side(ranking, rerank, (self.scratch, self._second_scratch()), lists, beside)
+                memory, scratch = self._memory_beside()
+                rank_side_by_side(ranking, (rerank, in_memory_of(rerank, memory)), (self.scratch, scratch), lists, beside)
         return lists
 
     def note_shown(self, lists: Lists) -> None:
@@ -260,7 +263,7 @@ class Engine:
         ranking, users = self._config.ranking, live_rows(self.state.users.ids)
         reasons = reasons_of_a_list(lists.item_UK.shape[1], ranking.reasons, users, ranking.reasons_bytes_max)
         stamp = stamp_of(version, self.head_step, self.event_ms, written_ms, reasons)
-        return render(lists, self.state.users.ids, self.state.items.ids, stamp)
+        return self._page.render(lists, self.state.users.ids, self.state.items.ids, stamp)
 
     @property
     def event_ms(self) -> int:
@@ -339,11 +342,10 @@ class Engine:
         """What is known of lists, and those of the first so many rows of users: views, to be copied before the next micro-batch."""
         return self.published.tables(self.user_rows if users is None else users) | self.exposed.tables()
 
-    def _second_scratch(self) -> Scratch:
+    def _memory_beside(self) -> tuple[Rerank, Scratch]:
         users, items = len(self.state.users.pushed_U), len(self.state.items.flags_I)
-        if self._second is None:
-            self._second = new_scratch(DIMENSIONS, PHI, users, items)
-        self._second = reserve_scratch(self._second, users, items)
+        memory, scratch = self._second or (new_rerank(0.0, 0.0), new_scratch(DIMENSIONS, PHI, users, items))
+        self._second = memory, reserve_scratch(scratch, users, items)
         return self._second
 
     def _reserve(self, *, events: int = 0, users: int = 0, items: int = 0, partitions: int = 1, text_bytes: int = 0) -> None:

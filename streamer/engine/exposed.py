@@ -42,6 +42,8 @@ class Exposed:
             self.provider_P *= faded
             self.category_C *= faded
             self._at_ms[0] = event_ms
+        if not belonging.providers.rows and not belonging.categories.rows:
+            return
         used_UK = np.arange(lists.item_UK.shape[1]) < lists.count_U[:, None]
         item_N = lists.item_UK[used_UK]
         place_N = np.broadcast_to(places(lists.item_UK.shape[1]), used_UK.shape)[used_UK]

@@ -11,7 +11,7 @@ from streamer.head.bilinear import STEP, Head
 from streamer.head.gate import weigh
 from streamer.ranking.explore import NONE, Explore, drawn_item
 from streamer.ranking.liking import likeness_parts
-from streamer.ranking.rerank import DIVERSE, FAIR, Rerank, diversify, lift_providers, pool_of, with_own_memory
+from streamer.ranking.rerank import DIVERSE, FAIR, Rerank, diversify, lift_providers, pool_of
 from streamer.ranking.score import Asker, Model, score
 from streamer.ranking.scratch import (
     DIVERSITY,
@@ -34,6 +34,7 @@ from streamer.ranking.scratch import (
 )
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.shared import take
 from streamer.tables.vectors import add_scaled, dot
 from streamer.windows.users import Users, read_window
 
@@ -42,6 +43,8 @@ REASONS = 3
 REASON_MIN = 0.5e-4
 """A term that is written as 0.0000 is no reason."""
 NOBODY = -1
+TAKEN_AT_ONCE = 4
+"""Lists that a thread takes: neighbours share cache lines."""
 PARTS = ("signals", "text", "image", "item", "rerank")
 """Of a score: the counting signals, of how well the entry fits what its text, its image and its own history give, and re-ranking."""
 
@@ -87,67 +90,72 @@ class Ranking(NamedTuple):
 
 
 def rank_side_by_side(
-    ranking: Ranking, rerank: Rerank, scratches: tuple[Scratch, Scratch], lists: Lists, beside: Executor
+    ranking: Ranking, reranks: tuple[Rerank, Rerank], scratches: tuple[Scratch, Scratch], lists: Lists, beside: Executor
 ) -> None:
-    """``rank_users``, one half of the lists by ``beside`` while this thread fills the other."""
-    half = len(lists.user_U) // 2
-    first, second = (Lists(*(field[part] for field in lists)) for part in (slice(half), slice(half, None)))
-    other = beside.submit(rank_users, ranking, with_own_memory(rerank), scratches[1], second)
+    """``rank_users`` by this thread and, as soon as it has time, by ``beside``, each with memory of its own."""
+    next_1 = np.zeros(1, np.int64)
+    other = beside.submit(rank_users, ranking, reranks[1], scratches[1], lists, next_1)
     try:
-        rank_users(ranking, rerank, scratches[0], first)
+        rank_users(ranking, reranks[0], scratches[0], lists, next_1)
     finally:
-        other.result()  # nobody may change the state before
+        if not other.cancel():
+            other.result()  # nobody may change the state before
 
 
 @kernel
-def rank_users(ranking: Ranking, rerank: Rerank, scratch: Scratch, lists: Lists) -> None:
-    """Fills the lists of ``lists.user_U`` from the state as it is.
+def rank_users(ranking: Ranking, rerank: Rerank, scratch: Scratch, lists: Lists, next_1: Array) -> None:
+    """Fills the lists of ``lists.user_U`` from the state as it is: those from ``next_1`` on that no other thread has taken."""
+    users = len(lists.user_U)
+    first = take(next_1, TAKEN_AT_ONCE)
+    while first < users:
+        for n in range(first, min(first + TAKEN_AT_ONCE, users)):
+            rank_user(ranking, rerank, scratch, lists, n)
+        first = take(next_1, TAKEN_AT_ONCE)
 
-    The last place explores. A known user of whom nothing is left gets an empty list.
-    """
+
+@kernel
+def rank_user(ranking: Ranking, rerank: Rerank, scratch: Scratch, lists: Lists, n: int) -> None:
+    """Fills one list. The last place explores. A known user of whom nothing is left gets an empty list."""
     model, users, now_ms, exclude_seen, fixed, explore = ranking
     context_W = scratch.context_W
-    for n in range(len(lists.user_U)):
-        user = lists.user_U[n]
-        length = 0
-        row = max(user, 0)
-        known = np.float32(1.0) if user != NOBODY else np.float32(0.0)
-        asker = Asker(NOBODY, users.pushed_U[row], users.last_ms_U[row], known * users.repeats_U[row])
-        if user != NOBODY:
-            length = read_window(users, user, context_W)
-            asker = Asker(user, users.pushed_U[user], max(0, now_ms - users.last_ms_U[user]), users.repeats_U[user])
-            if length == 0:
-                continue
-        count = score(model, context_W, length, asker, exclude_seen, exclude_seen, scratch)
-        if fixed:
-            for f in range(len(scratch.weight_F)):
-                scratch.weight_F[f] = model.gate.fixed_F[f]
-            weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
-        content_of_mean_candidate(model.head, count, scratch)
-        lift_providers(rerank, count, scratch)
-        entries = lists.item_UK.shape[1]
-        place_K = scratch.place_C[: pool_of(rerank, entries)]
-        found = best_places(scratch.logit_C, count, place_K)
-        lists.count_U[n] = diversify(rerank, model.head, found, entries, scratch)
-        for k in range(lists.count_U[n]):
-            lists.item_UK[n, k] = scratch.item_C[place_K[k]]
-            lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
-            explain(
-                model.head, context_W, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k]
-            )
-            note_parts(model.head, place_K[k], scratch, lists.part_UP[n])
-        item = drawn_item(
-            explore,
-            model.signals.trends,
-            model.likeness,
-            model.head.steps[STEP],
-            user,
-            lists.item_UK[n],
-            lists.count_U[n],
-            scratch,
-        )
-        if item != NONE:
-            put_new(lists, n, item)
+    user = lists.user_U[n]
+    length = 0
+    row = max(user, 0)
+    known = np.float32(1.0) if user != NOBODY else np.float32(0.0)
+    asker = Asker(NOBODY, users.pushed_U[row], users.last_ms_U[row], known * users.repeats_U[row])
+    if user != NOBODY:
+        length = read_window(users, user, context_W)
+        asker = Asker(user, users.pushed_U[user], max(0, now_ms - users.last_ms_U[user]), users.repeats_U[user])
+        if length == 0:
+            return
+    count = score(model, context_W, length, asker, exclude_seen, exclude_seen, scratch)
+    if fixed:
+        for f in range(len(scratch.weight_F)):
+            scratch.weight_F[f] = model.gate.fixed_F[f]
+        weigh(scratch.feature_FC, scratch.weight_F, count, scratch.logit_C)
+    content_of_mean_candidate(model.head, count, scratch)
+    lift_providers(rerank, count, scratch)
+    entries = lists.item_UK.shape[1]
+    place_K = scratch.place_C[: pool_of(rerank, entries)]
+    found = best_places(scratch.logit_C, count, place_K)
+    lists.count_U[n] = diversify(rerank, model.head, found, entries, scratch)
+    for k in range(lists.count_U[n]):
+        lists.item_UK[n, k] = scratch.item_C[place_K[k]]
+        lists.score_UK[n, k] = scratch.logit_C[place_K[k]]
+        explain(model.head, context_W, place_K[k], scratch, lists.term_UKR[n, k], lists.value_UKR[n, k], lists.about_UKR[n, k])
+        note_parts(model.head, place_K[k], scratch, lists.part_UP[n])
+    item = drawn_item(
+        explore,
+        model.signals.trends,
+        model.likeness,
+        model.head.steps[STEP],
+        user,
+        lists.item_UK[n],
+        lists.count_U[n],
+        scratch,
+    )
+    if item != NONE:
+        put_new(lists, n, item)
 
 
 @kernel

@@ -34,6 +34,8 @@ _FIXED_BYTES_MAX = 512
 """Of a list, beside its entries."""
 _ENTRY_BYTES_MAX = 64 + REASONS * 64
 """Of an entry, beside its ids."""
+_PAGE_BYTES = 1 << 19
+"""Room for a portion of lists; twice as much whenever that is not enough."""
 REASON_BYTES = 26
 """Of a reason in a store, in the mean (ids of about a dozen bytes)."""
 
@@ -61,19 +63,22 @@ def reasons_of_a_list(entries: int, reasons: int, users: int, bytes_max: int) ->
     return min(reasons * entries, bytes_max // (REASON_BYTES * max(users, 1)))
 
 
-def render(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[bytes]:
-    """The JSON of each list."""
-    count = len(lists.user_U)
-    start_U1 = np.zeros(count + 1, np.int64)
-    buffer = np.zeros(4_096 + 2_048 * count, np.uint8)
-    done = 0
-    while (done := int(write_lists(lists, users, items, stamp, buffer, start_U1, done))) < count:
-        bigger = np.zeros(2 * len(buffer) + 262_144, np.uint8)
-        bigger[: len(buffer)] = buffer
-        buffer = bigger
-    whole = buffer.tobytes()
-    edges = start_U1.tolist()
-    return [whole[a:b] for a, b in pairwise(edges)]
+class Page:
+    """Where lists are written, in memory that is used again: touching it for the first time costs more than writing them."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(_PAGE_BYTES, np.uint8)
+
+    def render(self, lists: Lists, users: IdTable, items: IdTable, stamp: Stamp) -> list[bytes]:
+        """The JSON of each list."""
+        count = len(lists.user_U)
+        start_U1 = np.zeros(count + 1, np.int64)
+        done = 0
+        while (done := int(write_lists(lists, users, items, stamp, self._buffer, start_U1, done))) < count:
+            bigger = np.empty(2 * len(self._buffer), np.uint8)
+            bigger[: start_U1[done]] = self._buffer[: start_U1[done]]
+            self._buffer = bigger
+        return [self._buffer[start:stop].tobytes() for start, stop in pairwise(start_U1.tolist())]
 
 
 @leaf_kernel

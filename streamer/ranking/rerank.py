@@ -57,11 +57,9 @@ def new_rerank(exposure_min: float, diversity: float) -> Rerank:
     )
 
 
-def with_own_memory(rerank: Rerank) -> Rerank:
-    """The same with working memory of its own, for another thread."""
-    return rerank._replace(
-        **{name: np.zeros_like(getattr(rerank, name)) for name in ("place_T", "near_T", "taken_T", "vector_TD")}
-    )
+def in_memory_of(rerank: Rerank, other: Rerank) -> Rerank:
+    """The same with another one's working memory, for another thread."""
+    return rerank._replace(**{name: getattr(other, name) for name in ("place_T", "near_T", "taken_T", "vector_TD")})
 
 
 def lifts(exposure_P: Floats, items_P: Array, exposure_min: float) -> Array:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.ranking.lists import NOBODY, REASONS, best_places, empty_lists
-from streamer.ranking.render import render, stamp_of
+from streamer.ranking.render import Page, stamp_of
 from streamer.ranking.score import center, rank_of
 from streamer.ranking.scratch import TERMS
 from streamer.tables.ids import find_or_add_id, hash_bytes, new_id_table, reserve_ids
@@ -79,7 +79,7 @@ def test_rendered_lists_parse_to_what_was_ranked(ids, wanted):
             for r, (term, value, about) in enumerate(reasons):
                 lists.term_UKR[n, k, r], lists.value_UKR[n, k, r] = term, value
                 lists.about_UKR[n, k, r] = about % len(ids) if about >= 0 else NOBODY
-    payloads = render(lists, users, items, stamp_of("0000000000007-00000000000000000009", 3, 5, 11, reasons=5 * REASONS))
+    payloads = Page().render(lists, users, items, stamp_of("0000000000007-00000000000000000009", 3, 5, 11, reasons=5 * REASONS))
     assert len(payloads) == len(wanted)
     for payload, (user, entries) in zip(payloads, wanted, strict=True):
         assert payload.startswith(b'{"version":"0000000000007-00000000000000000009","user_id":"')
@@ -108,6 +108,9 @@ def test_more_text_than_the_buffer_holds_is_written_whole():
     lists = empty_lists(np.zeros(300, np.int64), 20)
     lists.count_U[:], lists.item_UK[:] = 20, np.arange(20)
     lists.term_UKR[:], lists.about_UKR[:] = 0, 3
-    payloads = render(lists, items, items, stamp_of("v", 0, 0, 0, reasons=20 * REASONS))
+    page, stamp = Page(), stamp_of("v", 0, 0, 0, reasons=20 * REASONS)
+    payloads = page.render(lists, items, items, stamp)
     assert len(set(payloads)) == 1
     assert [entry["item_id"][250:] for entry in json.loads(payloads[-1])["items"]] == [str(n) for n in range(20)]
+    again = page.render(empty_lists(np.zeros(2, np.int64), 20), items, items, stamp)
+    assert [json.loads(payload)["items"] for payload in again] == [[], []], "nothing of the page before is left"

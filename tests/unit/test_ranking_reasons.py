@@ -46,7 +46,7 @@ def ranked(engine, user, *, fixed, exclude_seen):
     off = Explore(engine.state.items, 0, False)
     scratch, rerank = engine.scratch, new_rerank(0.0, 0.0)
     ranking = Ranking(model_of(engine.state), engine.state.users, engine.event_ms, exclude_seen, fixed, off)
-    rank_users(ranking, rerank, scratch, lists)
+    rank_users(ranking, rerank, scratch, lists, np.zeros(1, np.int64))
     return lists
 
 
