@@ -40,7 +40,7 @@ from streamer.head.bilinear import (
     with_content,
 )
 from streamer.head.device import CPU, DeviceUnavailable, require_device
-from streamer.head.gradient import Batch, Gradient, Parameters, gradient_by_hand
+from streamer.head.gradient import Batch, Gradient, GradientByHand, Parameters, gradient_by_hand
 from streamer.head.learner import Learner, refresh_all
 from streamer.head.torch_gradient import gradient_torch
 from streamer.ranking.catalog_scores import USERS_AT_ONCE, Asking, Best, CatalogScores
@@ -108,7 +108,7 @@ def learner(plan: Plan, device: str, *, content: bool) -> Row:
     """Whole blocks as the fold closes them: negatives drawn, gradient, step, fused vectors refreshed."""
     by_torch = gradient_torch(device)
     Blocks(plan.learned_items, compared(by_torch), content=content).learn(1)
-    ours, theirs = (Blocks(plan.learned_items, gradient, content=content) for gradient in (gradient_by_hand, by_torch))
+    ours, theirs = (Blocks(plan.learned_items, gradient, content=content) for gradient in (GradientByHand(), by_torch))
     speeds = rates(plan.blocks, plan.rounds, lambda: ours.learn(plan.blocks), lambda: theirs.learn(plan.blocks))
     return Row(f"learner, {'with' if content else 'without'} content", "blocks/s", *speeds)
 

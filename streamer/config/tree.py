@@ -191,7 +191,7 @@ class Head(Section, frozen=True):
     judged_gap_ms: int = 10_000
     """Event time after the newest scored group from which on the next one is scored: a quiet stream is scored whole (a clock that is ahead delays it)."""
     device: str = "cpu"
-    """Where the two towers learn: ``cpu`` by compiled kernels, the same bits on every run; a device of torch (``cuda``, ``cuda:1``) within rounding."""
+    """Where the two towers learn: ``cpu`` by compiled kernels and BLAS, the same bits on every run of one kind of CPU; a device of torch (``cuda``, ``cuda:1``) within rounding."""
 
 
 class Ranking(Section, frozen=True):

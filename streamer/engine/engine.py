@@ -389,8 +389,7 @@ class Engine:
         started_s = self.clock_s()
         self._learner.learn(self.state.head, self.state.block, self.state.items, self.content)
         self.learn_s += self.clock_s() - started_s
-        if taught:
-            self._freezing.note_block(self.head_step, skipped=self.head_skipped > skipped)
+        if taught and self._freezing.note_block(self.head_step, skipped=self.head_skipped > skipped):
             self._obey()
 
     def _obey(self) -> None:

@@ -45,11 +45,11 @@ class Freezing:
         """What was learned comes from elsewhere: blocks skipped before count no more."""
         self.table[SKIPPED_IN_A_ROW] = 0
 
-    def note_block(self, block: int, *, skipped: bool) -> None:
-        """A block taught something, or was skipped; too many of those in a row freeze."""
+    def note_block(self, block: int, *, skipped: bool) -> bool:
+        """A block taught something, or was skipped; too many of those in a row freeze. Whether they do."""
         self.table[SKIPPED_IN_A_ROW] = self.table[SKIPPED_IN_A_ROW] + 1 if skipped else 0
         if self.table[SKIPPED_IN_A_ROW] < SKIPPED_IN_A_ROW_MAX:
-            return
+            return False
         self.table[BY_SKIPS] = 1
         logger.error(
             "learning is frozen at block %d: %d blocks in a row had a loss or gradient that was not finite; lists and counts go "
@@ -57,3 +57,4 @@ class Freezing:
             block,
             SKIPPED_IN_A_ROW_MAX,
         )
+        return True

@@ -32,6 +32,7 @@ def warm() -> None:
     engine.apply_vectors("i0", np.ones(4, np.float16), np.ones(400, np.float16))
     engine.apply(columns_of(decoded, decoded.timestamps_ms, 0))
     engine.render(engine.rank(engine.published.take(100), entries=5), version="0", written_ms=0)
+    engine.published.stale(1, 0, 1)
     Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}).apply(
         columns_of(decoded, decoded.timestamps_ms, 0)
     )

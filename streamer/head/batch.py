@@ -33,7 +33,11 @@ from streamer.tables.slots import EMPTY, new_slots, slot_of
 
 
 class Room(NamedTuple):
-    """Memory for one batch of B examples, N negatives and T distinct items at most; ``item_S`` are slots, ``place_S`` the places of their items."""
+    """Memory for one batch of B examples, N negatives and T distinct items at most.
+
+    ``item_S`` are slots, ``place_S`` the places of their items; ``seen_T`` counts how often an item was chosen, ``one_T`` is 1 everywhere; ``row_N``
+    are the negatives' rows in the catalog.
+    """
 
     item_S: Array
     place_S: Array
@@ -81,6 +85,7 @@ def batch_of(
 ) -> tuple[Parameters, Batch, Array]:
     """What a block's gradient is computed from, and how often each of its items was chosen [T]; but for the head's matrices all in ``room``."""
     examples = int(block.state[BLOCK_EXAMPLES])
+    assert len(block.target_B) == len(room.target_B), "the room is for another size of blocks"
     count = fill_batch(head, block, examples, int(items.ids.used[0]), seed, room)
     item_T = room.item_T[:count]
     content_TE, trust_T = _parts(head, items, content, item_T, seed, room.one_T)
@@ -162,9 +167,7 @@ def _parts(head: Head, items: Items, content: ContentVectors, item_T: Array, see
 
 
 def trust_of(head: Head, items: Items, content: ContentVectors, row_T: Array) -> Array:
-    """The weight of the free vectors of item rows: it grows with the item's examples where there is content, else it is 1."""
-    if not content.widths.total:
-        return np.ones(len(row_T), np.float32)
+    """The weight of the free vectors of item rows: it grows with the item's examples where it has content, else it is 1."""
     seen_T = head.seen_I[row_T]
     trust_T: Array = np.where(content.has(items, row_T).any(axis=1), seen_T / (seen_T + np.float32(YOUTH)), np.float32(1.0))
     return trust_T

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamer.head.bilinear import ATTENTION_MAX, DIMENSIONS
 from streamer.tables.arrays import Array
-from streamer.tables.compile import inner_kernel, kernel, product_kernel
+from streamer.tables.compile import brief_kernel, inner_kernel, kernel, product_kernel
 from streamer.tables.fastmath import exp2_in_place
 from streamer.tables.vectors import add_scaled, dot
 
@@ -77,10 +77,7 @@ class Work(NamedTuple):
     slope_ND: Array
 
 
-_BY_EXAMPLE = (
-    *("context_BD", "query_BD", "slope_query_BD", "slope_context_BD"),
-    *("share_BC", "slope_B", "slope_BN"),
-)
+_BY_EXAMPLE = ("context_BD", "query_BD", "slope_query_BD", "slope_context_BD", "share_BC", "slope_B", "slope_BN")
 
 
 def new_work(examples: int, places: int, negatives: int) -> Work:
@@ -119,13 +116,13 @@ class GradientByHand:
         examples, items = len(batch.target_B), len(batch.item_T)
         work = self._work._replace(**{name: getattr(self._work, name)[:examples] for name in _BY_EXAMPLE})
         slopes = self._slopes._replace(free_TD=self._slopes.free_TD[:items], bias_T=self._slopes.bias_T[:items])
-        trust_T1, fused_TD = batch.trust_T[:, None], self._fused_TD[:items]
-        np.multiply(trust_T1, values.free_TD, out=fused_TD)
+        fused_TD = self._fused_TD[:items]
+        weighted(batch.trust_T, values.free_TD, fused_TD)
         if len(values.content_ED):
             fused_TD += batch.content_TE @ values.content_ED
         fill_gradient(values, batch, fused_TD, work, slopes)
         content_ED = batch.content_TE.T @ slopes.free_TD if len(values.content_ED) else values.content_ED
-        np.multiply(slopes.free_TD, trust_T1, out=slopes.free_TD)
+        weighted(batch.trust_T, slopes.free_TD, slopes.free_TD)
         return slopes._replace(content_ED=content_ED)
 
     def _reserve(self, values: Parameters, batch: Batch) -> None:
@@ -143,6 +140,15 @@ class GradientByHand:
 def gradient_by_hand(values: Parameters, batch: Batch) -> Parameters:
     """The same, in memory of its own."""
     return GradientByHand()(values, batch)
+
+
+@brief_kernel
+def weighted(weight_T: Array, row_TD: Array, into_TD: Array) -> None:
+    """``into = weight * row``, row by row."""
+    for t in range(len(weight_T)):
+        row_D, into_D = row_TD[t], into_TD[t]
+        for d in range(len(row_D)):
+            into_D[d] = weight_T[t] * row_D[d]
 
 
 @product_kernel

@@ -6,6 +6,7 @@ A store holds ``manifests/<name>.json`` and ``chunks/<aa>/<sha256>``. The manife
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+from threadpoolctl import threadpool_info
 
 from streamer import __version__
 from streamer.ports import Positions, SnapshotStore, TopicPartition
@@ -242,14 +244,22 @@ def require_same_structure(manifest: Manifest, structural: Mapping[str, Any]) ->
 
 
 def versions() -> dict[str, str]:
-    """What equal results depend on besides the records: releases of Python and libraries, and the kind of machine."""
+    """What equal results depend on besides the records: releases of Python and libraries, the kind of machine, and that which BLAS computes for."""
     return {
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
         "numba": importlib.metadata.version("numba"),
+        "scipy": importlib.metadata.version("scipy"),
+        "blas": _blas(),
         "streamer": __version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+@functools.cache
+def _blas() -> str:
+    kinds = {str(one.get("architecture", one["internal_api"])) for one in threadpool_info() if one["user_api"] == "blas"}
+    return " ".join(sorted(kinds)) or "none"
 
 
 def _require_sound(manifest: Manifest, file: str) -> None:

@@ -28,6 +28,7 @@ _CALLERS = (
     "engine/evict.py",
     "engine/warm.py",
     "engine/exposed.py",
+    "engine/freezing.py",
     "catalog/belonging.py",
     "catalog/vectors.py",
     "ranking/exposure.py",

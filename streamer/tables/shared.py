@@ -11,6 +11,8 @@ from numba.extending import intrinsic
 @intrinsic
 def take(typing_context: Any, counter_1: Any, rows: Any) -> Any:  # noqa: ARG001 - numba's signature
     """``take(counter_1, rows)`` in a kernel: the first of so many rows that no other thread gets; the counter is int64 [1]."""
+    if counter_1.dtype != types.int64:
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_type, rows_type = signature.args

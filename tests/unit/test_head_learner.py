@@ -35,7 +35,7 @@ from streamer.head.bilinear import (
     with_content,
 )
 from streamer.head.device import DeviceUnavailable, require_device
-from streamer.head.gradient import Batch, Parameters, gradient_by_hand
+from streamer.head.gradient import Batch, GradientByHand, Parameters, gradient_by_hand
 from streamer.head.learner import Learner, refresh
 from streamer.head.torch_gradient import EXAMPLES_MIN, SENT, Layout, Staging, gradient_torch, log_likelihood, shape_of
 from streamer.signals.pairs import CONTEXT
@@ -124,15 +124,18 @@ def test_what_fills_a_block_up_has_no_slope_at_all(seed):
         assert not slope[len(value) :].any()
 
 
-def test_a_block_that_is_not_finite_leaves_nothing_in_the_next_one():
+@pytest.mark.parametrize("made", [lambda: gradient_torch("cpu"), GradientByHand], ids=["torch", "by hand"])
+def test_a_block_that_is_not_finite_leaves_nothing_in_the_next_one(made):
     values, batch = random_case(5)
     larger = Batch(*(np.concatenate([part, part]) if name.endswith("_B") else part for name, part in batch._asdict().items()))
     larger = larger._replace(**{name: np.concatenate([getattr(batch, name)] * 2) for name in ("context_BC", "used_BC")})
-    gradient, expected = gradient_torch("cpu"), gradient_torch("cpu")(values, batch)
+    gradient, expected = made(), made()(values, batch)
     broken = gradient(Parameters(*(np.full_like(value, np.nan) for value in values)), larger)
     assert np.isnan(broken.free_TD).any()
     again = gradient(values, batch)
     assert all(np.array_equal(one, other) for one, other in zip(again, expected, strict=True))
+    single = Batch(*(part[:1] if name.endswith(("_B", "_BC")) else part for name, part in batch._asdict().items()))
+    assert_same_slopes(gradient(values, single), gradient_by_hand(values, single))
 
 
 def test_unused_memory_is_not_read():

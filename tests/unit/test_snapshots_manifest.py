@@ -158,5 +158,5 @@ def test_another_structure_is_refused_by_key_with_both_values_and_what_to_do():
 
 
 def test_versions_name_what_equal_results_depend_on():
-    assert set(versions()) == {"python", "numpy", "numba", "streamer", "machine"}
+    assert set(versions()) == {"python", "numpy", "numba", "scipy", "blas", "streamer", "machine"}
     assert all(versions().values())
