@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 SLICE_MS = 100
 """A poll is cut into slices of this length, so that a change of ownership ends it."""
+JOIN_MS = 1_000
+"""A slice that begins a join, or finds one on its way, waits at least this long for the group's answer."""
 METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
 REQUEST_TIMEOUT_MS_MIN = 1_000
@@ -104,10 +106,7 @@ class KafkaLog:
         before = self._generation
         while True:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            joining = consumer.group_metadata().state is MemberState.REBALANCING
-            self._slice(
-                SLICE_MS if joining else min(max(left_ms, 0), SLICE_MS), paused=paused or not self._membership.positioned
-            )
+            self._slice(min(max(left_ms, 0), SLICE_MS), paused=paused or not self._membership.positioned)
             self._settle()
             batches = self._fetch.batches() if self._membership.positioned and not paused else []
             if batches or self._generation != before:
@@ -215,6 +214,7 @@ class KafkaLog:
         )
         self._networks = networks
         self._connected_s = time.monotonic()
+        _join_patiently(consumer._coordinator)  # noqa: SLF001
         self._membership.watch(consumer)
         self._fetch = _fetch(self._kafka, consumer, self._membership, self._group)
         consumer.subscribe([self._kafka.topic_prefix + topic for topic in self._topics], listener=self._membership)
@@ -311,6 +311,12 @@ def _impatient(kafka: Kafka) -> Kafka:
     """Settings under which two requests, one after the other, take no more than half of the poll interval."""
     timeout_ms = max(REQUEST_TIMEOUT_MS_MIN, kafka.max_poll_interval_ms // 4)
     return msgspec.structs.replace(kafka, request_timeout_ms=min(kafka.request_timeout_ms, timeout_ms))
+
+
+def _join_patiently(coordinator: Any) -> None:
+    """Where cores are short, short slices leave as much time between them as inside, and many a join would be forgotten there."""
+    join = coordinator.ensure_active_group
+    coordinator.ensure_active_group = lambda timeout_ms=None: join(timeout_ms=max(timeout_ms or 0, JOIN_MS))
 
 
 def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from kafka.partitioner import murmur2
@@ -66,6 +67,25 @@ def take(member: EventLog, count: int) -> list[RecordBatch]:
 
     until(member, enough)
     return batches
+
+
+@contextmanager
+def polled_elsewhere(member: EventLog) -> Iterator[list[int | None]]:
+    """Another thread polls the member, as its process would: a rebalance asks all members at once. Yields the generations that it has seen."""
+    seen: list[int | None] = []
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.is_set():
+            seen.append(member.poll(25).generation)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
 
 
 def values(batches: list[RecordBatch]) -> list[bytes | None]:
@@ -217,15 +237,15 @@ def test_what_was_committed_is_told_to_everybody_with_its_metadata(world):
 def test_a_second_member_stands_by_and_costs_the_owner_nothing(world):
     owner, standby = world.member("g"), world.member("g")
     generation = start(world, owner)
-    seen: list[int | None] = []
-    for _ in range(20):  # both must poll for the group to settle
-        seen.append(standby.poll(25).generation)
-        assert owner.poll(25).generation == generation
+    with polled_elsewhere(standby) as seen:
+        while len(seen) < 20:
+            assert owner.poll(25).generation == generation
+        write(world, *events(4))
+        assert len(values(take(owner, 4))) == 4
     assert set(seen) == {None}
     with pytest.raises(FencedError):
         standby.commit({EVENTS_0: 0, EVENTS_1: 0}, "standby")
-    write(world, *events(4))
-    assert len(values(take(owner, 4))) == 4
+    assert owner.poll(25).generation == generation
     owner.commit({EVENTS_0: 1, EVENTS_1: 1}, "owner")
 
 
@@ -249,20 +269,15 @@ def test_a_standby_takes_over_from_an_owner_who_leaves(world):
 def test_an_owner_who_was_expelled_cannot_commit_and_becomes_a_standby(world):
     owner, standby = world.member("g"), world.member("g")
     generation = start(world, owner)
-    for _ in range(5):
-        standby.poll(25)
-        owner.poll(25)
+    with polled_elsewhere(standby) as seen:
+        until(owner, lambda _: len(seen) >= 5)
     world.expel("g")
     assert start(world, standby) > generation
     with pytest.raises(FencedError):
         owner.commit({EVENTS_0: 0, EVENTS_1: 0}, "zombie")
     standby.commit({EVENTS_0: 0, EVENTS_1: 0}, "new owner")
-    stop = threading.Event()
-    keeper = threading.Thread(target=lambda: [standby.poll(25) for _ in iter(stop.is_set, True)])
-    keeper.start()
-    until(owner, lambda polled: polled.generation is None)
-    stop.set()
-    keeper.join()
+    with polled_elsewhere(standby):
+        until(owner, lambda polled: polled.generation is None)
     assert {found.metadata for found in standby.committed().values()} == {"new owner"}
 
 
