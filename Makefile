@@ -38,13 +38,14 @@ help:
 
 install: $(VENV)/.stamp-packages kafka $(VENV)/.stamp-warm
 
-# Nothing here is done twice: each stamp is as new as the files it was made from.
+# Nothing here is done twice: each stamp is as new as the files it was made from. What Python compiles of the packages it does as it imports
+# them, which is little of all that they bring.
 $(VENV)/.stamp-packages: $(PINS) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"$(PYTHON) is Python {v[0]}.{v[1]}: Streamer needs 3.11 or later. Name another one: make PYTHON=python3.11" if v < (3, 11) else 0)'
 	@test -x $(PY) || { echo "== virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "== packages (torch and what it brings are several GB; minutes the first time)"
-	$(PIP) install -r deploy/requirements/runtime.txt -r deploy/requirements/dev.txt
-	$(PIP) install --no-deps -r deploy/requirements/nodeps.txt
+	$(PIP) install --no-compile -r deploy/requirements/runtime.txt -r deploy/requirements/dev.txt
+	$(PIP) install --no-compile --no-deps -r deploy/requirements/nodeps.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 

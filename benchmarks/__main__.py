@@ -7,14 +7,14 @@ import logging
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from benchmarks import parts, stages, traffic
 from benchmarks.bounds import MILLION
 from benchmarks.figures import Figures
-from benchmarks.latency import PHASE_S, SETTLE_S, live
+from benchmarks.latency import Phase, live
 from benchmarks.machine import machine, versions
 from benchmarks.million import large
 from benchmarks.quality import quality
@@ -38,10 +38,10 @@ class Plan:
     large_events: int = 200_000
     large_entities: int = MILLION
     """Of users, and of items."""
-    phase_s: float = PHASE_S
+    phase: Phase = field(default_factory=Phase)
 
 
-QUICK = Plan(events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase_s=2 * SETTLE_S + 1)
+QUICK = Plan(events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase=Phase(2.0, 0.3))
 
 
 def main() -> int:
@@ -85,7 +85,7 @@ def run(plan: Plan) -> Found:
             for n in range(plan.rounds):
                 figures.add("whole_line_1m", EVENTS_PER_S, beside.run(f"large-{n}").events_per_s)
             _say("lists of single events, at shares of what a worker takes in live")
-            late = live(opened, "latency", figures.median("whole_line"), phase_s=plan.phase_s)
+            late = live(opened, "latency", figures.median("whole_line"), plan.phase)
             figures.add("live", EVENTS_PER_S, late.events_per_s)
             found_versions = versions(opened)
     _say("quality on the recorded stream")

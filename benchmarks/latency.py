@@ -43,10 +43,6 @@ from line import Process, wait_until  # isort: skip - found by benchmarks.world
 
 SHARES = (0.1, 0.5, 0.9)
 HALF, HALF_CATCHING_UP = "50%", "50% of catching up"
-PHASE_S = 25.0
-"""Two snapshots and a half are taken meanwhile."""
-SETTLE_S = 3.0
-"""Of a phase's beginning: not counted."""
 PROBES_PER_S = 100.0
 LOOK_S = 0.004
 TICK_S = 0.002
@@ -55,6 +51,15 @@ PATIENCE_S = 30.0
 UNPUBLISHED_MAX = 1_000
 """Lists still to be written of a worker that has caught up: what is rendered again in idle time is never all there."""
 P99_MS_MAX, STALL_MS_MAX = 100.0, 250.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """For how long each share is sent: two snapshots and a half are taken meanwhile."""
+
+    seconds: float = 25.0
+    settle_s: float = 3.0
+    """Of its beginning, and of its end where capacity is found: not counted."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Latency:
         return {name: rounded(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
-def live(world: World, namespace: str, catching_up_per_s: float, *, phase_s: float = PHASE_S) -> Live:
+def live(world: World, namespace: str, catching_up_per_s: float, length: Phase) -> Live:
     """Of a worker with shipped defaults, in a process of its own, that has read the whole log before; ``catching_up_per_s``: what the whole line does."""
     config = world.config(namespace)
     found: dict[str, Latency] = {}
@@ -94,19 +99,19 @@ def live(world: World, namespace: str, catching_up_per_s: float, *, phase_s: flo
         stack.callback(world.forget, namespace)
         wait_until(lambda: _has_caught_up(worker), "the worker reads the log", deadline_s=300)
         send = stack.enter_context(_sending(config))
-        total = int(catching_up_per_s * phase_s * (len(SHARES) + 2))
+        total = int(catching_up_per_s * length.seconds * (len(SHARES) + 2))
         rows = itertools.islice(traffic.events(traffic.Shape(world.events + total)), world.events, None)
 
         def phase(rate: float) -> Latency:
-            records = list(with_probes(itertools.islice(rows, int(rate * phase_s)), f"probe-{len(found)}", rate))
+            records = list(with_probes(itertools.islice(rows, int(rate * length.seconds)), f"probe-{len(found)}", rate))
             gc.freeze()  # a collection among so many would hold up what is to be sent
-            late = _phase(config, world, send, records, rate)
+            late = _phase(config, world, send, records, rate, length.settle_s)
             wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
             return late
 
         with ThreadPoolExecutor(1) as sending:
             too_much = sending.submit(phase, catching_up_per_s)
-            capacity_per_s = _taken_in_per_s(worker, phase_s)
+            capacity_per_s = _taken_in_per_s(worker, length)
             too_much.result()
         for share in SHARES:
             found[f"{share:.0%}"] = phase(share * capacity_per_s)
@@ -114,11 +119,11 @@ def live(world: World, namespace: str, catching_up_per_s: float, *, phase_s: flo
     return Live(capacity_per_s, found)
 
 
-def _taken_in_per_s(worker: Process, phase_s: float) -> float:
+def _taken_in_per_s(worker: Process, length: Phase) -> float:
     """Events a second that the worker applies in the middle of a phase."""
-    sleep(SETTLE_S)
+    sleep(length.settle_s)
     first, started_s = worker.position(), perf_counter()
-    sleep(phase_s - 2 * SETTLE_S)
+    sleep(length.seconds - 2 * length.settle_s)
     return (worker.position() - first) / (perf_counter() - started_s)
 
 
@@ -172,6 +177,7 @@ def _phase(
     send: Callable[[OutRecord], None],
     records: list[tuple[str | None, OutRecord]],
     rate: float,
+    settle_s: float,
 ) -> Latency:
     waiting: deque[tuple[float, str]] = deque()
     sent = threading.Event()
@@ -184,7 +190,7 @@ def _phase(
             while not sent.is_set() or waiting or open_:
                 while waiting:
                     open_.append(waiting.popleft())
-                open_ = _looked(client, config.namespace, open_, took_s, start_s + SETTLE_S)
+                open_ = _looked(client, config.namespace, open_, took_s, start_s + settle_s)
                 sleep(LOOK_S)
 
     looking = threading.Thread(target=look, daemon=True)
@@ -227,12 +233,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=100_000, help="on the log, by which the most is found")
     parser.add_argument(
-        "--seconds", type=float, default=PHASE_S, help="of each share; more than the first few, which are not counted"
+        "--seconds", type=float, default=Phase.seconds, help="of each share; more than the first few, which are not counted"
     )
     options = parser.parse_args()
-    if options.seconds <= 2 * SETTLE_S:
+    length = Phase(options.seconds)
+    if length.seconds <= 2 * length.settle_s:
         parser.error(
-            f"--seconds is {options.seconds:g}, expected more than {2 * SETTLE_S:g}: the first {SETTLE_S:g} are not counted"
+            f"--seconds is {length.seconds:g}, expected more than {2 * length.settle_s:g}: the first {length.settle_s:g} are not counted"
         )
     about = machine()
     warm()
@@ -243,7 +250,7 @@ def main() -> None:
     ):
         catching_up_per_s = whole_line(opened, "capacity").events_per_s
         print(f"whole line, catching up: {catching_up_per_s:,.0f} events/s", flush=True)
-        found = live(opened, "latency", catching_up_per_s, phase_s=options.seconds)
+        found = live(opened, "latency", catching_up_per_s, length)
         print(f"live: {found.events_per_s:,.0f} events/s")
         for share, late in found.by_share.items():
             print(f"{share:>18}: {'ok' if late.is_ok else 'too slow'}, {late.as_json()}")

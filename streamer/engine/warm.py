@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from streamer.config.tree import Config
 from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
 from streamer.events.model import DecodedEvents, EventType
+from streamer.ranking.lists import NOBODY
 from streamer.tables.compile import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -17,7 +19,24 @@ logger = logging.getLogger(__name__)
 
 def warm() -> None:
     """Runs a tiny stream through every kernel."""
+    engine = _folded()
+    engine.render(engine.rank(engine.published.take(100), entries=5), version="0", written_ms=0)
+    engine.published.stale(1, 0, 1)
+    _fold(Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}))
+
+
+def _folded() -> Engine:
     engine = Engine(Config())
+    engine.apply_vectors("i0", np.ones(4, np.float16), np.ones(400, np.float16))
+    _fold(engine)
+    return engine
+
+
+def _ranked() -> None:
+    Engine(Config()).rank(np.array([NOBODY], np.int32), entries=5)
+
+
+def _fold(engine: Engine) -> None:
     events = 600
     decoded = DecodedEvents(
         positions=list(range(events)),
@@ -29,17 +48,20 @@ def warm() -> None:
         item_counts=[1] * events,
         rejects=[],
     )
-    engine.apply_vectors("i0", np.ones(4, np.float16), np.ones(400, np.float16))
     engine.apply(columns_of(decoded, decoded.timestamps_ms, 0))
-    engine.render(engine.rank(engine.published.take(100), entries=5), version="0", written_ms=0)
-    engine.published.stale(1, 0, 1)
-    Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}).apply(
-        columns_of(decoded, decoded.timestamps_ms, 0)
-    )
+
+
+def main() -> None:
+    """Compiles in two processes: most of what ranks is not what folds."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logger.info("compiling kernels into %s (a minute or two the first time)", cache_folder())
+    beside = multiprocessing.get_context("spawn").Process(target=_ranked)
+    beside.start()
+    _folded()
+    beside.join()
+    warm()  # what neither has compiled, or all that the other one could not
+    logger.info("kernels are ready")
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logger.info("compiling kernels into %s (a minute or two the first time)", cache_folder())
-    warm()
-    logger.info("kernels are ready")
+    main()
