@@ -38,8 +38,7 @@ help:
 
 install: $(VENV)/.stamp-packages kafka $(VENV)/.stamp-warm
 
-# Nothing here is done twice: each stamp is as new as the files it was made from. What Python compiles of the packages it does as it imports
-# them, which is little of all that they bring.
+# Nothing here is done twice: each stamp is as new as the files it was made from. Packages are compiled on all cores, after all of them are there.
 $(VENV)/.stamp-packages: $(PINS) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"$(PYTHON) is Python {v[0]}.{v[1]}: Streamer needs 3.11 or later. Name another one: make PYTHON=python3.11" if v < (3, 11) else 0)'
 	@test -x $(PY) || { echo "== virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -47,6 +46,7 @@ $(VENV)/.stamp-packages: $(PINS) pyproject.toml
 	$(PIP) install --no-compile -r deploy/requirements/runtime.txt -r deploy/requirements/dev.txt
 	$(PIP) install --no-compile --no-deps -r deploy/requirements/nodeps.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
+	-@$(PY) -m compileall -qq -j 0 $(VENV)/lib
 	@touch $@
 
 # Kafka serves the tests; the demo and the embedded log go without it, so its absence is said and never fatal here.

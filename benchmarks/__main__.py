@@ -41,7 +41,7 @@ class Plan:
     phase: Phase = field(default_factory=Phase)
 
 
-QUICK = Plan(events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase=Phase(2.0, 0.3))
+QUICK = Plan(events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase=Phase(4.0, 1.0))
 
 
 def main() -> int:

@@ -42,8 +42,6 @@ log = logging.getLogger(__name__)
 
 SLICE_MS = 100
 """A poll is cut into slices of this length, so that a change of ownership ends it."""
-JOIN_MS = 1_000
-"""A slice that begins a join, or finds one on its way, waits at least this long for the group's answer."""
 METADATA_AGE_MS_MAX = 30_000
 """New partitions and remade topics are noticed within this time."""
 REQUEST_TIMEOUT_MS_MIN = 1_000
@@ -100,13 +98,16 @@ class KafkaLog:
         """
         consumer = self._joined()
         deadline = time.monotonic() + timeout_ms / 1000
-        # The client forgets a join that is answered between two polls, and begins another one, which the whole group must
-        # answer: so a poll that finds the group rebalancing stays until that is over, within half the poll interval.
+        # While the group rebalances nothing is read and no commit is taken: a poll stays until that is over, within half the
+        # poll interval.
         patience = deadline + self._kafka.max_poll_interval_ms / 2000
         before = self._generation
         while True:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            self._slice(min(max(left_ms, 0), SLICE_MS), paused=paused or not self._membership.positioned)
+            joining = consumer.group_metadata().state is MemberState.REBALANCING
+            self._slice(
+                SLICE_MS if joining else min(max(left_ms, 0), SLICE_MS), paused=paused or not self._membership.positioned
+            )
             self._settle()
             batches = self._fetch.batches() if self._membership.positioned and not paused else []
             if batches or self._generation != before:
@@ -214,7 +215,7 @@ class KafkaLog:
         )
         self._networks = networks
         self._connected_s = time.monotonic()
-        _join_patiently(consumer._coordinator)  # noqa: SLF001
+        _keep_answers(consumer._coordinator)  # noqa: SLF001
         self._membership.watch(consumer)
         self._fetch = _fetch(self._kafka, consumer, self._membership, self._group)
         consumer.subscribe([self._kafka.topic_prefix + topic for topic in self._topics], listener=self._membership)
@@ -313,10 +314,25 @@ def _impatient(kafka: Kafka) -> Kafka:
     return msgspec.structs.replace(kafka, request_timeout_ms=min(kafka.request_timeout_ms, timeout_ms))
 
 
-def _join_patiently(coordinator: Any) -> None:
-    """Where cores are short, short slices leave as much time between them as inside, and many a join would be forgotten there."""
-    join = coordinator.ensure_active_group
-    coordinator.ensure_active_group = lambda timeout_ms=None: join(timeout_ms=max(timeout_ms or 0, JOIN_MS))
+def _keep_answers(coordinator: Any) -> None:
+    """Lets a join that was answered between two slices count.
+
+    The client would forget it and begin another one, which the whole group must answer. Where cores are short there is much time
+    between slices, and an owner who misses a whole generation cannot know whether his state is still good.
+    """
+    join = coordinator.join_group_async
+
+    async def join_or_take_answer(timeout_ms: float | None = None) -> bool:
+        task = coordinator._join_task  # noqa: SLF001
+        if task is not None and task.is_done and task.succeeded() and coordinator.state is MemberState.REBALANCING:
+
+            async def answered() -> bytes:
+                return bytes(task.value)
+
+            coordinator._join_task = coordinator._manager.call_soon(answered)  # noqa: SLF001
+        return bool(await join(timeout_ms=timeout_ms))
+
+    coordinator.join_group_async = join_or_take_answer
 
 
 def _names(partitions: Sequence[KafkaPartition] | set[KafkaPartition] | frozenset[KafkaPartition]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+from collections.abc import Callable
+from multiprocessing.synchronize import Lock
 
 import numpy as np
+from numba.core.caching import IndexDataCacheFile
 
 from streamer.config.tree import Config
 from streamer.engine.columns import columns_of
@@ -55,12 +58,27 @@ def main() -> None:
     """Compiles in two processes: most of what ranks is not what folds."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logger.info("compiling kernels into %s (a minute or two the first time)", cache_folder())
-    beside = multiprocessing.get_context("spawn").Process(target=_ranked)
-    beside.start()
-    _folded()
-    beside.join()
-    warm()  # what neither has compiled, or all that the other one could not
+    spawn = multiprocessing.get_context("spawn")
+    keeping = spawn.Lock()
+    halves = [spawn.Process(target=_keep_one_at_a_time, args=(keeping, half)) for half in (_folded, _ranked)]
+    for one in halves:
+        one.start()
+    for one in halves:
+        one.join()
+    warm()  # what neither has compiled, or could not
     logger.info("kernels are ready")
+
+
+def _keep_one_at_a_time(keeping: Lock, half: Callable[[], object]) -> None:
+    """Numba numbers what it keeps of a function by what is there: two processes must not do that at once."""
+    keep = IndexDataCacheFile.save
+
+    def kept(self: IndexDataCacheFile, key: object, data: object) -> None:
+        with keeping:
+            keep(self, key, data)
+
+    IndexDataCacheFile.save = kept
+    half()
 
 
 if __name__ == "__main__":

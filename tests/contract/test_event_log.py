@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -75,17 +76,17 @@ def polled_elsewhere(member: EventLog) -> Iterator[list[int | None]]:
     seen: list[int | None] = []
     stop = threading.Event()
 
-    def poll() -> None:
-        while not stop.is_set():
-            seen.append(member.poll(25).generation)
+    def note(polled: Polled) -> bool:
+        seen.append(polled.generation)
+        return stop.is_set()
 
-    thread = threading.Thread(target=poll)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        polling = pool.submit(until, member, note)
+        try:
+            yield seen
+        finally:
+            stop.set()
+        polling.result()
 
 
 def values(batches: list[RecordBatch]) -> list[bytes | None]:
@@ -238,8 +239,8 @@ def test_a_second_member_stands_by_and_costs_the_owner_nothing(world):
     owner, standby = world.member("g"), world.member("g")
     generation = start(world, owner)
     with polled_elsewhere(standby) as seen:
-        while len(seen) < 20:
-            assert owner.poll(25).generation == generation
+        until(owner, lambda polled: polled.generation != generation or len(seen) >= 20)
+        assert len(seen) >= 20
         write(world, *events(4))
         assert len(values(take(owner, 4))) == 4
     assert set(seen) == {None}

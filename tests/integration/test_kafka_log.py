@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.structs import MemberState
 from kafka_server import KafkaServer
 
 from consumers import kafka_log
@@ -28,6 +29,7 @@ from streamer.ports import FencedError, LogError, OutRecord, Polled, RecordBatch
 
 DEADLINE_S = 30.0
 TOPICS = (EVENTS, CONTROL)
+STABLE = MemberState.STABLE
 MISSING_FAST = pytest.mark.skipif(not find_spec("confluent_kafka"), reason="confluent-kafka (extra fast) is not installed")
 with_each_client = pytest.mark.parametrize("client", ["kafka-python", pytest.param("confluent", marks=MISSING_FAST)])
 
@@ -132,6 +134,32 @@ def test_an_owner_that_stalls_loses_the_log_and_cannot_commit(kafka_config, open
         owner.commit({TopicPartition(EVENTS, 0): 0}, "zombie")
     standby.commit({TopicPartition(EVENTS, 0): 0}, "after")
     assert owner.committed()[TopicPartition(EVENTS, 0)].metadata == "after"
+
+
+@with_each_client
+def test_answers_of_the_group_that_come_between_slices_cost_the_owner_nothing(config, member, monkeypatch):
+    """As where cores are so short that a member is hardly ever inside of a poll."""
+    owner, standby = member(), member()
+    generation = start(config, owner)
+    monkeypatch.setattr(kafka_log, "SLICE_MS", 1)
+    poll = owner._fetch.poll
+
+    def poll_and_be_away(timeout_ms: int, *, paused: bool) -> None:
+        poll(timeout_ms, paused=paused)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(owner._fetch, "poll", poll_and_be_away)
+    joined = threading.Event()
+    polling = threading.Thread(target=lambda: until(standby, lambda _: joined.is_set()))
+    polling.start()
+    try:
+        until(owner, lambda polled: polled.generation != generation or standby._consumer.group_metadata().state is STABLE)
+        assert owner.poll(100).generation == generation
+    finally:
+        joined.set()
+        polling.join()
+    write(config, 4)
+    assert sum(len(batch.offsets) for batch in take(owner, 4)) == 4
 
 
 @with_each_client
