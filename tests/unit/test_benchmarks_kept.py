@@ -32,13 +32,14 @@ def test_a_stage_measured_again_replaces_only_what_it_had_found(tmp_path: Path) 
     kept.put("cost", measured_of(1.0, 3.0, 2.0), {"wall_s": 1})
     kept.put("long", measured_of(7.0, name="long_run"), {})
     kept.write()
-    again = Kept(ABOUT, tmp_path)
+    again = Kept(ABOUT | {"load_before": 9.0}, tmp_path)
     again.put("cost", measured_of(5.0, name="fold_1k"), {"wall_s": 2})
     [path] = again.write()
     found = json.loads(path.read_text())
     assert found["medians"] == {"long_run": 7.0, "fold_1k": 5.0}
     assert found["ranges"].keys() == found["units"].keys() == found["repetitions"].keys() == found["medians"].keys()
     assert found["stages"]["cost"]["wall_s"] == 2
+    assert found["machine"] == ABOUT | {"load_before": 9.0}
     assert path.name.startswith("full-")
 
 
