@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Lock
 import numpy as np
 from numba.core.caching import IndexDataCacheFile
 
-from streamer.config.tree import Config
+from streamer.config.tree import Catalog, Config, Windows
 from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
 from streamer.events.model import DecodedEvents, EventType
@@ -19,36 +19,49 @@ from streamer.tables.compile import cache_folder
 
 logger = logging.getLogger(__name__)
 
+EVENTS, FEW, FIRST_MS = 600, 7, 1_700_000_000_000
+
 
 def warm() -> None:
-    """Runs a tiny stream through every kernel."""
+    """Runs tiny streams through every kernel, those of bounds that are reached and of what is forgotten too."""
     engine = _folded()
     engine.render(engine.rank(engine.published.take(100), entries=5), version="0", written_ms=0)
     engine.published.stale(1, 0, 1)
-    _fold(Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}))
+    _fold(Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}), users=FEW, items=31)
 
 
 def _folded() -> Engine:
+    _full()
     engine = Engine(Config())
     engine.apply_vectors("i0", np.ones(4, np.float16), np.ones(400, np.float16))
-    _fold(engine)
+    _fold(engine, users=FEW, items=31)
+    engine.apply_forget("u0", FIRST_MS)
+    engine.settle(FIRST_MS)
     return engine
+
+
+def _full() -> None:
+    """More users, and more items, than there may be."""
+    bounds = Config(windows=Windows(users_max=FEW), catalog=Catalog(items_max=FEW))
+    _fold(Engine(bounds), users=FEW + 1, items=FEW)
+    engine = Engine(bounds)
+    for n in range(FEW + 1):
+        engine.apply_vectors(f"i{n}", np.ones(4, np.float16))
 
 
 def _ranked() -> None:
     Engine(Config()).rank(np.array([NOBODY], np.int32), entries=5)
 
 
-def _fold(engine: Engine) -> None:
-    events = 600
+def _fold(engine: Engine, *, users: int, items: int) -> None:
     decoded = DecodedEvents(
-        positions=list(range(events)),
-        types=[int(EventType.CLICK)] * events,
-        timestamps_ms=[1_700_000_000_000 + 1_000 * n for n in range(events)],
-        event_ids=[f"e{n}" for n in range(events)],
-        user_ids=[f"u{n % 7}" for n in range(events)],
-        item_ids=[f"i{n % 31}" for n in range(events)],
-        item_counts=[1] * events,
+        positions=list(range(EVENTS)),
+        types=[int(EventType.CLICK)] * EVENTS,
+        timestamps_ms=[FIRST_MS + 1_000 * n for n in range(EVENTS)],
+        event_ids=[f"e{n}" for n in range(EVENTS)],
+        user_ids=[f"u{n % users}" for n in range(EVENTS)],
+        item_ids=[f"i{n % items}" for n in range(EVENTS)],
+        item_counts=[1] * EVENTS,
         rejects=[],
     )
     engine.apply(columns_of(decoded, decoded.timestamps_ms, 0))

@@ -1,0 +1,66 @@
+"""What was warmed is all that an engine runs: no record of a live stream waits for a compiler, however rare what it brings."""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+from numba.core.registry import CPUDispatcher
+from streams import START_MS, Record, fold, random_choices, records_of, restored, tiny_config
+
+from streamer.config.tree import Catalog, Config, Windows
+from streamer.engine.engine import Engine
+from streamer.engine.warm import warm
+
+USERS_MAX, ITEMS_MAX, BASKET = 40, 5_000, 100
+
+
+def loaded() -> set[tuple[str, str]]:
+    """Every kernel of ours and the types that it is compiled for in this process."""
+    found = [
+        one for one in gc.get_objects() if isinstance(one, CPUDispatcher) and one.py_func.__module__.startswith("streamer.")
+    ]
+    return {(f"{one.py_func.__module__}.{one.py_func.__qualname__}", str(types)) for one in found for types in one.signatures}
+
+
+def baskets() -> list[Record]:
+    """More users and items than there may be."""
+    records = []
+    for n in range(ITEMS_MAX // BASKET + 50):
+        items = [f"basket-{n * BASKET + k}" for k in range(BASKET)]
+        event = {"event_id": f"b{n}", "type": "purchase", "user_id": f"buyer-{n}", "item_ids": items, "timestamp": START_MS + n}
+        records.append(Record("events", 0, event["user_id"].encode(), json.dumps(event).encode(), START_MS + n))
+    return records
+
+
+def used_beyond_warm() -> list[str]:
+    """Kernels of an eventful life that ``warm`` leaves to be compiled."""
+    warm()
+    before = loaded()
+    for config, records in (
+        (tiny_config(), records_of(random_choices(5, 1_500))),
+        (Config(windows=Windows(users_max=USERS_MAX), catalog=Catalog(items_max=ITEMS_MAX)), baskets()),
+    ):
+        engine = Engine(config)
+        for half in (records[: len(records) // 2], records[len(records) // 2 :]):
+            engine = restored(fold(engine, half), config)
+            user_T = engine.published.take(30)
+            lists = engine.rank(user_T, entries=10)
+            engine.note_shown(lists)
+            engine.render(lists, version="0", written_ms=1)
+            engine.published.confirm(user_T, lists.item_UK, 1)
+            engine.published.touch(engine.published.stale(2, 0, 10))
+        engine.freeze()
+        engine.unfreeze()
+        engine.settle(START_MS)
+        assert engine.sizes()["users"] > 0
+    return sorted({name for name, _ in loaded() - before})
+
+
+def test_nothing_is_compiled_while_records_come() -> None:
+    with ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn")
+    ) as apart:  # here other tests have loaded kernels
+        assert apart.submit(used_beyond_warm).result(300) == []
