@@ -14,6 +14,7 @@ from time import perf_counter
 from benchmarks import parts, stages, traffic
 from benchmarks.bounds import MILLION
 from benchmarks.figures import Figures
+from benchmarks.kept import RESULTS
 from benchmarks.latency import Phase, live
 from benchmarks.machine import machine, versions
 from benchmarks.million import large
@@ -23,8 +24,6 @@ from benchmarks.whole_line import Run, whole_line
 from benchmarks.world import World, world
 from consumers.kafka_log import FETCH_MAX_WAIT_MS
 from streamer.engine.warm import warm
-
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,9 @@ class Plan:
     phase: Phase = field(default_factory=Phase)
 
 
-QUICK = Plan(events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase=Phase(4.0, 1.0))
+QUICK = Plan(
+    events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase=Phase(4.0, 1, 1.0, 4.0)
+)
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from benchmarks.bounds import MILLION, RESTORE_S_MAX, Bound
 from benchmarks.by_partitions import by_partitions
 from benchmarks.by_size import by_size
 from benchmarks.documents import encoders
-from benchmarks.kept import Kept
+from benchmarks.kept import RESULTS, Kept
 from benchmarks.long_run import long_run
 from benchmarks.machine import machine, versions
 from benchmarks.measured import Measured, word
@@ -30,8 +30,6 @@ from benchmarks.start import start
 from benchmarks.world import World, servers
 from streamer.engine.engine import Engine
 from streamer.engine.warm import warm
-
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,17 @@ from benchmarks.figures import shown
 from benchmarks.machine import short_name
 from benchmarks.measured import Curve, Measured
 
+RESULTS = Path(__file__).resolve().parent / "results"
 SECTIONS = ("ratios", "bounds", "medians", "ranges", "repetitions", "units", "curves")
 
 
 class Kept:
     """Results as they will be written; a stage measured again takes the place of what it found before."""
 
-    def __init__(self, about: dict[str, object], folder: Path | None) -> None:
+    def __init__(self, about: dict[str, object], folder: Path | None, suite: str = "full") -> None:
         """``about``: the machine; ``folder``: where the file of today goes, and is gone on with if it is there. None: nowhere."""
         date = datetime.now(UTC).date().isoformat()
-        self._path = None if folder is None else folder / f"full-{date}-{short_name(about)}.json"
+        self._path = None if folder is None else folder / f"{suite}-{date}-{short_name(about)}.json"
         self._about = about
         self.found: dict[str, Any] = {"date": date, "machine": about, "versions": {}, "stages": {}}
         self.found |= {section: {} for section in SECTIONS}

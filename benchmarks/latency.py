@@ -1,9 +1,10 @@
 """From an event that is due to the list that shows it: an open loop at shares of what a worker takes in live.
 
-    python -m benchmarks.latency [--events 100000] [--seconds 25]
+    python -m benchmarks.latency [--events 100000] [--seconds 15] [--rounds 5]
 
 That capacity is found first: more events are sent than it can take, and what it takes in meanwhile is counted. It is less than catching up
-does, for the load and the broker that takes it in have a part of the machine, and users' lists keep up.
+does, for the load and the broker that takes it in have a part of the machine, and users' lists keep up. The shares are sent in rounds, one after
+the other, so that what else the machine does falls on all of them alike; each figure is the median of the rounds.
 
 Events leave when they are due, whatever became of those before, so that a stall counts for every event that it holds up. A hundred a second
 come from users of whom nothing was known; the list of each is looked for in Valkey, as any reader would, until it is there.
@@ -18,7 +19,7 @@ import itertools
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 import numpy as np
+from numpy.typing import NDArray
 from redis import Redis
 
 from benchmarks import traffic
@@ -55,11 +57,14 @@ P99_MS_MAX, STALL_MS_MAX = 100.0, 250.0
 
 @dataclass(frozen=True)
 class Phase:
-    """For how long each share is sent: two snapshots and a half are taken meanwhile."""
+    """For how long each share is sent, and how often: a snapshot or two are taken each time."""
 
-    seconds: float = 25.0
+    seconds: float = 15.0
+    rounds: int = 5
     settle_s: float = 3.0
     """Of its beginning, and of its end where capacity is found: not counted."""
+    capacity_s: float = 25.0
+    """For how long more is sent than can be taken."""
 
 
 @dataclass(frozen=True)
@@ -72,58 +77,85 @@ class Live:
 
 @dataclass(frozen=True)
 class Latency:
-    """What one phase showed, in milliseconds; a list that did not come within ``PATIENCE_S`` counts as that long."""
+    """What phases of one share showed, in milliseconds: medians of their quantiles, the range of the 99th, the most of all.
+
+    A list that did not come within ``PATIENCE_S`` counts as that long.
+    """
 
     events_per_s: float
     p50_ms: float
     p99_ms: float
+    p99_ms_range: tuple[float, float]
     max_ms: float
+    """In the phase in the middle."""
+    max_ms_ever: float
     missing: int
 
     @property
     def is_ok(self) -> bool:
-        """Whether lists are as fast as promised and nothing stood still."""
+        """Whether lists are as fast as promised and nothing stood still, in the middle of the phases."""
         return self.p99_ms <= P99_MS_MAX and self.max_ms <= STALL_MS_MAX and not self.missing
 
-    def as_json(self) -> dict[str, float]:
-        return {name: rounded(getattr(self, name)) for name in self.__dataclass_fields__}
+    def as_json(self) -> dict[str, object]:
+        return {
+            name: [rounded(one) for one in value] if isinstance(value, tuple) else rounded(value)
+            for name, value in vars(self).items()
+        }
+
+
+def middle(events_per_s: float, took_s: Sequence[NDArray[np.float64]]) -> Latency:
+    """Of the seconds that lists took in each phase."""
+    p50_P, p99_P, max_P = np.array([1e3 * np.quantile(one, [0.5, 0.99, 1.0]) for one in took_s]).T
+    return Latency(
+        events_per_s,
+        p50_ms=float(np.median(p50_P)),
+        p99_ms=float(np.median(p99_P)),
+        p99_ms_range=(float(p99_P.min()), float(p99_P.max())),
+        max_ms=float(np.median(max_P)),
+        max_ms_ever=float(max_P.max()),
+        missing=sum(int((one >= PATIENCE_S).sum()) for one in took_s),
+    )
 
 
 def live(world: World, namespace: str, catching_up_per_s: float, length: Phase) -> Live:
     """Of a worker with shipped defaults, in a process of its own, that has read the whole log before; ``catching_up_per_s``: what the whole line does."""
     config = world.config(namespace)
-    found: dict[str, Latency] = {}
+    found: dict[str, list[NDArray[np.float64]]] = {}
     with contextlib.ExitStack() as stack:
         worker = Process(["worker"], world.settings(namespace), world.root / f"{namespace}.log")
         stack.callback(worker.stop)
         stack.callback(world.forget, namespace)
         wait_until(lambda: _has_caught_up(worker), "the worker reads the log", deadline_s=300)
         send = stack.enter_context(_sending(config))
-        total = int(catching_up_per_s * length.seconds * (len(SHARES) + 2))
+        total = int(catching_up_per_s * (length.capacity_s + length.seconds * (length.rounds * sum(SHARES) + 0.5)))
         rows = itertools.islice(traffic.events(traffic.Shape(world.events + total)), world.events, None)
+        phases = itertools.count()
 
-        def phase(rate: float) -> Latency:
-            records = list(with_probes(itertools.islice(rows, int(rate * length.seconds)), f"probe-{len(found)}", rate))
+        def phase(rate: float, seconds: float = length.seconds) -> NDArray[np.float64]:
+            records = list(with_probes(itertools.islice(rows, int(rate * seconds)), f"probe-{next(phases)}", rate))
             gc.freeze()  # a collection among so many would hold up what is to be sent
-            late = _phase(config, world, send, records, rate, length.settle_s)
+            took_s = _phase(config, world, send, records, rate, length.settle_s)
             wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
-            return late
+            return took_s
 
         with ThreadPoolExecutor(1) as sending:
-            too_much = sending.submit(phase, catching_up_per_s)
+            too_much = sending.submit(phase, catching_up_per_s, length.capacity_s)
             capacity_per_s = _taken_in_per_s(worker, length)
             too_much.result()
-        for share in SHARES:
-            found[f"{share:.0%}"] = phase(share * capacity_per_s)
-        found[HALF_CATCHING_UP] = phase(0.5 * catching_up_per_s)
-    return Live(capacity_per_s, found)
+        rates = {f"{share:.0%}": share * capacity_per_s for share in SHARES}
+        for _ in range(length.rounds):
+            for share, rate in rates.items():
+                found.setdefault(share, []).append(phase(rate))
+        rates[HALF_CATCHING_UP] = 0.5 * catching_up_per_s
+        found[HALF_CATCHING_UP] = [phase(rates[HALF_CATCHING_UP])]
+    return Live(capacity_per_s, {share: middle(rates[share], took_s) for share, took_s in found.items()})
 
 
 def _taken_in_per_s(worker: Process, length: Phase) -> float:
     """Events a second that the worker applies in the middle of a phase."""
     sleep(length.settle_s)
     first, started_s = worker.position(), perf_counter()
-    sleep(length.seconds - 2 * length.settle_s)
+    sleep(length.capacity_s - 2 * length.settle_s)
     return (worker.position() - first) / (perf_counter() - started_s)
 
 
@@ -178,7 +210,8 @@ def _phase(
     records: list[tuple[str | None, OutRecord]],
     rate: float,
     settle_s: float,
-) -> Latency:
+) -> NDArray[np.float64]:
+    """Seconds that each probe's list took after the probe was due."""
     waiting: deque[tuple[float, str]] = deque()
     sent = threading.Event()
     took_s: list[float] = []
@@ -207,9 +240,7 @@ def _phase(
         sleep(TICK_S)
     sent.set()
     looking.join()
-    took_ms = 1e3 * np.array(took_s)
-    p50, p99 = np.quantile(took_ms, [0.5, 0.99])
-    return Latency(rate, float(p50), float(p99), float(took_ms.max()), int((took_ms >= 1e3 * PATIENCE_S).sum()))
+    return np.array(took_s)
 
 
 def _looked(
@@ -235,8 +266,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=Phase.seconds, help="of each share; more than the first few, which are not counted"
     )
+    parser.add_argument("--rounds", type=int, default=Phase.rounds, help="of all shares")
     options = parser.parse_args()
-    length = Phase(options.seconds)
+    length = Phase(options.seconds, options.rounds)
     if length.seconds <= 2 * length.settle_s:
         parser.error(
             f"--seconds is {length.seconds:g}, expected more than {2 * length.settle_s:g}: the first {length.settle_s:g} are not counted"
