@@ -36,7 +36,7 @@ from consumers.work import OWNER_TOPICS
 from streamer.config.tree import Config
 from streamer.embedded import ValkeyError, ValkeyProcess
 from streamer.encoders import EncoderUnavailable
-from streamer.engine.warm import warm
+from streamer.engine.warm import is_warm, warm
 from streamer.head.device import require_device
 from streamer.snapshots import Override
 from streamer.tables.compile import cache_folder
@@ -74,10 +74,9 @@ def run_worker(config: Config, stop: threading.Event, *, bounded: bool = False, 
 
 def compile_kernels(stop: threading.Event) -> None:
     """Returns once compiled kernels are in the cache, or ``stop`` is set: no standby may begin to compile when it takes over."""
-    folder = cache_folder()
-    if any(folder.rglob("*.nbi")):
+    if is_warm():
         return
-    logger.warning("compiling kernels into %s, once; the worker joins its group in a minute or two", folder)
+    logger.warning("compiling kernels into %s, once; the worker joins its group in a minute or two", cache_folder())
     thread = threading.Thread(target=warm, name="compile", daemon=True)
     thread.start()
     while thread.is_alive() and not stop.is_set():

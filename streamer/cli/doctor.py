@@ -222,13 +222,13 @@ def _model(model: str, find: Callable[[str], Path]) -> Finding:
 def kernels(config: Config) -> Iterator[Finding]:
     """Whether the compiled kernels of these sources are in the cache."""
     _ = config
+    from streamer.engine.warm import is_warm
     from streamer.tables.compile import cache_folder
 
-    folder = cache_folder()
-    if any(folder.rglob("*.nbi")):
-        yield Finding("kernels", "ok", f"compiled, in {folder}")
+    if is_warm():
+        yield Finding("kernels", "ok", f"compiled, in {cache_folder()}")
     else:
-        text = "not compiled for these sources yet: the first start takes a minute or two longer"
+        text = "not all compiled for these sources and this processor yet: the first start takes a minute or two longer"
         yield Finding("kernels", "warn", f"{text}; compile them with: python -m streamer.engine.warm")
 
 

@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Lock
 
 import numpy as np
 from numba.core.caching import IndexDataCacheFile
+from numba.core.registry import cpu_target
 
 from streamer.config.tree import Catalog, Config, Windows
 from streamer.engine.columns import columns_of
@@ -19,6 +20,8 @@ from streamer.tables.compile import cache_folder
 
 logger = logging.getLogger(__name__)
 
+MARK = "all-compiled"
+"""A file in the cache's folder, written once all kernels are there: a few may be of who was ended meanwhile, or of another command."""
 EVENTS, FEW, FIRST_MS = 600, 7, 1_700_000_000_000
 
 
@@ -28,6 +31,20 @@ def warm() -> None:
     engine.render(engine.rank(engine.published.take(100), entries=5), version="0", written_ms=0)
     engine.published.stale(1, 0, 1)
     _fold(Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}), users=FEW, items=31)
+    (cache_folder() / MARK).write_text(_processor(), encoding="utf-8")
+
+
+def is_warm() -> bool:
+    """Whether every kernel is in the cache, for the kind of processor that this is: kernels of another kind are there to no end."""
+    try:
+        return (cache_folder() / MARK).read_text(encoding="utf-8") == _processor()
+    except OSError:
+        return False
+
+
+def _processor() -> str:
+    """As numba tells kinds apart."""
+    return repr(cpu_target.target_context.codegen().magic_tuple())
 
 
 def _folded() -> Engine:

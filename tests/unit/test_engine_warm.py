@@ -6,13 +6,16 @@ import gc
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
+import pytest
 from numba.core.registry import CPUDispatcher
 from streams import START_MS, Record, fold, random_choices, records_of, restored, tiny_config
 
 from streamer.config.tree import Catalog, Config, Windows
+from streamer.engine import warm as warming
 from streamer.engine.engine import Engine
-from streamer.engine.warm import warm
+from streamer.engine.warm import MARK, is_warm, warm
 
 USERS_MAX, ITEMS_MAX, BASKET = 40, 5_000, 100
 
@@ -64,3 +67,13 @@ def test_nothing_is_compiled_while_records_come() -> None:
         1, mp_context=multiprocessing.get_context("spawn")
     ) as apart:  # here other tests have loaded kernels
         assert apart.submit(used_beyond_warm).result(300) == []
+
+
+def test_a_cache_of_some_kernels_or_of_another_processor_is_not_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "cache_folder", lambda: tmp_path)
+    (tmp_path / "step.nbi").touch()
+    assert not is_warm()
+    (tmp_path / MARK).write_text("('x86_64', 'another', '+sse2')")
+    assert not is_warm()
+    warm()  # finds them in the folder that numba uses
+    assert is_warm()

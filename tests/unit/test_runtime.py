@@ -45,21 +45,19 @@ def test_a_url_that_no_backend_takes_is_refused_in_words(root):
         open_snapshots(config_of(root))
 
 
-def test_kernels_that_are_not_compiled_yet_are_before_a_worker_joins_its_group(tmp_path, monkeypatch):
+def test_kernels_that_are_not_compiled_yet_are_before_a_worker_joins_its_group(monkeypatch):
     compiled = []
-    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "is_warm", lambda: bool(compiled))
     monkeypatch.setattr(runtime, "warm", lambda: compiled.append(threading.current_thread().name))
     runtime.compile_kernels(threading.Event())
     assert compiled == ["compile"]
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "step.nbi").touch()
     runtime.compile_kernels(threading.Event())
     assert compiled == ["compile"]
 
 
-def test_a_worker_that_is_stopped_while_kernels_are_compiled_does_not_wait_for_them(tmp_path, monkeypatch):
+def test_a_worker_that_is_stopped_while_kernels_are_compiled_does_not_wait_for_them(monkeypatch):
     stop, never = threading.Event(), threading.Event()
-    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "is_warm", lambda: False)
     monkeypatch.setattr(runtime, "warm", lambda: never.wait(60))
     threading.Timer(0.2, stop.set).start()
     runtime.compile_kernels(stop)
