@@ -41,7 +41,12 @@ class Plan:
 
 
 QUICK = Plan(
-    events=8_000, rounds=1, quality_events=4_000, large_events=4_000, large_entities=4_000, phase=Phase(4.0, 1, 1.0, 4.0)
+    events=8_000,
+    rounds=1,
+    quality_events=4_000,
+    large_events=4_000,
+    large_entities=4_000,
+    phase=Phase(seconds=4.0, rounds=1, settle_s=1.0, capacity_s=4.0),
 )
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.bounds import Bound
+from benchmarks.figures import rounded
 from benchmarks.measured import Curve
+from consumers.measurements import BUCKETS_S, Durations
 
 MEMORY_GROWTH_MAX, MEMORY_SLACK_MIB = 0.03, 16.0
+"""The share of memory, and what may come beside it at once: a buffer that was needed for the first time."""
 HANDLES_SLACK = 3
+"""Files, or threads: those of a reconnect."""
 LATENCY_GROWTH_MAX = 2.0
+LATE_S = 1.0
 PLACES = 30
-"""At which the curve of a whole run has the quantiles of what was written since the place before."""
-
-Buckets = Mapping[float, float]
-"""Of a cumulative histogram: how many were at most so many seconds."""
+"""Of a curve over a whole run."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The process at one moment; ``fresh`` are lists ever written by their delay, ``calm`` says that no fault had to do with those since the last sample."""
+    """The process at one moment."""
 
     at_s: float
     memory_mib: float
@@ -30,96 +35,92 @@ class Sample:
     """Of it, what the state's tables hold; a copy for snapshots and the room that they grow into are beside it."""
     files: int
     threads: int
-    fresh: Buckets
+    written_B: NDArray[np.int64]
+    """Lists ever written, by their delay: in each of ``BUCKETS_S`` and beyond the last."""
     calm: bool
+    """Whether no fault had to do with those since the sample before."""
 
 
 @dataclass(frozen=True)
 class Third:
-    """A part of the run: medians; quantiles are of the lists of calm times, ``late`` is the share later than a second of all."""
+    """A part of the run: medians; quantiles are of lists between faults, None where there were none."""
 
     memory_mib: float
     tables_mib: float
     files: float
     threads: float
     lists: int
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
     late: float
+    """The share of all lists that came later than ``LATE_S``: faults make it what it is, so it is told and not judged."""
 
 
 def thirds(samples: Sequence[Sample]) -> list[Third]:
-    """What each third of a run was like. Raises ValueError where there are too few samples to say."""
-    size = len(samples) // 3
-    found = [_third(samples[n * size : (n + 1) * size]) for n in range(3) if size >= 2]
-    if not found or any(one is None for one in found):
-        raise ValueError(f"{len(samples)} samples are too few to compare thirds: run it for longer")
-    return [one for one in found if one is not None]
+    """What each third of a run was like, by time."""
+    return [_third(part) for part in _parts(samples, 3)]
 
 
-def _third(samples: Sequence[Sample]) -> Third | None:
-    calm, every = written(samples, calm=True), written(samples, calm=False)
-    if not calm:
-        return None
-    lists = every[float("inf")]
+def _third(samples: Sequence[Sample]) -> Third:
+    calm, every = delays_between(samples, calm=True), delays_between(samples, calm=False)
+    lists, late = int(every.count_B.sum()), int(every.count_B[BUCKETS_S.index(LATE_S) + 1 :].sum())
     return Third(
         memory_mib=round(statistics.median(one.memory_mib for one in samples), 1),
         tables_mib=round(statistics.median(one.tables_mib for one in samples), 1),
         files=statistics.median(one.files for one in samples),
         threads=statistics.median(one.threads for one in samples),
-        lists=int(lists),
-        p50_ms=round(1e3 * quantile(calm, 0.5), 1),
-        p99_ms=round(1e3 * quantile(calm, 0.99), 1),
-        late=round(1.0 - every[1.0] / lists, 4),
+        lists=lists,
+        p50_ms=_quantile_ms(calm, 0.5),
+        p99_ms=_quantile_ms(calm, 0.99),
+        late=round(late / max(1, lists), 4),
     )
 
 
-def written(samples: Sequence[Sample], *, calm: bool) -> dict[float, float]:
-    """Lists written from the first sample to the last, or in the calm between them, by their delay; empty where there were none."""
-    found: dict[float, float] = {}
+def delays_between(samples: Sequence[Sample], *, calm: bool) -> Durations:
+    """Of the lists written from the first sample to the last, or only of those in the calm between them."""
+    found = Durations()
     for before, after in itertools.pairwise(samples):
         if after.calm or not calm:
-            for bound, count in after.fresh.items():
-                found[bound] = found.get(bound, 0.0) + count - before.fresh.get(bound, 0.0)
-    return found if found.get(float("inf")) else {}
+            found.count_B += after.written_B - before.written_B
+    return found
 
 
-def quantile(cumulative: Buckets, share: float) -> float:
-    """A quantile of a cumulative histogram whose last bound is infinite, drawn evenly through the bucket that it is in, as Prometheus does.
+def _quantile_ms(delays: Durations, share: float) -> float | None:
+    return rounded(1e3 * delays.quantile(share)) if delays.count_B.any() else None
 
-    >>> quantile({0.1: 50.0, 0.3: 90.0, float("inf"): 100.0}, 0.6)
-    0.15
-    >>> quantile({0.1: 50.0, 0.2: 90.0, float("inf"): 100.0}, 0.99)
-    0.2
-    """
-    wanted = share * cumulative[float("inf")]
-    below_s, below = 0.0, 0.0
-    for bound_s, count in sorted(cumulative.items()):
-        if count >= wanted:
-            return below_s if bound_s == float("inf") else below_s + (bound_s - below_s) * (wanted - below) / (count - below)
-        below_s, below = bound_s, count
-    return below_s
+
+def _parts(samples: Sequence[Sample], count: int) -> Iterator[list[Sample]]:
+    """The samples of equal parts of the time; each begins with the last one of the part before."""
+    edges = [samples[-1].at_s * n / count for n in range(count + 1)]
+    for first, last in itertools.pairwise(edges):
+        inside = [n for n, one in enumerate(samples) if first < one.at_s <= last]
+        if inside:
+            yield list(samples[max(0, inside[0] - 1) : inside[-1] + 1])
 
 
 def bounds(before: Third, after: Third) -> dict[str, Bound]:
     """What a part may be at most after another one, beyond what chance explains."""
-    return {
-        "memory_mib": Bound(after.memory_mib, before.memory_mib * (1.0 + MEMORY_GROWTH_MAX) + MEMORY_SLACK_MIB),
+    found = {
+        "memory_mib": Bound(after.memory_mib, rounded(before.memory_mib * (1.0 + MEMORY_GROWTH_MAX) + MEMORY_SLACK_MIB)),
         "files": Bound(after.files, before.files + HANDLES_SLACK),
         "threads": Bound(after.threads, before.threads + HANDLES_SLACK),
-        "p99_ms": Bound(after.p99_ms, LATENCY_GROWTH_MAX * before.p99_ms),
+        "thirds_without_lists": Bound(sum(one.p99_ms is None for one in (before, after)), 0),
     }
+    if before.p99_ms is not None and after.p99_ms is not None:
+        found["p99_ms"] = Bound(after.p99_ms, LATENCY_GROWTH_MAX * before.p99_ms)
+    return found
 
 
 def curves(samples: Sequence[Sample]) -> dict[str, Curve]:
     """Memory and freshness over the run."""
-    minutes = samples[-1].at_s / 60
-    at = [f"{minutes * n / 4:.3g}" for n in range(5)]
-    places = max(1, len(samples) // PLACES)
-    parts = [written(samples[n : n + places + 1], calm=True) for n in range(0, len(samples) - 1, places)]
-    parts = [part for part in parts if part]
-    memory = {"process": [one.memory_mib for one in samples], "of it tables of the state": [one.tables_mib for one in samples]}
-    fresh = {name: [1e3 * quantile(part, share) for part in parts] for name, share in (("p99", 0.99), ("p50", 0.5))}
+    at = [f"{samples[-1].at_s * n / 4 / 60:.3g}" for n in range(5)]
+    places = list(_parts(samples, PLACES))
+    memory = {
+        "process": [statistics.median(one.memory_mib for one in place) for place in places],
+        "of it tables of the state": [statistics.median(one.tables_mib for one in place) for place in places],
+    }
+    delays = [delays_between(place, calm=True) for place in places]
+    fresh = {name: [_quantile_ms(one, share) for one in delays] for name, share in (("p99", 0.99), ("p50", 0.5))}
     return {
         "memory_over_time": Curve("Memory over a run with faults", "minutes", "MiB", at, memory),
         "freshness_over_time": Curve("Freshness of lists between faults", "minutes", "ms", at, fresh),

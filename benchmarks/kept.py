@@ -1,4 +1,4 @@
-"""The one file of results at size a day and machine, in which stages measured one by one come together, and its plots beside it."""
+"""The one file of results a suite, day and machine, in which stages measured one by one come together, and its plots beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Kept:
     """Results as they will be written; a stage measured again takes the place of what it found before."""
 
     def __init__(self, about: dict[str, object], folder: Path | None, suite: str = "full") -> None:
-        """``about``: the machine; ``folder``: where the file of today goes, and is gone on with if it is there. None: nowhere."""
+        """``about``: the machine; ``folder``: where the file of today goes, and is gone on with if it is there. None: nowhere. ``suite`` begins its name."""
         date = datetime.now(UTC).date().isoformat()
         self._path = None if folder is None else folder / f"{suite}-{date}-{short_name(about)}.json"
         self._about = about
@@ -55,7 +55,7 @@ class Kept:
 
     def in_words(self) -> str:
         """A table for people."""
-        lines = [f"{'':36}{'median':>16}{'min':>16}{'max':>16}  unit, of how many"]
+        lines = [f"{'':36}{'median':>16}{'min':>16}{'max':>16}  unit, of how many"] if self.found["medians"] else []
         for name, median in self.found["medians"].items():
             low, high = self.found["ranges"][name]
             lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.bounds import Bound
@@ -16,10 +17,12 @@ class Curve:
     x_title: str
     y_title: str
     at: list[str]
-    series: dict[str, list[float]]
+    series: Mapping[str, Sequence[float | None]]
+    """None is a gap."""
 
     def as_json(self) -> dict[str, object]:
-        return vars(self) | {"series": {name: [rounded(value) for value in values] for name, values in self.series.items()}}
+        shown = {name: [None if value is None else rounded(value) for value in values] for name, values in self.series.items()}
+        return vars(self) | {"series": shown}
 
 
 @dataclass

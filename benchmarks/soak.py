@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import os
 import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
+import numpy as np
 from redis import Redis
 
 from benchmarks.growth import Sample, bounds, curves, thirds
@@ -35,14 +36,18 @@ from benchmarks.world import KafkaServer
 from consumers.compose import open_admin
 from streamer.config.tree import Config, Kafka
 from streamer.embedded import ValkeyProcess
+from streamer.engine.warm import warm
 
 from line import Process  # isort: skip - found by benchmarks.world
 
 SAMPLE_S = 5.0
 FAULT_EVERY_S = 130.0
+"""About: as many come as give each third the same."""
 STILL_S = 5.0
 SETTLED_S = 20.0
-"""After a fault, until lists are counted again as those of calm times."""
+"""After a fault, until lists are counted again as those between faults."""
+MINUTES_MIN, MINUTES = 6.0, 60.0
+"""The shortest run in which there is calm between any two faults; the whole one, from which on results are kept unasked."""
 USERS_MAX, ITEMS_MAX = 2_000, 10_000
 TURNOVER = 1.0
 """Of all items that there are at a time, the share that goes within a day: four hundred of them in an hour, and as many come."""
@@ -56,33 +61,58 @@ STATE = {
 }
 """Bounds that traffic of half a million records fills."""
 _TABLE = re.compile(r"^streamer_table_bytes\{[^}]*\} (\S+)", re.MULTILINE)
-_BUCKET = re.compile(r'^streamer_freshness_seconds_bucket\{le="([^"]+)"\} (\S+)', re.MULTILINE)
+_BUCKET = re.compile(r'^streamer_freshness_seconds_bucket\{le="[^"]+"\} (\S+)', re.MULTILINE)
 
 
 def main() -> int:
     """Runs it, keeps what was found with its plots, and says what grew."""
+    options = _options()
+    about = machine()
+    warm()
+    with tempfile.TemporaryDirectory(prefix="streamer-soak-") as folder:
+        samples, faults = soak(Path(folder), 60.0 * options.minutes, options.rate)
+    parts = thirds(samples)
+    measured = Measured(bounds=bounds(*parts[1:]), curves=curves(samples))
+    notes: dict[str, object] = {"minutes": options.minutes, "rate": options.rate, "faults": faults}
+    kept = Kept(about, options.results or (RESULTS if options.minutes >= MINUTES else None), "soak")
+    kept.put("soak", measured, notes | {"thirds": [asdict(part) for part in parts]})
+    kept.found["versions"] |= versions(None)
+    for name, part in zip(("first", "second", "last"), parts, strict=True):
+        print(f"{name} third: {', '.join(f'{key} {value}' for key, value in asdict(part).items())}")
+    print(kept.in_words())
+    for path in kept.write():
+        print(f"kept in {path.name}")
+    return 0 if all(bound.ok for bound in measured.bounds.values()) else 1
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--rate", type=float, default=1_000.0, help="records a second")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the JSON and plots go")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where JSON and plots go (benchmarks/results, from {MINUTES:g} minutes on)",
+    )
     options = parser.parse_args()
-    about = machine()
-    with tempfile.TemporaryDirectory(prefix="streamer-soak-") as folder:
-        samples, faults = soak(Path(folder), 60.0 * options.minutes, options.rate)
-    first, before, after = thirds(samples)
-    measured = Measured(bounds=bounds(before, after), curves=curves(samples))
-    kept = Kept(about, options.results, "soak")
-    kept.found["versions"] = versions(None)
-    notes: dict[str, object] = {"minutes": options.minutes, "rate": options.rate, "faults": faults}
-    kept.put("soak", measured, notes | {"thirds": [asdict(third) for third in (first, before, after)]})
-    for third in (first, before, after):
-        print(*(f"{name} {value}" for name, value in vars(third).items()), sep=", ")
-    print(kept.in_words())
-    for path in kept.write():
-        print(path)
-    return 0 if all(bound.ok for bound in measured.bounds.values()) and after.lists else 1
+    if options.minutes < MINUTES_MIN:
+        parser.error(
+            f"--minutes is {options.minutes:g}, expected at least {MINUTES_MIN:g}: each third has every fault, and calm between them"
+        )
+    return options
+
+
+def schedule(seconds: float, names: Sequence[str]) -> list[tuple[float, str]]:
+    """When which fault is due: in each third each of them equally often, about ``FAULT_EVERY_S`` apart.
+
+    >>> schedule(900, ["one", "other"])
+    [(75.0, 'one'), (225.0, 'other'), (375.0, 'one'), (525.0, 'other'), (675.0, 'one'), (825.0, 'other')]
+    """
+    count = 3 * len(names) * max(1, round(seconds / 3 / len(names) / FAULT_EVERY_S))
+    return [(seconds * (n + 0.5) / count, names[n % len(names)]) for n in range(count)]
 
 
 def soak(folder: Path, seconds: float, rate: float) -> tuple[list[Sample], dict[str, int]]:
@@ -117,19 +147,16 @@ def soak(folder: Path, seconds: float, rate: float) -> tuple[list[Sample], dict[
 def _sampled(
     worker: Process, traffic: Process, cause: dict[str, Callable[[], None]], seconds: float
 ) -> tuple[list[Sample], dict[str, int]]:
-    """Each third has each fault equally often, at least once."""
-    each = max(1, round(seconds / 3 / len(cause) / FAULT_EVERY_S))
-    apart_s = seconds / (3 * len(cause) * each)
-    faults = itertools.cycle(cause)
+    due = deque(schedule(seconds, list(cause)))
     caused = dict.fromkeys(cause, 0)
     samples: list[Sample] = []
     began_s = looked_s = settled_s = monotonic()
-    while (at_s := monotonic() - began_s) < seconds:
-        if at_s >= apart_s * (sum(caused.values()) + 0.5):
-            name = next(faults)
+    while monotonic() - began_s < seconds:
+        if due and monotonic() - began_s >= due[0][0]:
+            name = due.popleft()[1]
             cause[name]()
             caused[name] += 1
-            settled_s = monotonic() + min(SETTLED_S, apart_s / 4)
+            settled_s = monotonic() + SETTLED_S
         else:
             sleep(SAMPLE_S)
         for process in (worker, traffic):
@@ -166,7 +193,7 @@ def sample(worker: Process, at_s: float, *, calm: bool) -> Sample:
         tables_mib=sum(map(float, _TABLE.findall(page))) / 2**20,
         files=len(list((process / "fd").iterdir())),
         threads=int(status["Threads"]),
-        fresh={float(bound): float(count) for bound, count in _BUCKET.findall(page)},
+        written_B=np.diff([0, *(int(float(count)) for count in _BUCKET.findall(page))]),
         calm=calm,
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.synchronize import Lock
+from pathlib import Path
 
+import numba
 import numpy as np
 from numba.core.caching import IndexDataCacheFile
 from numba.core.registry import cpu_target
@@ -20,9 +23,7 @@ from streamer.tables.compile import cache_folder
 
 logger = logging.getLogger(__name__)
 
-MARK = "all-compiled"
-"""A file in the cache's folder, written once all kernels are there: a few may be of who was ended meanwhile, or of another command."""
-EVENTS, FEW, FIRST_MS = 600, 7, 1_700_000_000_000
+RECORDS, USERS, ITEMS, FIRST_MS = 600, 7, 31, 1_700_000_000_000
 
 
 def warm() -> None:
@@ -30,28 +31,26 @@ def warm() -> None:
     engine = _folded()
     engine.render(engine.rank(engine.published.take(100), entries=5), version="0", written_ms=0)
     engine.published.stale(1, 0, 1)
-    _fold(Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}), users=FEW, items=31)
-    (cache_folder() / MARK).write_text(_processor(), encoding="utf-8")
+    _fold(Engine(Config(), {name: table.copy() for name, table in engine.fold_tables().items()}), users=USERS, items=ITEMS)
+    _mark().touch()
 
 
 def is_warm() -> bool:
-    """Whether every kernel is in the cache, for the kind of processor that this is: kernels of another kind are there to no end."""
-    try:
-        return (cache_folder() / MARK).read_text(encoding="utf-8") == _processor()
-    except OSError:
-        return False
+    """Whether every kernel is in the cache, for this compiler and the kind of processor that this is: others are there to no end."""
+    return _mark().exists()
 
 
-def _processor() -> str:
-    """As numba tells kinds apart."""
-    return repr(cpu_target.target_context.codegen().magic_tuple())
+def _mark() -> Path:
+    """Written once all kernels are there: a few may be of who was ended meanwhile, or of another command."""
+    kind = f"{numba.__version__} {cpu_target.target_context.codegen().magic_tuple()}"
+    return cache_folder() / f"all-compiled-{hashlib.sha256(kind.encode()).hexdigest()[:16]}"
 
 
 def _folded() -> Engine:
     _full()
     engine = Engine(Config())
     engine.apply_vectors("i0", np.ones(4, np.float16), np.ones(400, np.float16))
-    _fold(engine, users=FEW, items=31)
+    _fold(engine, users=USERS, items=ITEMS)
     engine.apply_forget("u0", FIRST_MS)
     engine.settle(FIRST_MS)
     return engine
@@ -59,10 +58,10 @@ def _folded() -> Engine:
 
 def _full() -> None:
     """More users, and more items, than there may be."""
-    bounds = Config(windows=Windows(users_max=FEW), catalog=Catalog(items_max=FEW))
-    _fold(Engine(bounds), users=FEW + 1, items=FEW)
+    bounds = Config(windows=Windows(users_max=USERS), catalog=Catalog(items_max=USERS))
+    _fold(Engine(bounds), users=USERS + 1, items=USERS)
     engine = Engine(bounds)
-    for n in range(FEW + 1):
+    for n in range(USERS + 1):
         engine.apply_vectors(f"i{n}", np.ones(4, np.float16))
 
 
@@ -72,13 +71,13 @@ def _ranked() -> None:
 
 def _fold(engine: Engine, *, users: int, items: int) -> None:
     decoded = DecodedEvents(
-        positions=list(range(EVENTS)),
-        types=[int(EventType.CLICK)] * EVENTS,
-        timestamps_ms=[FIRST_MS + 1_000 * n for n in range(EVENTS)],
-        event_ids=[f"e{n}" for n in range(EVENTS)],
-        user_ids=[f"u{n % users}" for n in range(EVENTS)],
-        item_ids=[f"i{n % items}" for n in range(EVENTS)],
-        item_counts=[1] * EVENTS,
+        positions=list(range(RECORDS)),
+        types=[int(EventType.CLICK)] * RECORDS,
+        timestamps_ms=[FIRST_MS + 1_000 * n for n in range(RECORDS)],
+        event_ids=[f"e{n}" for n in range(RECORDS)],
+        user_ids=[f"u{n % users}" for n in range(RECORDS)],
+        item_ids=[f"i{n % items}" for n in range(RECORDS)],
+        item_counts=[1] * RECORDS,
         rejects=[],
     )
     engine.apply(columns_of(decoded, decoded.timestamps_ms, 0))

@@ -1,4 +1,4 @@
-"""What was warmed is all that an engine runs: no record of a live stream waits for a compiler, however rare what it brings."""
+"""What was warmed is all that records make an engine run: none of a live stream waits for a compiler, however rare what it brings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from numba.core.registry import CPUDispatcher
+from numba.core.registry import CPUDispatcher, cpu_target
 from streams import START_MS, Record, fold, random_choices, records_of, restored, tiny_config
 
 from streamer.config.tree import Catalog, Config, Windows
 from streamer.engine import warm as warming
 from streamer.engine.engine import Engine
-from streamer.engine.warm import MARK, is_warm, warm
+from streamer.engine.warm import is_warm, warm
 
 USERS_MAX, ITEMS_MAX, BASKET = 40, 5_000, 100
 
@@ -42,6 +42,7 @@ def used_beyond_warm() -> list[str]:
     """Kernels of an eventful life that ``warm`` leaves to be compiled."""
     warm()
     before = loaded()
+    assert "streamer.engine.step.step" in {name for name, _ in before}
     for config, records in (
         (tiny_config(), records_of(random_choices(5, 1_500))),
         (Config(windows=Windows(users_max=USERS_MAX), catalog=Catalog(items_max=ITEMS_MAX)), baskets()),
@@ -58,7 +59,8 @@ def used_beyond_warm() -> list[str]:
         engine.freeze()
         engine.unfreeze()
         engine.settle(START_MS)
-        assert engine.sizes()["users"] > 0
+    assert engine.sizes()["users"] <= USERS_MAX < len(records)
+    assert engine.sizes()["items"] <= ITEMS_MAX < len(records) * BASKET
     return sorted({name for name, _ in loaded() - before})
 
 
@@ -69,11 +71,18 @@ def test_nothing_is_compiled_while_records_come() -> None:
         assert apart.submit(used_beyond_warm).result(300) == []
 
 
-def test_a_cache_of_some_kernels_or_of_another_processor_is_not_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_of_some_kernels_or_of_another_processor_or_compiler_is_not_warm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(warming, "cache_folder", lambda: tmp_path)
     (tmp_path / "step.nbi").touch()
     assert not is_warm()
-    (tmp_path / MARK).write_text("('x86_64', 'another', '+sse2')")
-    assert not is_warm()
     warm()  # finds them in the folder that numba uses
+    assert is_warm()
+    with monkeypatch.context() as patched:
+        patched.setattr("numba.__version__", "0.1")
+        assert not is_warm()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(cpu_target.target_context.codegen()), "magic_tuple", lambda _: ("another processor",))
+        assert not is_warm()
     assert is_warm()
