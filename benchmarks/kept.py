@@ -23,7 +23,6 @@ class Kept:
         """``about``: the machine; ``folder``: where the file of today goes, and is gone on with if it is there. None: nowhere. ``suite`` begins its name."""
         date = datetime.now(UTC).date().isoformat()
         self._path = None if folder is None else folder / f"{suite}-{date}-{short_name(about)}.json"
-        self._about = about
         self.found: dict[str, Any] = {"date": date, "machine": about, "versions": {}, "stages": {}}
         self.found |= {section: {} for section in SECTIONS}
 
@@ -31,7 +30,7 @@ class Kept:
         """Takes in what a stage found beside what is kept already, and under what conditions: ``notes``."""
         sections = measured.as_json()
         if self._path is not None and self._path.exists():  # read late: another stage may have been kept meanwhile
-            self.found |= json.loads(self._path.read_text(encoding="utf-8")) | {"machine": self._about}
+            self.found |= json.loads(self._path.read_text(encoding="utf-8")) | {"machine": self.found["machine"]}
         for section, names in self.found["stages"].get(stage, {}).get("names", {}).items():
             for name in names:
                 self.found[section].pop(name, None)
