@@ -452,6 +452,26 @@ def test_a_commit_to_a_broker_that_does_not_answer_ends_before_the_poll_interval
     assert took_s < kafka.max_poll_interval_ms / 1_000, took_s
 
 
+@with_each_client
+def test_a_broker_that_stands_still_is_waited_for_and_not_asked_again_and_again(own_server, opened, client, monkeypatch):
+    kafka = Kafka(bootstrap_servers=own_server.bootstrap, client=client, partitions=1, session_timeout_ms=6_000)
+    config = Config(kafka=kafka)
+    KafkaAdmin(config).create_topics()
+    owner = KafkaLog(config, group="still", topics=TOPICS, exclusive=True)
+    opened.append(owner)
+    start(config, owner)
+    owner.poll(100)
+    turns = Mock(wraps=owner._consumer._poll_once)
+    monkeypatch.setattr(owner._consumer, "_poll_once", turns)
+    own_server.suspend()
+    try:
+        for _ in range(35):  # beyond a heartbeat, which comes every second
+            owner.poll(100)
+    finally:
+        own_server.resume()
+    assert 30 <= turns.call_count < 200
+
+
 class Hurried:
     """A client whose calls end all at once where two are made side by side."""
 
