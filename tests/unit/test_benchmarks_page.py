@@ -14,7 +14,7 @@ from benchmarks.full import STAGES
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
-THROUGHPUT, SIZE = "Throughput, latency, quality", "At size"
+THROUGHPUT, SIZE, SOAK = "Throughput, latency, quality", "At size", "Soak"
 
 
 def section(title: str) -> str:
@@ -60,9 +60,18 @@ def test_every_bound_is_told_with_whether_it_holds() -> None:
     assert told == {name: "within" if bound["ok"] else "**over**" for name, bound in found["bounds"].items()}
 
 
-def test_every_stage_was_measured_and_every_plot_is_shown() -> None:
-    found = results(SIZE)
-    assert found["stages"].keys() == STAGES.keys()
-    shown = re.findall(r"!\[[^\]]+\]\(\.\./benchmarks/results/(\S+\.svg)\)", PAGE)
+def test_every_stage_was_measured() -> None:
+    assert results(SIZE)["stages"].keys() == STAGES.keys()
+
+
+@pytest.mark.parametrize("title", [SIZE, SOAK])
+def test_every_plot_is_shown(title: str) -> None:
+    shown = re.findall(r"!\[[^\]]+\]\(\.\./benchmarks/results/(\S+\.svg)\)", section(title))
     assert all((RESULTS / plot).is_file() for plot in shown)
-    assert len(shown) == len(found["curves"])
+    assert len(shown) == len(results(title)["curves"])
+
+
+def test_each_third_of_the_soak_is_told() -> None:
+    lines = re.findall(r"^\| (?:first|second|last) \|(.*)\|$", section(SOAK), flags=re.MULTILINE)
+    told = [[number(cell) for cell in line.split("|")] for line in lines]
+    assert told == [list(third.values()) for third in results(SOAK)["stages"]["soak"]["thirds"]]
