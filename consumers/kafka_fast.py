@@ -91,7 +91,7 @@ class FastFetch:
         self._raise_failed()
         if self._moved:
             self._assign()
-        for message in self._reader.consume(self._kafka.max_poll_records, timeout_ms / 1_000):
+        for message in self._consume(timeout_ms):
             at = KafkaPartition(message.topic(), message.partition())
             if message.error() is None:
                 self._records.setdefault(at, []).append(message)
@@ -127,6 +127,11 @@ class FastFetch:
         positions = self._membership.positions
         self._reader.assign([confluent_kafka.TopicPartition(at.topic, at.partition, positions[at]) for at in positions])
         self._moved = False
+
+    def _consume(self, timeout_ms: int) -> list[Any]:
+        """What has come, as soon as anything has: ``consume`` alone waits until it is all that may be asked for."""
+        first = self._reader.poll(timeout_ms / 1_000)
+        return [] if first is None else [first, *self._reader.consume(self._kafka.max_poll_records - 1, 0)]
 
     def _note(self, at: KafkaPartition, message: Any) -> None:
         error = message.error()

@@ -30,6 +30,9 @@ from streamer.ranking.scratch import REASON_NAMES
 logger = logging.getLogger(__name__)
 
 IDLE_POLL_S = 0.01
+EARLY_SHARE, LATE_SHARE, LATE_MS_MAX = 0.25, 0.5, 10
+"""A round begins with a piece of work, too early by a share of the time between two rounds at most, or too late where none comes: what a piece
+brings just after a round has begun would wait for the one after."""
 RANKED_AT_ONCE_MAX = 128
 """Lists in a portion: some 5 ms of the fold's time."""
 BEHIND_MS, CATCHING_UP_PUBLISH_MS, CATCHING_UP_LISTS_MAX = 1_000, 500, 128
@@ -83,6 +86,8 @@ class Lists:
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
         self._busy_s = 0.0
         """Since the last sweep."""
+        self._has_new = False
+        """Whether a piece of work was applied in this turn of the loop."""
         self._round, self._round_s = 0, 0.0
         """Touched users whose lists are still to be handed over in the present round; seconds that the present one, or the last, took."""
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
@@ -103,6 +108,7 @@ class Lists:
 
     def changed(self, append_ms: int | None) -> None:
         """A piece of work was applied; ``append_ms`` is the log's time of its last event, if it had one."""
+        self._has_new = True
         self._changed_ms = self._clock.now_ms()
         if append_ms is not None:
             self._behind_ms = self._changed_ms - append_ms
@@ -128,14 +134,21 @@ class Lists:
             self._try_refused_again()
             self._look_whether_mended()
             self._shared = self._render_shared()
-        if not self._round and (now_s - self._ranked_at_s) * 1_000 >= self.publish_every_ms(backlog):
+        if not self._round and self._is_time((now_s - self._ranked_at_s) * 1_000, backlog):
             self._ranked_at_s = now_s
             self._begin_round(backlog)
+        self._has_new = False
         self._publish()
         if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
             self._sweep(max(0.0, 1.0 - 2.0 * self._busy_s / (now_s - self._swept_at_s)))
             self._swept_at_s, self._busy_s = now_s, 0.0
         return shared_due
+
+    def _is_time(self, since_ms: float, backlog: int) -> bool:
+        """Whether a round should begin that long after the last one began."""
+        every_ms = self.publish_every_ms(backlog)
+        off_ms = -EARLY_SHARE * every_ms if self._has_new else min(LATE_SHARE * every_ms, LATE_MS_MAX)
+        return since_ms >= every_ms + off_ms
 
     def publish_every_ms(self, backlog: int) -> int:
         """Time between two rounds of lists: longer under load, and while the log is far ahead, when none can be fresh and each would be of many to come."""

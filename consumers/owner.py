@@ -64,8 +64,8 @@ SAY_AGAIN_S = 60.0
 """From one line on why nothing happens to the next."""
 LAST_STEP_S_MAX = 10.0
 """How long each step of the end waits for a log that is away."""
-SNAPSHOT_SHARE = 0.5
-"""Of the time from one snapshot to the next: a snapshot is written with rests for so long, and what is left then without."""
+SNAPSHOT_SHARE, SNAPSHOT_SHARE_MAX = 0.6, 0.9
+"""Of the time from one snapshot to the next: the writing of one is spread over so much; what is left of it after so much is written without a rest."""
 WENT_BACK_MAX = 8
 """Times that a failed fold goes back to the snapshot before another one is committed."""
 
@@ -283,6 +283,7 @@ class Owner:
         ports.log.seek(self._positions)
         self._apart = Apart(birth.left_out, self._suspects) if birth.left_out or self._suspects else None
         self._tenure = Tenure(birth, self._config, ports.store, ports.clock, self._measurements, self._loops)
+        interval_s = self._config.snapshots.interval_ms / 1_000
         snapshotter = Snapshotter(
             ports.snapshots,
             ports.dead_letters,
@@ -292,7 +293,7 @@ class Owner:
             topic_ids=self._topic_ids,
             parent=birth.parent,
             pool=self._loops.pool("snapshot", 1),
-            pace=Pace(SNAPSHOT_SHARE * self._config.snapshots.interval_ms / 1_000, ports.clock, self._loops.pause),
+            pace=Pace(SNAPSHOT_SHARE * interval_s, SNAPSHOT_SHARE_MAX * interval_s, ports.clock, self._loops.pause),
         )
         self._checkpoint = Checkpoint(
             self._tenure,

@@ -7,18 +7,20 @@ from collections.abc import Callable
 
 from streamer.ports import Clock
 
-RESTS_MAX, RESTS_MIN = 4.0, 1.0
+RESTS_MAX, RESTS_MIN = 9.0, 1.0
 """Rest after a step, as a multiple of what the step took: as much as the time for the job allows, between these."""
 
 
 class Pace:
-    """Rests between the steps of a job that one thread does again and again, until ``target_s`` after its beginning.
+    """Rests between the steps of a job that one thread does again and again, so that it takes ``target_s``, by what the one before took.
 
-    Then whatever is left is done at once: a job takes no longer than that and the work in it together.
+    One that turns out longer goes on resting till ``limit_s`` after its beginning. Then whatever is left is done at once: a job takes no longer
+    than that and the work in it together.
     """
 
-    def __init__(self, target_s: float, clock: Clock, pause: Callable[[float, threading.Event], None]) -> None:
+    def __init__(self, target_s: float, limit_s: float, clock: Clock, pause: Callable[[float, threading.Event], None]) -> None:
         self._target_s = target_s
+        self._limit_s = limit_s
         self._clock = clock
         self._pause = pause
         self._hurry = threading.Event()
@@ -35,7 +37,7 @@ class Pace:
     def rest(self) -> None:
         """A step of it is done."""
         now_s = self._clock.monotonic_s()
-        worked_s, left_s = now_s - self._since_s, self._begun_s + self._target_s - now_s
+        worked_s, left_s = now_s - self._since_s, self._begun_s + self._limit_s - now_s
         self.worked_s += worked_s
         rest_s = min(self._rests * worked_s, left_s)
         if rest_s > 0 and not self._hurry.is_set():

@@ -122,6 +122,20 @@ def test_records_do_not_wait_for_half_a_second_behind_a_fetch_of_quiet_partition
     assert sorted(waited_s)[2] < 0.25, waited_s
 
 
+@with_each_client
+def test_a_record_comes_at_once_and_not_when_the_time_to_wait_for_more_is_over(config, member):
+    owner = member()
+    start(config, owner)
+    owner.poll(1_000)
+    sender = threading.Timer(0.5, write, (config, 1))
+    sender.start()
+    started_s = time.monotonic()
+    while not owner._fetch.batches():
+        owner._fetch.poll(8_000, paused=False)
+    assert time.monotonic() - started_s < 4.0
+    sender.join()
+
+
 def test_an_owner_that_stalls_loses_the_log_and_cannot_commit(kafka_config, opened):
     config = kafka_config(session_timeout_ms=1_500, max_poll_interval_ms=1_000)
     KafkaAdmin(config).create_topics()
@@ -470,29 +484,3 @@ def test_a_broker_that_stands_still_is_waited_for_and_not_asked_again_and_again(
     finally:
         own_server.resume()
     assert 30 <= turns.call_count < 200
-
-
-class Hurried:
-    """A client whose calls end all at once where two are made side by side."""
-
-    def __init__(self) -> None:
-        self.within, self.side_by_side = 0, False
-
-    def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
-        del names
-        self.within += 1
-        self.side_by_side |= self.within > 1
-        time.sleep(0.02)
-        self.within -= 1
-        return []
-
-
-def test_threads_that_share_what_asks_the_broker_ask_one_after_the_other():
-    admin, client = KafkaAdmin(Config()), Hurried()
-    admin._client = client
-    threads = [threading.Thread(target=admin.ids, args=([],)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not client.side_by_side

@@ -24,10 +24,10 @@ class Clock:
 class Job:
     """Ten steps of the same length, at a pace."""
 
-    def __init__(self, target_s: float) -> None:
+    def __init__(self, target_s: float, limit_s: float) -> None:
         self.clock = Clock()
         self.rested_s = 0.0
-        self.pace = Pace(target_s, self.clock, self._pause)
+        self.pace = Pace(target_s, limit_s, self.clock, self._pause)
 
     def _pause(self, seconds: float, stop: threading.Event) -> None:
         assert not stop.is_set()
@@ -46,19 +46,26 @@ class Job:
 
 @pytest.mark.parametrize(
     ("step_s", "first_s", "second_s"),
-    [(0.01, 0.5, 0.5), (0.2, 6.0, 5.0), (0.3, 6.8, 5.4), (3.0, 32.0, 32.0)],
+    [(0.01, 1.0, 1.0), (0.2, 8.7, 5.0), (0.3, 9.6, 6.0), (3.0, 34.5, 33.0)],
     ids=["short", "two fifths of the time", "three fifths", "longer than the time"],
 )
 def test_a_job_is_spread_over_the_time_for_it_as_the_one_before_tells(step_s, first_s, second_s):
-    """The first one rests as long as it may after each step, until the time is over."""
-    job = Job(5.0)
+    """The first one rests as long as it may after each step, until there is no more time."""
+    job = Job(5.0, 7.5)
     assert job.took_s(step_s) == pytest.approx(first_s)
     assert job.took_s(step_s) == pytest.approx(second_s)
     assert job.pace.worked_s == pytest.approx(10 * step_s)
 
 
+def test_a_job_longer_than_the_one_before_goes_on_resting():
+    job = Job(5.0, 7.5)
+    job.took_s(0.1)
+    assert job.took_s(0.1) == pytest.approx(5.0)
+    assert job.took_s(0.14) == pytest.approx(7.0)  # it would have had to hurry for the last 2 s
+
+
 def test_a_step_that_hung_is_followed_by_no_rest_beyond_the_time_for_the_job():
-    job = Job(5.0)
+    job = Job(5.0, 7.5)
     job.pace.begin()
     job.clock.now_s += 600.0
     job.pace.rest()
@@ -68,7 +75,7 @@ def test_a_step_that_hung_is_followed_by_no_rest_beyond_the_time_for_the_job():
 
 def test_a_rest_ends_when_somebody_waits():
     clock, over = Clock(), threading.Event()
-    pace = Pace(120.0, clock, Threads().pause)
+    pace = Pace(120.0, 200.0, clock, Threads().pause)
 
     def work() -> None:
         pace.begin()
@@ -78,13 +85,13 @@ def test_a_rest_ends_when_somebody_waits():
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert not over.wait(0.2)  # it rests four times as long as it worked
+    assert not over.wait(0.2)  # it rests nine times as long as it worked
     pace.hurry(wanted=True)
     assert over.wait(10.0)
 
 
 def test_a_job_that_somebody_waits_for_does_not_rest():
-    job = Job(5.0)
+    job = Job(5.0, 7.5)
     job.pace.hurry(wanted=True)
     assert job.took_s(0.1) == pytest.approx(1.0)
     assert job.rested_s == 0.0
@@ -93,5 +100,5 @@ def test_a_job_that_somebody_waits_for_does_not_rest():
 
 
 def test_a_step_that_took_no_time_is_no_reason_to_rest():
-    job = Job(5.0)
+    job = Job(5.0, 7.5)
     assert job.took_s(0.0) == 0.0
