@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -103,7 +104,7 @@ class KafkaLog:
         patience = deadline + self._kafka.max_poll_interval_ms / 2000
         before = self._generation
         while True:
-            left_ms = int((deadline - time.monotonic()) * 1000)
+            left_ms = math.ceil((deadline - time.monotonic()) * 1000)  # rounded down, the last millisecond would be many slices
             joining = consumer.group_metadata().state is MemberState.REBALANCING
             self._slice(
                 SLICE_MS if joining else min(max(left_ms, 0), SLICE_MS), paused=paused or not self._membership.positioned
