@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 
 IDLE_POLL_S = 0.01
 EARLY_SHARE, LATE_SHARE, LATE_MS_MAX = 0.25, 0.5, 10
-"""A round begins with a piece of work, too early by a share of the time between two rounds at most, or too late where none comes: what a piece
-brings just after a round has begun would wait for the one after."""
+"""A round begins with a piece of work, too early by a share of ``ranking.publish_ms`` at most, or too late where none comes within the time from one
+poll to the next: what a piece brings just after a round has begun would wait for the one after."""
 RANKED_AT_ONCE_MAX = 128
 """Lists in a portion: some 5 ms of the fold's time."""
 BEHIND_MS, CATCHING_UP_PUBLISH_MS, CATCHING_UP_LISTS_MAX = 1_000, 500, 128
@@ -86,8 +86,8 @@ class Lists:
         self._changed_ms, self._behind_ms = clock.now_ms(), 0
         self._busy_s = 0.0
         """Since the last sweep."""
-        self._has_new = False
-        """Whether a piece of work was applied in this turn of the loop."""
+        self._applied = False
+        """Whether a piece of work was, in this turn of the loop or since the present round began."""
         self._round, self._round_s = 0, 0.0
         """Touched users whose lists are still to be handed over in the present round; seconds that the present one, or the last, took."""
         self._ranked_at_s = self._swept_at_s = self._shared_at_s = self._weighed_at_s = 0.0
@@ -108,7 +108,7 @@ class Lists:
 
     def changed(self, append_ms: int | None) -> None:
         """A piece of work was applied; ``append_ms`` is the log's time of its last event, if it had one."""
-        self._has_new = True
+        self._applied = True
         self._changed_ms = self._clock.now_ms()
         if append_ms is not None:
             self._behind_ms = self._changed_ms - append_ms
@@ -134,21 +134,21 @@ class Lists:
             self._try_refused_again()
             self._look_whether_mended()
             self._shared = self._render_shared()
-        if not self._round and self._is_time((now_s - self._ranked_at_s) * 1_000, backlog):
-            self._ranked_at_s = now_s
-            self._begin_round(backlog)
-        self._has_new = False
+        if not self._round:
+            if self._round_is_due((now_s - self._ranked_at_s) * 1_000, backlog) and self._begin_round(backlog):
+                self._ranked_at_s = now_s
+            self._applied = False
         self._publish()
         if now_s - self._swept_at_s >= self._sweep_every_s and not backlog:
             self._sweep(max(0.0, 1.0 - 2.0 * self._busy_s / (now_s - self._swept_at_s)))
             self._swept_at_s, self._busy_s = now_s, 0.0
         return shared_due
 
-    def _is_time(self, since_ms: float, backlog: int) -> bool:
+    def _round_is_due(self, since_ms: float, backlog: int) -> bool:
         """Whether a round should begin that long after the last one began."""
-        every_ms = self.publish_every_ms(backlog)
-        off_ms = -EARLY_SHARE * every_ms if self._has_new else min(LATE_SHARE * every_ms, LATE_MS_MAX)
-        return since_ms >= every_ms + off_ms
+        publish_ms = self._config.ranking.publish_ms
+        off_ms = -EARLY_SHARE * publish_ms if self._applied else min(LATE_SHARE * publish_ms, LATE_MS_MAX)
+        return since_ms >= self.publish_every_ms(backlog) + off_ms
 
     def publish_every_ms(self, backlog: int) -> int:
         """Time between two rounds of lists: longer under load, and while the log is far ahead, when none can be fresh and each would be of many to come."""
@@ -257,12 +257,15 @@ class Lists:
         self._fold.engine.published.erase_later(self._refused_erasures)
         self._refused_erasures = []
 
-    def _begin_round(self, backlog: int) -> None:
-        """Erases lists of the forgotten; whoever is touched now has his list rendered in this round, between pieces of work if there are any."""
-        if self._publisher.ready and self._may_publish():
-            self._erase()
+    def _begin_round(self, backlog: int) -> bool:
+        """Erases lists of the forgotten; whoever is touched now has his list rendered in this round, between pieces of work if there are any.
+
+        Whether there is anybody: what comes first after a quiet time is not held up by a round of none.
+        """
+        erased = self._publisher.ready and self._may_publish() and self._erase()
         waiting, self._round_s = self._fold.engine.published.waiting, 0.0
         self._round = min(waiting, CATCHING_UP_LISTS_MAX) if self._catches_up(backlog) else waiting
+        return erased or self._round > 0
 
     @property
     def in_round(self) -> bool:

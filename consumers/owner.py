@@ -65,7 +65,7 @@ SAY_AGAIN_S = 60.0
 LAST_STEP_S_MAX = 10.0
 """How long each step of the end waits for a log that is away."""
 SNAPSHOT_SHARE, SNAPSHOT_SHARE_MAX = 0.6, 0.9
-"""Of the time from one snapshot to the next: the writing of one is spread over so much; what is left of it after so much is written without a rest."""
+"""Of the time from one snapshot to the next: writing one is spread over the first share, and goes on with rests up to the second where it takes longer."""
 WENT_BACK_MAX = 8
 """Times that a failed fold goes back to the snapshot before another one is committed."""
 

@@ -12,10 +12,10 @@ RESTS_MAX, RESTS_MIN = 9.0, 1.0
 
 
 class Pace:
-    """Rests between the steps of a job that one thread does again and again, so that it takes ``target_s``, by what the one before took.
+    """Rests between the steps of a job that one thread does again and again, so that it takes ``target_s``, judged by how long the one before worked.
 
-    One that turns out longer goes on resting till ``limit_s`` after its beginning. Then whatever is left is done at once: a job takes no longer
-    than that and the work in it together.
+    One that turns out longer goes on resting as long as what is left, by the one before, can be done till ``limit_s`` after its beginning; then it
+    is done at once.
     """
 
     def __init__(self, target_s: float, limit_s: float, clock: Clock, pause: Callable[[float, threading.Event], None]) -> None:
@@ -26,6 +26,8 @@ class Pace:
         self._hurry = threading.Event()
         self._rests = RESTS_MAX
         self._begun_s = self._since_s = 0.0
+        self._expected_s = 0.0
+        """How long the job before worked."""
         self.worked_s = 0.0
         """Of the present job, or the last one, without rests."""
 
@@ -37,8 +39,9 @@ class Pace:
     def rest(self) -> None:
         """A step of it is done."""
         now_s = self._clock.monotonic_s()
-        worked_s, left_s = now_s - self._since_s, self._begun_s + self._limit_s - now_s
+        worked_s = now_s - self._since_s
         self.worked_s += worked_s
+        left_s = self._begun_s + self._limit_s - now_s - max(0.0, self._expected_s - self.worked_s)
         rest_s = min(self._rests * worked_s, left_s)
         if rest_s > 0 and not self._hurry.is_set():
             self._pause(rest_s, self._hurry)
@@ -47,6 +50,7 @@ class Pace:
     def end(self) -> None:
         """The job is done: the next one likely takes as long."""
         self.worked_s += self._clock.monotonic_s() - self._since_s
+        self._expected_s = self.worked_s
         if self.worked_s > 0:
             self._rests = min(max(self._target_s / self.worked_s - 1.0, RESTS_MIN), RESTS_MAX)
 

@@ -205,8 +205,8 @@ class Ranking(Section, frozen=True):
     entry; beyond, lists tell fewer, the last entries first: with a million users one for each of the first seven (docs/operations.md)."""
     exclude_seen: Literal["auto", "true", "false"] = "auto"
     publish_ms: int = 20
-    """A user's list is rendered at most once in this time or a little less, with the work that brings his events; under load less often, so that
-    lists take a quarter of the worker's time or so."""
+    """A user's list is rendered at most once in three quarters of this time: a round of lists begins with the work that brings their events. Under
+    load less often, so that lists take a quarter of the worker's time or so."""
     refresh_ms_max: int = 60_000
     """A list of a user seen within the TTL is rendered again at least this often while anything changes, as far as sweep_users_per_s allows."""
     explore: bool = True

@@ -110,26 +110,39 @@ def test_a_round_that_took_long_is_followed_by_a_longer_pause():
 
 
 @pytest.mark.parametrize(
-    ("pieces_ms", "rounds_ms"),
-    [((0, 26, 52), (0, 26, 52)), ((0, 13, 26, 39, 52), (0, 26, 52)), ((0, 16, 32), (0, 16, 32)), ((0, 5), (0, 30))],
-    ids=["seldom", "often", "a little too early", "no more comes"],
+    ("publish_ms", "pieces_ms", "rounds_ms"),
+    [
+        (20, (0, 26, 52), (0, 26, 52)),
+        (20, (0, 13, 26, 39, 52), (0, 26, 52)),
+        (20, (0, 16, 32), (0, 16, 32)),
+        (20, (0, 5), (0, 30)),
+        (100, (0, 50), (0, 110)),
+        (0, (0, 1, 2), (0, 1, 2)),
+        (20, (0, 130), (0, 130)),
+    ],
+    ids=["seldom", "often", "a little too early", "no more comes", "nor after a longer time", "at once", "after a quiet time"],
 )
-def test_a_round_begins_with_a_piece_of_work_or_later_where_none_comes(pieces_ms, rounds_ms):
+def test_a_round_begins_with_a_piece_of_work_or_later_where_none_comes(publish_ms, pieces_ms, rounds_ms):
     """What a piece brings is not left to the round after the one that has just begun."""
-    config = Config(ranking=Ranking(publish_ms=20))
+    config = Config(ranking=Ranking(publish_ms=publish_ms))
     start = Start(kind=StartKind.FIRST, snapshot=None, positions={EVENTS_0: 0})
     birth, clock = Birth(1, Engine(config), start, EPOCH, None), Hand(START_MS)
     tenure = Tenure(birth, config, store_with("another", 1), clock, Measurements(), Threads())
     tenure.drop()
-    lists, begun = tenure._lists, []
-    lists._begin_round = lambda _: begun.append(clock.ms - START_MS)
-    lists.between(backlog=0)
-    begun.clear()
-    for clock.ms in range(START_MS + 1_000, START_MS + 1_060):
+    lists, begun, waiting = tenure._lists, [], []
+
+    def begin(_backlog):
+        if waiting:
+            begun.append(clock.ms - START_MS - 1_000)
+        return waiting.clear() or begun[-1:] == [clock.ms - START_MS - 1_000]
+
+    lists._begin_round = begin
+    for clock.ms in range(START_MS + 1_000, START_MS + 1_150):
         if clock.ms - START_MS - 1_000 in pieces_ms:
+            waiting.append(clock.ms)
             lists.changed(None)
         lists.between(backlog=0)
-    assert [ms - 1_000 for ms in begun[: len(rounds_ms)]] == pytest.approx(rounds_ms, abs=1)
+    assert begun == pytest.approx(rounds_ms, abs=1)
 
 
 def test_a_list_that_the_store_did_not_take_is_written_once_it_does_without_another_event():
