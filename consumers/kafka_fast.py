@@ -130,10 +130,10 @@ class FastFetch:
 
     def _consume(self, timeout_ms: int) -> list[Any]:
         """What has come, as soon as anything has: ``consume`` alone waits until it is all that may be asked for."""
-        first = self._reader.poll(timeout_ms / 1_000)
-        if first is None or self._kafka.max_poll_records == 1:
-            return [] if first is None else [first]
-        return [first, *self._reader.consume(self._kafka.max_poll_records - 1, 0)]
+        first, more = self._reader.poll(timeout_ms / 1_000), self._kafka.max_poll_records - 1
+        if first is None:
+            return []
+        return [first, *self._reader.consume(more, 0)] if more else [first]
 
     def _note(self, at: KafkaPartition, message: Any) -> None:
         error = message.error()

@@ -24,7 +24,6 @@ class Pace:
         self._clock = clock
         self._pause = pause
         self._hurry = threading.Event()
-        self._rests = RESTS_MAX
         self._begun_s = self._since_s = 0.0
         self._expected_s = 0.0
         """How long the job before worked."""
@@ -42,7 +41,7 @@ class Pace:
         worked_s = now_s - self._since_s
         self.worked_s += worked_s
         left_s = self._begun_s + self._limit_s - now_s - max(0.0, self._expected_s - self.worked_s)
-        rest_s = min(self._rests * worked_s, left_s)
+        rest_s = min(self._rests() * worked_s, left_s)
         if rest_s > 0 and not self._hurry.is_set():
             self._pause(rest_s, self._hurry)
         self._since_s = self._clock.monotonic_s()
@@ -51,8 +50,11 @@ class Pace:
         """The job is done: the next one likely takes as long."""
         self.worked_s += self._clock.monotonic_s() - self._since_s
         self._expected_s = self.worked_s
-        if self.worked_s > 0:
-            self._rests = min(max(self._target_s / self.worked_s - 1.0, RESTS_MIN), RESTS_MAX)
+
+    def _rests(self) -> float:
+        """As a multiple of a step: the most where nothing is known of how long the job works."""
+        wanted = self._target_s / self._expected_s - 1.0 if self._expected_s > 0 else RESTS_MAX
+        return min(max(wanted, RESTS_MIN), RESTS_MAX)
 
     def hurry(self, *, wanted: bool) -> None:
         """Whether somebody waits for it: then the rest ends, and there is none until this is called again."""
