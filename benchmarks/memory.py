@@ -12,7 +12,7 @@ from redis import Redis
 from benchmarks.bounds import LISTS_BYTES_MAX, MILLION, TABLES_BYTES_MAX, Bound
 from benchmarks.measured import Measured
 from benchmarks.parts import AT_ONCE
-from benchmarks.size import by_part, distinct
+from benchmarks.size import by_part, distinct, parts_of
 from consumers.compose import open_store
 from consumers.reader import version_text
 from streamer.config.tree import Config
@@ -41,9 +41,10 @@ class Tables(NamedTuple):
 def tables_of(engine: Engine) -> Tables:
     """What a state takes."""
     tables = distinct(engine.fold_tables() | engine.publisher_tables())
-    parts, sizes = by_part(tables), engine.sizes()
+    parts, sizes = parts_of(engine), engine.sizes()
     users, items = sum(parts[name] for name in OF_USERS), sum(parts[name] for name in OF_ITEMS)
-    rest = sum(table.nbytes for table in tables.values()) - users - items
+    of_none = sum(table.nbytes for table in tables.values()) - sum(by_part(tables).values())
+    rest = of_none + sum(parts.values()) - users - items
     return Tables(users / sizes["users"], items / sizes["items"], rest)
 
 
@@ -81,7 +82,7 @@ def memory(found: Measured, engine: Engine, url: str, *, lists: int) -> None:
     found.figures.add("tables_1m_users", "bytes", MILLION * tables.user)
     found.figures.add("tables_1m_items", "bytes", MILLION * tables.item)
     found.figures.add("tables_rest", "bytes", tables.rest)
-    for part, size in by_part(engine.fold_tables() | engine.publisher_tables()).items():
+    for part, size in parts_of(engine).items():
         found.figures.add(f"tables_{part}", "bytes", size)
     found.figures.add("tables_1m_users_1m_items", "bytes", tables.of_a_million)
     found.bounds["tables_1m_users_1m_items"] = Bound(tables.of_a_million, TABLES_BYTES_MAX)

@@ -27,6 +27,7 @@ from streamer.engine.columns import columns_of
 from streamer.engine.engine import Engine
 from streamer.events.codec import decode_events
 from streamer.tables.arrays import Array
+from streamer.tables.rings import PLACES
 
 ID_BYTES = len("user-00000000")
 WIDTH = 384
@@ -48,8 +49,6 @@ BY_NAME = {
     "head.fused_ID": "vectors",
     "head.text_ID": "vectors",
     "head.image_ID": "vectors",
-    "journal.newest_U": "users",
-    "journal.newest_I": "items",
 }
 
 
@@ -76,6 +75,8 @@ class Held:
     parts: dict[str, int]
     history: int
     pairs: int
+    places: int
+    """Of what the journal's entries are found by."""
     before_bytes: int
     bare_bytes: int
     copied_bytes: int
@@ -113,12 +114,12 @@ def show(size: Size, found: Held) -> None:
 def formula(size: Size, found: Held) -> dict[str, float]:
     """Bytes by part, as docs/operations.md reckons them."""
     return {
-        "users": size.users * (324 + ID_BYTES),
+        "users": size.users * (332 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (223 + ID_BYTES),
+        "items": size.items * (231 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * (2 * WIDTH + PLACE_BYTES + MODALITY_BYTES),
-        "journal": 32 * min(size.events, Config().signals.journal_interactions_max),
+        "journal": 8 * (min(size.events, Config().signals.journal_interactions_max) + found.places),
         "dedup": 8 * min(size.events, 2 * Config().windows.dedup_ids_min),
         "published": size.users * 57,
     }
@@ -138,13 +139,14 @@ def held(size: Size) -> Held:
         engine.apply(columns_of(decode_events(values), [traffic.FIRST_MS] * len(values), 0))
     elapsed_s = perf_counter() - started_s
     tables = engine.fold_tables() | engine.publisher_tables()
-    parts = by_part(tables)
+    parts = parts_of(engine)
+    places = sum(int(rings.pool[PLACES]) for rings in (engine.state.journal.sequences, engine.state.journal.postings))
     pairs = len(tables["forward.item"]) + len(tables["reverse.item"])
     history, bare_bytes = len(tables["history.item"]), resident_bytes()
     copies = Copies()
     copies.take(touched(copies.lacking(tables)))
     copies.of(tables)
-    return Held(parts, history, pairs, before_bytes, bare_bytes, resident_bytes(), size.events / elapsed_s)
+    return Held(parts, history, pairs, places, before_bytes, bare_bytes, resident_bytes(), size.events / elapsed_s)
 
 
 def distinct(tables: Mapping[str, Array]) -> dict[str, Array]:
@@ -153,6 +155,19 @@ def distinct(tables: Mapping[str, Array]) -> dict[str, Array]:
     for name, table in tables.items():
         seen.setdefault(table.ctypes.data if table.size else -1 - len(seen), name)
     return {name: tables[name] for name in seen.values()}
+
+
+def parts_of(engine: Engine) -> dict[str, int]:
+    """Bytes of a state by part: its live tables, and what is made from the journal beside them, by which its entries are found."""
+    parts = by_part(engine.fold_tables() | engine.publisher_tables())
+    journal = engine.state.journal
+    for name, rows, rings in (
+        ("users", engine.user_rows, journal.sequences),
+        ("items", engine.item_rows, journal.postings),
+    ):
+        parts[name] += rings.row_RF[:rows].nbytes
+        parts["journal"] += 2 * rings.first_P[: int(rings.pool[PLACES])].nbytes
+    return parts
 
 
 def by_part(tables: Mapping[str, Array]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from streamer.signals.pairs import Pairs
 from streamer.signals.trends import HALF_LIVES, RATES
 from streamer.tables.ids import row_of_text, text_of_row
 from streamer.windows.group import NOBODY, USER
-from streamer.windows.journal import APPENDED, ITEM_MASK, SIZE_MAX, USER_SHIFT, WHAT
+from streamer.windows.journal import APPENDED, NOTHING, SIZE_MAX, users_and_items
 from streamer.windows.users import GONE, WINDOW
 
 NEIGHBOURS = 10
@@ -175,11 +175,10 @@ def recent(engine: Engine) -> dict[str, list[str]]:
     journal = engine.state.journal
     appended, size_max = int(journal.extent[APPENDED]), int(journal.extent[SIZE_MAX])
     newest_T = np.arange(appended - 1, max(0, appended - min(RECENT_ENTRIES, size_max)) - 1, -1) % size_max
-    what_T = journal.entry_JL[newest_T, WHAT]
-    what_T = what_T[what_T >= 0]
+    user_T, item_T = users_and_items(journal.what_J[newest_T])
     open_user = int(engine.state.group.state[USER])
-    users = dict.fromkeys([open_user] * (open_user != NOBODY) + (what_T >> USER_SHIFT).tolist())
-    items = dict.fromkeys((what_T & ITEM_MASK).tolist())
+    users = dict.fromkeys([open_user] * (open_user != NOBODY) + user_T[user_T != NOTHING].tolist())
+    items = dict.fromkeys(item_T[item_T != NOTHING].tolist())
     user_ids, item_ids = engine.state.users.ids, engine.state.items.ids
     return {
         "users": [text_of_row(user_ids, one) for one in list(users)[:NEIGHBOURS]],

@@ -161,7 +161,7 @@ class Signals(Section, frozen=True):
     neighbours_max: int = 256
     """Entries a row of the pair tables (K)."""
     journal_interactions_max: int = 1_000_000
-    """Newest interactions of the whole stream that are searched for neighbour sessions; 32 bytes each."""
+    """Newest interactions of the whole stream that are searched for neighbour sessions; some 32 bytes each."""
     user_contributions_per_hour_max: int = 1_000
     """Interactions of one user that move global state within one hour of event time."""
     weight_impression: float = 0.2

@@ -16,6 +16,8 @@ from streamer.tables.arrays import LINE_BYTES, Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable, mix
 from streamer.tables.prefetch import prefetch
+from streamer.tables.rings import ask_for_next
+from streamer.windows.journal import ask_for_oldest
 from streamer.windows.users import WINDOW
 
 RECORDS = 32
@@ -41,14 +43,17 @@ def ask_for(state: State, columns: Columns, first: int, mark_U: Array, append_ms
         row = _row(state.items.ids, columns.item_M[m])
         if row >= 0:
             _ask_for_item(state, row)
+    ask_for_oldest(state.journal, len(items))
     for n in range(first, stop):
         row = _row(state.users.ids, columns.user_N[n])
         if row >= 0:
             _ask_for_history_and_context(state, row)
+            ask_for_next(state.journal.sequences, row)
     for m in items:
         row = _row(state.items.ids, columns.item_M[m])
         if row >= 0:
             _ask_for_pairs(state.reverse, row)
+            ask_for_next(state.journal.postings, row)
     for n in range(first, stop):
         row = _row(state.users.ids, columns.user_N[n])
         if row >= 0:
@@ -107,7 +112,7 @@ def _ask_for_user(state: State, row: int) -> None:
         prefetch(users.time_UW[row], byte // 8)
     prefetch(state.history.rows.start_R, row)
     prefetch(state.history.rows.length_R, row)
-    prefetch(state.journal.newest_U, row)
+    prefetch(state.journal.sequences.row_RF, row)
 
 
 @leaf_kernel
@@ -116,7 +121,7 @@ def _ask_for_item(state: State, row: int) -> None:
     prefetch(state.trends.value_IH, row)
     prefetch(state.trends.value_IH[row], FOR_EVER)  # a row may lie in two lines
     prefetch(state.trends.tick_I, row)
-    prefetch(state.journal.newest_I, row)
+    prefetch(state.journal.postings.row_RF, row)
     prefetch(state.head.recent_count_I, row)
     _ask_for_row(state.reverse, row)
 

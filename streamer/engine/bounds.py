@@ -45,12 +45,12 @@ def _rows_max(config: Config) -> dict[str, int]:
     ids = config.windows.dedup_ids_min + examples  # a generation ends with a block
     found = {"users": users, "users.ids.text": users * ID_BYTES_MAX, "items.ids.text": items * ID_BYTES_MAX}
     found |= dict.fromkeys(("items.ids.hash", "items.ids.start", "items.ids.size", "items.ids.free"), items)
-    found |= dict.fromkeys(("items.flags", "items.vector", "items.vectors", "likeness.place", "journal.newest_I"), items)
+    found |= dict.fromkeys(("items.flags", "items.vector", "items.vectors", "likeness.place"), items)
     found |= dict.fromkeys(("trends.value", "trends.item_tick", *(f"head.{name}" for name in _HEAD_COLUMNS)), items)
     found |= dict.fromkeys(("belonging.provider", "belonging.category"), items)
     for kind in KINDS:
         found |= {kind: NAMES_MAX, f"{kind}.text": NAMES_MAX * (NAME_BYTES_MAX + 1)}
-    found |= {"journal.entry": config.signals.journal_interactions_max, "journal.newest_U": users}
+    found |= {"journal.what": config.signals.journal_interactions_max}
     found |= {"dedup.first": ids, "dedup.second": ids, "impressions": IMPRESSIONS_MAX}
     found |= dict.fromkeys((f"history.{name}" for name in ("item", "count", "turn", "tick", "kind")), history)
     found |= dict.fromkeys((f"history.{name}" for name in _ROW_COLUMNS), users) | {"history.next": history // CLASS_SIZE_MIN}

@@ -27,7 +27,7 @@ from streamer.windows.dedup import is_late, remember_id, seen_before
 from streamer.windows.forgotten import is_forgotten
 from streamer.windows.group import COUNT, NOBODY, TARGETS, USER, add_target, must_close, open_group
 from streamer.windows.impressions import SHOWN_MAX, note_impression, take_ignored
-from streamer.windows.journal import APPENDED, SIZE_MAX
+from streamer.windows.journal import takes_a_group
 from streamer.windows.users import push_window, read_window, take_contribution
 
 DONE, BLOCK_DUE, NEEDS_ROOM, USERS_FULL, ITEMS_FULL = range(5)
@@ -121,10 +121,7 @@ def items_are_full(state: State, rules: Rules, columns: Columns, n: int) -> bool
 @kernel
 def pools_have_room(state: State, rules: Rules) -> bool:
     """Whether closing a group fits whatever it does."""
-    journal = state.journal
-    return (
-        journal.extent[APPENDED] + TARGETS <= len(journal.entry_JL) or len(journal.entry_JL) == journal.extent[SIZE_MAX]
-    ) and (
+    return takes_a_group(state.journal) and (
         state.history.rows.top[0] + rules.history_places <= len(state.history.item_P)
         and state.forward.rows.top[0] + rules.pair_places <= len(state.forward.item_P)
         and state.reverse.rows.top[0] + rules.pair_places <= len(state.reverse.item_P)

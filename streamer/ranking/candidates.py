@@ -15,6 +15,7 @@ from streamer.catalog.young import Young
 from streamer.ranking.scratch import (
     AFTER,
     BEFORE,
+    ENTRIES_AT_ONCE,
     EXCLUDED,
     LAST,
     NEAR,
@@ -29,7 +30,9 @@ from streamer.ranking.scratch import (
     add_candidate,
     exclude_item,
     find_candidate,
+    find_marked,
     is_candidate,
+    mark_candidates,
     start_candidates,
     start_sources,
     take_row,
@@ -114,13 +117,12 @@ def fill_features(signals: Signals, context_W: Array, length: int, scratch: Scra
         _fill_neighbours(scratch)
     start_sources(scratch)
     decay = np.float32(1.0)
-    for n in range(min(length, CONTEXT)):
-        _ask_for_places(signals.forward, context_W[n], scratch)
-        _ask_for_places(signals.reverse, context_W[n], scratch)
+    mark_candidates(scratch, 1)
     for n in range(min(length, CONTEXT)):
         _fill_row(signals.forward, 0, context_W[n], n == 0, decay, NEAR, WIDE, scratch)
         _fill_row(signals.reverse, 1, context_W[n], n == 0, decay, NEAR_BACK, WIDE_BACK, scratch)
         decay *= np.float32(WIDE_DECAY)
+    mark_candidates(scratch, 0)
     _finish_features(signals.trends, scratch)
 
 
@@ -147,37 +149,34 @@ def _add_row(signals: Signals, pairs: Pairs, item: int, stop: int, scratch: Scra
             add_candidate(scratch, pairs.item_P[at])
 
 
-@leaf_kernel
-def _ask_for_places(pairs: Pairs, item: int, scratch: Scratch) -> None:
-    """Asks for whether the entries of a row are candidates: where items are many, hardly one of those places is in a near cache."""
-    start = pairs.rows.start_R[item]
-    for at in range(start, start + pairs.rows.length_R[item]):
-        prefetch(scratch.place_I, pairs.item_P[at])
-
-
 @kernel
 def _fill_row(
     pairs: Pairs, side: int, item: int, is_last: bool, decay: np.float32, near: int, wide: int, scratch: Scratch
 ) -> None:
-    """Adds what an item's row gives to the candidates, whichever of them it names."""
+    """Adds what an item's row gives to the candidates, whichever of them it names: few of its entries do."""
     start = pairs.rows.start_R[item]
     stop = start + pairs.rows.length_R[item]
     prior = np.float32(PRIOR) * pairs.scale_I[item]
-    _spread(pairs.item_P, pairs.wide_P, start, stop, decay / (pairs.wide_total_I[item] + prior), scratch, scratch.row_C)
-    if is_last:
-        near_factor = np.float32(1.0) / (pairs.near_total_I[item] + prior)
-        _spread(pairs.item_P, pairs.near_P, start, stop, near_factor, scratch, scratch.feature_FC[near])
+    wide_factor = decay / (pairs.wide_total_I[item] + prior)
+    near_factor = np.float32(1.0) / (pairs.near_total_I[item] + prior)
+    for first in range(start, stop, ENTRIES_AT_ONCE):
+        last = min(first + ENTRIES_AT_ONCE, stop)
+        item_N = pairs.item_P[first:last]
+        found = find_marked(scratch, item_N)
+        _spread(item_N, pairs.wide_P[first:last], found, wide_factor, scratch, scratch.row_C)
+        if is_last:
+            _spread(item_N, pairs.near_P[first:last], found, near_factor, scratch, scratch.feature_FC[near])
     take_row(scratch, item, side, scratch.feature_FC[wide])
 
 
 @leaf_kernel
-def _spread(item_P: Array, value_P: Array, start: int, stop: int, factor: np.float32, scratch: Scratch, into_C: Array) -> None:
-    """Adds the entries' values to the candidates that they belong to, without a branch: what belongs to none goes NOWHERE."""
-    place_I, base = scratch.place_I, scratch.base[0]
-    item_N, value_N = item_P[start:stop], value_P[start:stop]
-    for n in range(len(item_N)):
-        place = place_I[np.uint32(item_N[n])] - base  # an index without a sign need not be asked whether it counts from the end
-        into_C[place if place >= 0 else NOWHERE + (n & 15)] += value_N[n] * factor
+def _spread(item_N: Array, value_N: Array, found: int, factor: np.float32, scratch: Scratch, into_C: Array) -> None:
+    """Adds the marked entries' values to the candidates that they belong to, without a branch: what belongs to none goes NOWHERE."""
+    place_I, base, marked_N = scratch.place_I, scratch.base[0], scratch.marked_N
+    for m in range(found):
+        n = np.uint32(marked_N[m])  # an index without a sign need not be asked whether it counts from the end
+        place = place_I[np.uint32(item_N[n])] - base
+        into_C[place if place >= 0 else NOWHERE + (m & 15)] += value_N[n] * factor
 
 
 @kernel

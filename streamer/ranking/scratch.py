@@ -24,6 +24,10 @@ STRIDE = CANDIDATES + 16
 PLACES = 2 * CANDIDATES
 """Numbers of one scoring: what ``place_I`` holds less the present ``base`` is a place, EXCLUDED, or of an earlier scoring."""
 BASE_MAX = (1 << 31) - PLACES
+MARKS = 1 << 12
+"""Few enough to lie in the nearest cache, enough that hardly an item has a candidate's mark without being one."""
+ENTRIES_AT_ONCE = 256
+"""Of a row of neighbours, looked through for candidates."""
 
 TERMS = (
     "transition",
@@ -85,6 +89,10 @@ class Scratch(NamedTuple):
     """The most that the row of an item of the window gives to a candidate, forward and back, and that item (NO_SOURCE: none)."""
     place_I: Array
     base: Array
+    mark_M: Array
+    """Which low bits of rows some candidate has; 0 between two uses."""
+    marked_N: Array
+    """The entries of a row whose items have a candidate's mark."""
     neighbours: Neighbours
     young_2Y: Array
     """How well the young items fit, and working memory."""
@@ -119,6 +127,8 @@ def new_scratch(dimensions: int, context_features: int, users: int, items: int) 
         source_2C=np.zeros((2, CANDIDATES), np.int32),
         place_I=np.zeros(items, np.int32),
         base=np.zeros(1, np.int64),
+        mark_M=np.zeros(MARKS, np.uint8),
+        marked_N=np.zeros(ENTRIES_AT_ONCE + 1, np.int32),
         neighbours=new_neighbours(users, items),
         young_2Y=np.zeros((2, YOUNG_MAX), np.float32),
         liked_L=np.zeros(AXES, np.float32),
@@ -177,6 +187,24 @@ def add_candidate(scratch: Scratch, item: int) -> int:
     scratch.found[0] = found + 1
     scratch.item_C[found] = item
     scratch.place_I[np.uint32(item)] = scratch.base[0] + found
+    return found
+
+
+@kernel
+def mark_candidates(scratch: Scratch, mark: int) -> None:
+    """Sets the marks of all candidates to 1, or to 0 again."""
+    for n in range(scratch.found[0]):
+        scratch.mark_M[scratch.item_C[n] & (MARKS - 1)] = mark
+
+
+@kernel
+def find_marked(scratch: Scratch, item_N: Array) -> int:
+    """Fills ``marked_N`` with the places of items that have a candidate's mark, at most ENTRIES_AT_ONCE; returns how many they are."""
+    mark_M, marked_N = scratch.mark_M, scratch.marked_N
+    found = 0
+    for n in range(len(item_N)):
+        marked_N[found] = n
+        found += mark_M[item_N[n] & (MARKS - 1)]
     return found
 
 

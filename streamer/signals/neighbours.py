@@ -17,23 +17,10 @@ import numpy as np
 from streamer.tables.arrays import Array, grown
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.prefetch import prefetch
+from streamer.tables.rings import LENGTH, LINE, NEXT, NUMBERS, ROOM, START, Rings, ask_for_newest, place_of_number
 from streamer.tables.select import kth_largest
 from streamer.tables.slots import EMPTY, new_slots, slot_of
-from streamer.windows.journal import (
-    AFTER,
-    APPENDED,
-    BEFORE,
-    ITEM_MASK,
-    NOTHING,
-    SAME,
-    SIZE_MAX,
-    USER_SHIFT,
-    WHAT,
-    Journal,
-    entry_at,
-    newest_entry,
-    oldest_position,
-)
+from streamer.windows.journal import NOTHING, Journal
 from streamer.windows.users import WINDOW
 
 POSTINGS = 60
@@ -59,19 +46,11 @@ class Neighbours(NamedTuple):
     each slot of ``item_S``. ``slot_E`` is the place of each found item.
     """
 
-    walked_N: Array
-    seen_N: Array
-    what_NP: Array
-    position_NP: Array
-    """By item of the window: the next posting's position, how many postings were read, the entries read and where they stand."""
     like_U: Array
     user_S: Array
     like_S: Array
     match_S: Array
-    walked_S: Array
-    weight_S: Array
-    what_S: Array
-    """Of the chosen sessions that have more places: the next one's position, what it weighs, and the entry read."""
+    """Number of the match in the user's sequence."""
     spoken_SL: Array
     item_S: Array
     item_E: Array
@@ -85,17 +64,10 @@ class Neighbours(NamedTuple):
 def new_neighbours(users: int, items: int) -> Neighbours:
     """Memory for one thread, with room for so many users and items."""
     return Neighbours(
-        walked_N=np.zeros(WINDOW, np.int64),
-        seen_N=np.zeros(WINDOW, np.int64),
-        what_NP=np.zeros((WINDOW, POSTINGS), np.int64),
-        position_NP=np.zeros((WINDOW, POSTINGS), np.int64),
         like_U=np.zeros(users, np.float32),
         user_S=np.zeros(SESSIONS_MAX + 1, np.int32),
         like_S=np.zeros(SESSIONS_MAX, np.float32),
-        match_S=np.zeros(SESSIONS_MAX + 1, np.int64),
-        walked_S=np.zeros(SESSIONS, np.int64),
-        weight_S=np.zeros(SESSIONS, np.float32),
-        what_S=np.zeros(SESSIONS, np.int64),
+        match_S=np.zeros(SESSIONS_MAX + 1, np.int32),
         **_places(items),
         item_E=np.zeros(ITEMS_MAX + 1, np.int32),
         slot_E=np.zeros(ITEMS_MAX + 1, np.int32),
@@ -143,7 +115,7 @@ def _start(near: Neighbours) -> None:
 def find_neighbours(journal: Journal, context_W: Array, length: int, user: int, near: Neighbours) -> None:
     """Fills ``near`` with the items around the matches of a context (items newest first); ``user`` himself is no neighbour."""
     _start(near)
-    _find_sessions(journal, context_W, length, user, near)
+    _find_sessions(journal.postings, context_W, length, user, near)
     sessions = near.found[0]
     if sessions == 0:
         return
@@ -161,44 +133,33 @@ def find_neighbours(journal: Journal, context_W: Array, length: int, user: int, 
         if like == least:
             equal -= 1
         if like > least or (like == least and equal >= 0):
+            near.user_S[chosen] = near.user_S[n]
             near.match_S[chosen] = near.match_S[n]
             near.like_S[chosen] = like / total
             chosen += 1
-    _spread(journal, AFTER, 0, chosen, near)
-    _spread(journal, BEFORE, 1, chosen, near)
+    _spread(journal.sequences, chosen, near)
 
 
 @kernel
-def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, near: Neighbours) -> None:
-    oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
-    last = newest_entry(journal)
+def _find_sessions(postings: Rings, context_W: Array, length: int, user: int, near: Neighbours) -> None:
     for n in range(length):
-        near.walked_N[n] = journal.newest_I[context_W[n]]
-        near.seen_N[n] = 0
-    for _ in range(POSTINGS):  # all items side by side, for the same reason as in _spread
-        for n in range(length):
-            position = near.walked_N[n]
-            if position > oldest:
-                at = entry_at(newest, last, size, position)
-                what = journal.entry_JL[at, WHAT]
-                prefetch(near.like_U, np.uint64(what) >> np.uint64(USER_SHIFT))
-                near.what_NP[n, near.seen_N[n]] = what
-                near.position_NP[n, near.seen_N[n]] = position
-                near.seen_N[n] += 1
-                near.walked_N[n] = journal.entry_JL[at, SAME]
-                prefetch(journal.entry_JL, entry_at(newest, last, size, near.walked_N[n]))
+        prefetch(postings.row_RF, context_W[n])
+    for n in range(length):
+        ask_for_newest(postings, context_W[n], POSTINGS)
     like_U = near.like_U
     found = 0
     weight = np.float32(1.0)
     for n in range(length):
-        for p in range(near.seen_N[n]):
-            what = near.what_NP[n, p]
-            other = np.uint64(what) >> np.uint64(USER_SHIFT)
-            if what != NOTHING and np.int64(other) != user:
+        row_F = postings.row_RF[context_W[n]]
+        start, wrap, following = row_F[START], row_F[ROOM] - 1, row_F[NEXT]
+        for back in range(1, min(row_F[LENGTH], POSTINGS) + 1):
+            place = np.uint32(start + ((following - back) & wrap))
+            other = postings.first_P[place]
+            if other not in (NOTHING, user):
                 near.user_S[found] = other
-                near.match_S[found] = near.position_NP[n, p]
-                found += like_U[other] == 0.0
-                like_U[other] += weight
+                near.match_S[found] = postings.second_P[place]
+                found += like_U[np.uint32(other)] == 0.0
+                like_U[np.uint32(other)] += weight
         weight *= np.float32(QUERY_DECAY)
     for n in range(found):
         near.like_S[n] = like_U[np.uint32(near.user_S[n])]
@@ -207,43 +168,37 @@ def _find_sessions(journal: Journal, context_W: Array, length: int, user: int, n
 
 
 @kernel
-def _spread(journal: Journal, link: int, side: int, chosen: int, near: Neighbours) -> None:
-    """Adds what stands on one side of the matches.
-
-    All sessions go on by a place, then all by the next: what one of them waits for from memory, the others do not.
-    """
-    oldest, newest, size = oldest_position(journal), journal.extent[APPENDED], journal.extent[SIZE_MAX]
-    last = newest_entry(journal)
+def _spread(sequences: Rings, chosen: int, near: Neighbours) -> None:
+    """Adds what stands after and before the matches."""
     for n in range(chosen):
-        at = entry_at(newest, last, size, near.match_S[n])
-        near.walked_S[n] = journal.entry_JL[at, link]
-        near.weight_S[n] = near.like_S[n]
-        prefetch(journal.entry_JL, entry_at(newest, last, size, near.walked_S[n]))
+        prefetch(sequences.row_RF, near.user_S[n])
+    for n in range(chosen):
+        for away in range(-REACH, REACH + LINE, LINE):
+            prefetch(sequences.first_P, place_of_number(sequences, near.user_S[n], near.match_S[n] + min(away, REACH)))
     found = near.found[1]
-    for _ in range(REACH):
-        going = 0
-        for n in range(chosen):
-            position, weight = near.walked_S[n], near.weight_S[n]
-            if position > oldest:
-                at = entry_at(newest, last, size, position)
-                following = journal.entry_JL[at, link]
-                prefetch(journal.entry_JL, entry_at(newest, last, size, following))
-                what = journal.entry_JL[at, WHAT]
-                if not len(near.item_S):
-                    prefetch(near.spoken_SL, np.uint64(what) & np.uint64(ITEM_MASK))
-                near.what_S[going] = what
-                near.walked_S[going] = following
-                near.weight_S[going] = weight
-                going += 1
-        for n in range(going):
-            if near.what_S[n] != NOTHING:
-                item = near.what_S[n] & ITEM_MASK
-                slot = place_of_item(near, item)
-                near.item_E[found], near.slot_E[found] = item, slot
-                if len(near.item_S):
-                    near.item_S[slot] = item
-                found += near.spoken_SL[slot, 0] + near.spoken_SL[slot, 1] == 0.0
-                near.spoken_SL[slot, side] += near.weight_S[n]
-            near.weight_S[n] *= np.float32(PLACE_DECAY)
-        chosen = going
+    for n in range(chosen):
+        row_F = sequences.row_RF[near.user_S[n]]
+        newer = (np.int64(row_F[NEXT]) - 1 - near.match_S[n]) & NUMBERS
+        older = row_F[LENGTH] - 1 - newer
+        found = _speak(sequences, n, 1, min(newer, REACH), 0, near, found)
+        found = _speak(sequences, n, -1, min(older, REACH), 1, near, found)
     near.found[1] = found
+
+
+@leaf_kernel
+def _speak(sequences: Rings, session: int, step: int, places: int, side: int, near: Neighbours, found: int) -> int:
+    """Adds so many places of a session on one side of its match; returns how many items have been found then."""
+    row_F, weight = sequences.row_RF[near.user_S[session]], near.like_S[session]
+    start, wrap, number = row_F[START], row_F[ROOM] - 1, np.int64(near.match_S[session])
+    for _ in range(places):
+        number += step
+        item = sequences.first_P[np.uint32(start + (number & wrap))]
+        if item != NOTHING:
+            slot = place_of_item(near, item)
+            near.item_E[found], near.slot_E[found] = item, slot
+            if len(near.item_S):
+                near.item_S[slot] = item
+            found += near.spoken_SL[slot, 0] + near.spoken_SL[slot, 1] == 0.0
+            near.spoken_SL[slot, side] += weight
+        weight *= np.float32(PLACE_DECAY)
+    return found

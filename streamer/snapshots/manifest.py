@@ -20,10 +20,11 @@ from threadpoolctl import threadpool_info
 from streamer import __version__
 from streamer.ports import Positions, SnapshotStore, TopicPartition
 
-FORMAT = 5
+FORMAT = 6
 """Raised with every change to the manifest or to what the tables of a state hold."""
-READABLE = (4, FORMAT)
-"""What can be loaded. Format 4 has no tables of providers and categories: each item has none until its next document."""
+READABLE = (4, 5, FORMAT)
+"""What can be loaded. Format 4 has no tables of providers and categories: each item has none until its next document. Up to format 5 entries of
+the journal have links, which are not read."""
 MANIFESTS = "manifests/"
 CHUNKS = "chunks/"
 

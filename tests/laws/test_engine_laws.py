@@ -37,6 +37,7 @@ from streamer.engine import state as engine_state
 from streamer.engine.engine import Engine
 from streamer.ranking.lists import NOBODY
 from streamer.tables.ids import row_of_text, text_of_row
+from streamer.tables.rings import NEXT, kept_of, place_of_number
 from streamer.windows.journal import users_and_items
 from streamer.windows.users import WINDOW
 
@@ -186,7 +187,8 @@ def traces_of(engine, user):
     found = [name for name, table in tables.items() if user.encode() in table.tobytes() and name != "published.erasing"]
     columns = {name: table for name, table in tables.items() if name.startswith("users.") and not name.startswith("users.ids.")}
     columns |= {name: tables[name] for name in ("published.mark", "published.append_ms", "published.written_ms")}
-    columns |= {name: tables[name] for name in ("users.ids.hash", "users.ids.size", "history.length", "journal.newest_U")}
+    columns |= {name: tables[name] for name in ("users.ids.hash", "users.ids.size", "history.length")}
+    columns["sequences"] = state.journal.sequences.row_RF[:used]
     found += [name for name, table in columns.items() if table[dead].any()]
     rows, pool = state.history.rows, np.ones(int(state.history.rows.top[0]), np.bool_)
     for row in np.flatnonzero(rows.length_R[:used]):
@@ -195,12 +197,20 @@ def traces_of(engine, user):
     found += [
         name
         for name, user_T in {
-            "journal": users_and_items(state.journal)[0][: len(tables["journal.entry"])],
+            "journal": users_and_items(tables["journal.what"])[0],
+            "postings": postings_of(state.journal),
             "impressions": tables["impressions.user_M"],
         }.items()
         if np.isin(dead, user_T).any()
     ]
     return found + ["group"] * (int(state.group.state[0]) in dead)
+
+
+def postings_of(journal):
+    """The users whom items are found with."""
+    rings, rows = journal.postings, range(len(journal.postings.row_RF))
+    numbers = [(row, int(rings.row_RF[row, NEXT]) - back) for row in rows for back in range(1, kept_of(rings, row) + 1)]
+    return [int(rings.first_P[place_of_number(rings, row, number)]) for row, number in numbers]
 
 
 @settings(deadline=None, max_examples=60)

@@ -95,7 +95,7 @@ def test_the_formula_of_the_page_is_what_tables_take() -> None:
         grown = reckoned_more[part] - reckoned_less[part]
         assert bytes_more - less.parts[part] == pytest.approx(grown, rel=0.03), part
     users_1 = Size(1, 0, 0)
-    nothing = Held({}, 0, 0, 0, 0, 0, 0.0)
+    nothing = Held({}, 0, 0, 0, 0, 0, 0, 0.0)
     a_user, an_item = formula(users_1, nothing), formula(Size(0, 1, 0), nothing)
     assert f"users x ({sum(a_user.values()) - ID_BYTES:.0f} + length" in PAGE
     bare = sum(an_item.values()) - ID_BYTES - 2 * WIDTH - PLACE_BYTES - MODALITY_BYTES

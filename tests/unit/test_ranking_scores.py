@@ -59,7 +59,7 @@ from streamer.signals.neighbours import ROWS_MAX
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
 from streamer.windows.history import COUNT_HALF_LIFE
-from streamer.windows.journal import APPENDED, users_and_items
+from streamer.windows.journal import journal_out, users_and_items
 from streamer.windows.users import WINDOW, read_window
 
 SEEDS = st.integers(0, 2**32)
@@ -81,8 +81,7 @@ class Readable:
 
     def neighbours_of(self, user):
         journal = self.state.journal
-        used = int(journal.extent[APPENDED])
-        entries = list(zip(*(row_J[:used].tolist() for row_J in users_and_items(journal)), strict=True))
+        entries = list(zip(*(row_J.tolist() for row_J in users_and_items(journal_out(journal)["journal.what"])), strict=True))
         return reference_neighbours(entries, self.context, user)
 
     def history_of(self, user):

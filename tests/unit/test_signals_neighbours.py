@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import reference_neighbours
 
-from streamer.signals.neighbours import NOTHING, ROWS_MAX, SESSIONS, find_neighbours, new_neighbours, reserve_neighbours
+from streamer.signals.neighbours import ROWS_MAX, SESSIONS, find_neighbours, new_neighbours, reserve_neighbours
 from streamer.tables.select import kth_largest
 from streamer.tables.slots import EMPTY
+from streamer.windows.group import TARGETS
 from streamer.windows.journal import (
     append_journal,
     drop_items_from_journal,
@@ -17,6 +18,7 @@ from streamer.windows.journal import (
     journal_out,
     new_journal,
     reserve_journal,
+    takes_a_group,
     users_and_items,
 )
 
@@ -26,8 +28,13 @@ SIZES = [ITEMS, ROWS_MAX + 1]
 
 
 def written(choices, size_max):
-    journal = reserve_journal(new_journal(USERS, ITEMS, size_max), USERS, ITEMS, len(choices))
+    return with_more(new_journal(USERS, ITEMS, size_max), choices)
+
+
+def with_more(journal, choices):
     for user, item in choices:
+        if not takes_a_group(journal):
+            journal = reserve_journal(journal, USERS, ITEMS, TARGETS)
         append_journal(journal, user, item)
     return journal
 
@@ -101,9 +108,7 @@ def test_a_user_or_an_item_that_is_dropped_is_in_no_neighbourhood(choices, conte
     journal, near = written(choices, size_max), new_neighbours(USERS, ITEMS)
     drop_users_from_journal(journal, np.array([user]))
     drop_items_from_journal(journal, np.array([item]))
-    used = min(len(choices), size_max)
-    user_J, item_J = (row_J[:used] for row_J in users_and_items(journal))
-    assert ((user_J == NOTHING) == (item_J == NOTHING)).all()
+    user_J, item_J = users_and_items(journal_out(journal)["journal.what"])
     assert user not in user_J
     assert item not in item_J
     assert item not in told(journal, context, -1, near)
@@ -116,14 +121,22 @@ def test_a_user_or_an_item_that_is_dropped_is_in_no_neighbourhood(choices, conte
 @given(choices=CHOICES, more=CHOICES, context=CONTEXT, size_max=st.sampled_from([5, 40, 1_000]))
 def test_a_restored_journal_goes_on_as_the_one_that_was_kept(choices, more, context, size_max):
     kept = written(choices, size_max)
-    restored = reserve_journal(journal_in(journal_out(kept, USERS, ITEMS), USERS, ITEMS), USERS, ITEMS, len(more))
-    kept = reserve_journal(kept, USERS, ITEMS, len(more))
-    for user, item in more:
-        append_journal(kept, user, item)
-        append_journal(restored, user, item)
-    ours, theirs = journal_out(kept, USERS, ITEMS), journal_out(restored, USERS, ITEMS)
+    restored = with_more(journal_in(journal_out(kept), USERS, ITEMS), more)
+    kept = with_more(kept, more)
+    ours, theirs = journal_out(kept), journal_out(restored)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert told(kept, context, 0, new_neighbours(USERS, ITEMS)) == told(restored, context, 0, new_neighbours(USERS, ITEMS))
+
+
+@pytest.mark.parametrize("size_max", [7, 1_000])
+def test_a_journal_of_an_older_snapshot_has_links_beside_who_and_what(size_max):
+    choices = [(user, item) for user in range(4) for item in (1, 2, 3)]
+    now = journal_out(written(choices, size_max))
+    links_J3 = np.full((len(now["journal.what"]), 3), 5)
+    older = {"journal.entry": np.column_stack([now["journal.what"], links_J3]), "journal.extent": now["journal.extent"]}
+    found = told(journal_in(older, USERS, ITEMS), [2], -1, new_neighbours(USERS, ITEMS))
+    assert found == told(written(choices, size_max), [2], -1, new_neighbours(USERS, ITEMS))
+    assert found
 
 
 @settings(deadline=None)

@@ -11,6 +11,7 @@ import streamer.snapshots.manifest as manifest_module
 import streamer.snapshots.recovery as recovery_module
 from streamer.ports import TopicPartition
 from streamer.snapshots import (
+    FORMAT,
     FolderStore,
     Manifest,
     SnapshotDamaged,
@@ -57,12 +58,16 @@ GOLDEN_4 = (
     b'"sha256":"0000000000000000000000000000000000000000000000000000000000000000",'
     b'"chunks":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}]}}'
 )
-"""A file of the format before this one, which had fewer tables: it must still be read."""
-GOLDEN = GOLDEN_4.replace(b'"format":4', b'"format":5').replace(
-    b"eb72ab8b27979e2988d5535cb1e4a71ef92106557ef3dcb4a5e86ce44e7bc80d",
-    b"db14248cfa618abfca1a23b8bf246b1598e265bedf8065f4aa2e58e89f51d2f3",
-)
-"""The file as it must be read as long as the format is this one."""
+SHA256 = {
+    4: b"eb72ab8b27979e2988d5535cb1e4a71ef92106557ef3dcb4a5e86ce44e7bc80d",
+    5: b"db14248cfa618abfca1a23b8bf246b1598e265bedf8065f4aa2e58e89f51d2f3",
+    6: b"14770ab54793cf5b30d1fc3ec1c38cfd314c814547bca5c473dd1f3b90fa0fcb",
+}
+
+
+def golden(number):
+    """The file as it must be read, and as the present format is written."""
+    return GOLDEN_4.replace(b'"format":4', f'"format":{number}'.encode()).replace(SHA256[4], SHA256[number])
 
 
 def test_the_examples_in_the_documentation_hold():
@@ -77,12 +82,13 @@ def test_a_manifest_is_decoded_as_it_was_encoded():
 
 
 def test_the_file_of_the_present_format_is_still_read_and_still_written_alike():
-    assert decode_manifest(GOLDEN, "f") == MANIFEST
-    assert encode_manifest(MANIFEST) == GOLDEN
+    assert decode_manifest(golden(FORMAT), "f") == MANIFEST
+    assert encode_manifest(MANIFEST) == golden(FORMAT)
 
 
-def test_the_file_of_the_format_before_is_still_read():
-    assert decode_manifest(GOLDEN_4, "f") == msgspec.structs.replace(MANIFEST, format=4)
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_file_of_a_format_before_is_still_read(number):
+    assert decode_manifest(golden(number), "f") == msgspec.structs.replace(MANIFEST, format=number)
 
 
 def test_a_flipped_digit_is_found():
@@ -99,8 +105,8 @@ def test_a_cut_or_foreign_file_is_damage_not_a_crash(data):
 
 
 def test_a_newer_format_is_refused_by_its_number_whatever_it_holds():
-    with pytest.raises(SnapshotDamaged, match="expected format 4 or 5, found format 6, which another release"):
-        decode_manifest(b'{"format":6,"anything":[1]}', "f")
+    with pytest.raises(SnapshotDamaged, match="expected format 4 or 5 or 6, found format 7, which another release"):
+        decode_manifest(b'{"format":7,"anything":[1]}', "f")
 
 
 def test_a_manifest_that_names_a_chunk_outside_the_store_is_refused():
