@@ -13,7 +13,7 @@ START_S_MAX = 5.0
 """From the start of a process, kernels compiled before and no state to restore, until it owns the log."""
 TABLES_BYTES_MAX = 2**30
 """Of all live tables with a million users and a million items, without content."""
-USER_BYTES_MAX, ITEM_BYTES_MAX = 510, 483
+USER_BYTES_MAX, ITEM_BYTES_MAX = 518, 497
 """Of a user's and an item's share of them: items without categories, ids of 13 and 11 bytes, two events each."""
 LISTS_BYTES_MAX = 1.4 * 2**30
 """Of the store's memory for lists of 20 for a million users."""

@@ -49,6 +49,7 @@ BY_NAME = {
     "head.fused_ID": "vectors",
     "head.text_ID": "vectors",
     "head.image_ID": "vectors",
+    "journal.postings": "items",
 }
 
 
@@ -116,7 +117,7 @@ def formula(size: Size, found: Held) -> dict[str, float]:
     return {
         "users": size.users * (332 + ID_BYTES),
         "history": size.users * 13 + found.history * 19,
-        "items": size.items * (231 + ID_BYTES),
+        "items": size.items * (236 + ID_BYTES),
         "pairs": size.items * 50 + found.pairs * 14,
         "vectors": size.items * (2 * WIDTH + PLACE_BYTES + MODALITY_BYTES),
         "journal": 8 * (min(size.events, Config().signals.journal_interactions_max) + found.places),
@@ -161,6 +162,7 @@ def parts_of(engine: Engine) -> dict[str, int]:
     """Bytes of a state by part: its live tables, and what is made from the journal beside them, by which its entries are found."""
     parts = by_part(engine.fold_tables() | engine.publisher_tables())
     journal = engine.state.journal
+    parts["items"] += journal.live_I[: engine.item_rows].nbytes
     for name, rows, rings in (
         ("users", engine.user_rows, journal.sequences),
         ("items", engine.item_rows, journal.postings),

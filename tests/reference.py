@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from streamer.config.tree import Config
 from streamer.head.bilinear import EXTRA_TARGETS
-from streamer.signals.neighbours import NOTHING, PLACE_DECAY, POSTINGS, QUERY_DECAY, REACH, SESSIONS
+from streamer.signals.neighbours import PLACE_DECAY, POSTINGS, QUERY_DECAY, REACH, SESSIONS
 from streamer.signals.pairs import CONTEXT, FADE_HALF_LIFE, WIDE_DECAY
 from streamer.signals.trends import HALF_LIVES, SOON
 from streamer.windows.group import TARGETS
 from streamer.windows.history import COUNT_HALF_LIFE
+from streamer.windows.journal import NOTHING
 from streamer.windows.users import HOUR_MS, WINDOW
 
 NEVER = -(1 << 62)
@@ -140,14 +141,14 @@ class ReferenceTrends:
 
 
 def reference_neighbours(entries: list[tuple[int, int]], context: list[int], user: int) -> dict[int, tuple[float, float]]:
-    """What neighbour sessions say after and before their matches, by item; ``entries`` are (user, item), oldest first, NOTHING for who or what is gone."""
+    """What neighbour sessions say after and before their matches, by item; ``entries`` are (user, item), oldest first, NOTHING for what is gone."""
     likeness: dict[int, float] = {}
     match: dict[int, int] = {}
     for n, wanted in enumerate(context):
         postings = [at for at in reversed(range(len(entries))) if entries[at][1] == wanted][:POSTINGS]
         for at in postings:
             other = entries[at][0]
-            if other not in {NOTHING, user}:
+            if other != user:
                 likeness[other] = likeness.get(other, 0.0) + QUERY_DECAY**n
                 match.setdefault(other, at)
     most_like = sorted(likeness, key=lambda other: -likeness[other])[:SESSIONS]

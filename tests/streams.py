@@ -69,11 +69,11 @@ STREAM = st.lists(CHOICE, min_size=1, max_size=60)
 
 
 def tiny_config(**ranking: object) -> Config:
-    """Blocks, generations, histories and rows of neighbours so small that a short stream fills them; soon not every group is judged."""
+    """Blocks, generations, histories, the journal and rows of neighbours so small that a short stream fills them; soon not every group is judged."""
     return Config(
         windows=Windows(dedup_ids_min=5, history_items_max=4, lateness_ms_max=20_000_000, click_wait_ms=30_000),
         catalog=Catalog(),
-        signals=Signals(neighbours_max=5, user_contributions_per_hour_max=3),
+        signals=Signals(neighbours_max=5, journal_interactions_max=40, user_contributions_per_hour_max=3),
         head=Head(block_records=7, negatives=6, judged_first=15, judged_every=2, judged_gap_ms=100_000),
         ranking=Ranking(**ranking),  # type: ignore[arg-type]
     )

@@ -49,6 +49,7 @@ _HIGHEST: dict[str, float] = {
     "gateway.port": 65_535,
     "windows.history_items_max": 2_048,
     "signals.neighbours_max": 4_096,
+    "signals.journal_interactions_max": 1 << 28,
     "head.block_records": 256,
     "ranking.provider_exposure_min": 1,
     "ranking.reasons": 3,

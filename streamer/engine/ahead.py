@@ -122,6 +122,7 @@ def _ask_for_item(state: State, row: int) -> None:
     prefetch(state.trends.value_IH[row], FOR_EVER)  # a row may lie in two lines
     prefetch(state.trends.tick_I, row)
     prefetch(state.journal.postings.row_RF, row)
+    prefetch(state.journal.live_I, row)
     prefetch(state.head.recent_count_I, row)
     _ask_for_row(state.reverse, row)
 

@@ -45,7 +45,7 @@ def _rows_max(config: Config) -> dict[str, int]:
     ids = config.windows.dedup_ids_min + examples  # a generation ends with a block
     found = {"users": users, "users.ids.text": users * ID_BYTES_MAX, "items.ids.text": items * ID_BYTES_MAX}
     found |= dict.fromkeys(("items.ids.hash", "items.ids.start", "items.ids.size", "items.ids.free"), items)
-    found |= dict.fromkeys(("items.flags", "items.vector", "items.vectors", "likeness.place"), items)
+    found |= dict.fromkeys(("items.flags", "items.vector", "items.vectors", "likeness.place", "journal.postings"), items)
     found |= dict.fromkeys(("trends.value", "trends.item_tick", *(f"head.{name}" for name in _HEAD_COLUMNS)), items)
     found |= dict.fromkeys(("belonging.provider", "belonging.category"), items)
     for kind in KINDS:

@@ -133,7 +133,7 @@ def state_out(state: State) -> dict[str, Array]:
     return (
         users_out(state.users)
         | history_out(state.history, users)
-        | journal_out(state.journal)
+        | journal_out(state.journal, items)
         | impressions_out(state.impressions)
         | dedup_out(state.dedup)
         | forgotten_out(state.forgotten)

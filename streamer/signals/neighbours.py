@@ -20,10 +20,10 @@ from streamer.tables.prefetch import prefetch
 from streamer.tables.rings import LENGTH, LINE, NEXT, NUMBERS, ROOM, START, Rings, ask_for_newest, place_of_number
 from streamer.tables.select import kth_largest
 from streamer.tables.slots import EMPTY, new_slots, slot_of
-from streamer.windows.journal import NOTHING, Journal
+from streamer.windows.journal import NOTHING, POSTINGS_MAX, Journal
 from streamer.windows.users import WINDOW
 
-POSTINGS = 60
+POSTINGS = min(60, POSTINGS_MAX)
 """Newest entries of an item that are looked at."""
 SESSIONS = 60
 REACH = 20
@@ -155,7 +155,7 @@ def _find_sessions(postings: Rings, context_W: Array, length: int, user: int, ne
         for back in range(1, min(row_F[LENGTH], POSTINGS) + 1):
             place = np.uint32(start + ((following - back) & wrap))
             other = postings.first_P[place]
-            if other not in (NOTHING, user):
+            if other != user:
                 near.user_S[found] = other
                 near.match_S[found] = postings.second_P[place]
                 found += like_U[np.uint32(other)] == 0.0

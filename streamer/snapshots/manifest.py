@@ -24,7 +24,7 @@ FORMAT = 6
 """Raised with every change to the manifest or to what the tables of a state hold."""
 READABLE = (4, 5, FORMAT)
 """What can be loaded. Format 4 has no tables of providers and categories: each item has none until its next document. Up to format 5 entries of
-the journal have links, which are not read."""
+the journal have links, which are not read, and those of a freed item are empty: sessions close up over them."""
 MANIFESTS = "manifests/"
 CHUNKS = "chunks/"
 

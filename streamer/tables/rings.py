@@ -1,7 +1,8 @@
 """Rings: rows that take entries in at one end and lose them at the other, cut from one pool in pieces of 1, 2, 4 places and so on.
 
 A row's entries are numbered as they come. Number k lies at place k modulo the room of the row's piece, so that what follows one another lies
-side by side, and nothing moves but when a row's room changes: it doubles when the row is full and halves when three quarters are empty.
+side by side, and nothing moves but when a row's room changes: it doubles when the row is full, and halves when three quarters are empty and
+another row has left a piece of that size. Pieces are not joined again, so a pool is as large as its rows of every size ever were at once.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LINE = LINE_BYTES // 4
 class Rings(NamedTuple):
     """An entry of a row is two numbers, ``first_P`` and ``second_P``.
 
-    ``row_RF`` [R, 4] has where a row's piece begins, its room (0: no piece), how many entries the row has, and the number of the next one. Only
-    the newest ROOM_MAX of them are kept.
+    ``row_RF`` [R, 4] has where a row's piece begins, its room (0: no piece), how many entries it has, and the number of the next one. A row of
+    ROOM_MAX entries loses its oldest with every new one.
     """
 
     row_RF: Array
@@ -71,14 +72,8 @@ def has_room(rings: Rings, entries: int, spread: int) -> bool:
 
 @kernel
 def places_for(rings: Rings, entries: int, spread: int) -> int:
-    """Places that these entries can take at their dearest: every row is full and as large as any, and doubles as often as they fill it."""
+    """Places that these entries can take at their dearest: every row is full and as large as any, and doubles as often as they fill it. What is dropped meanwhile takes none."""
     return spread * min(2 * rings.pool[LARGEST], rings.pool[ROOM_MAX]) + 4 * entries
-
-
-@leaf_kernel
-def kept_of(rings: Rings, row: int) -> int:
-    """Entries of a row that are kept, its newest."""
-    return min(rings.row_RF[row, LENGTH], rings.pool[ROOM_MAX])
 
 
 @leaf_kernel
@@ -109,29 +104,48 @@ def ask_for_next(rings: Rings, row: int) -> None:
 def put(rings: Rings, row: int, first: int, second: int) -> int:
     """Adds an entry to a row and returns its number; the caller has reserved room."""
     row_F = rings.row_RF[row]
-    room = row_F[ROOM]
-    if min(row_F[LENGTH], rings.pool[ROOM_MAX]) == room and room < rings.pool[ROOM_MAX]:
-        _move(rings, row, max(2 * room, 1))
+    if row_F[LENGTH] == row_F[ROOM] and row_F[ROOM] < rings.pool[ROOM_MAX]:
+        _move(rings, row, max(2 * row_F[ROOM], 1))
     number = row_F[NEXT]
     place = place_of_number(rings, row, number)
     rings.first_P[place] = first
     rings.second_P[place] = second
     row_F[NEXT] = number + 1
-    row_F[LENGTH] += 1
+    row_F[LENGTH] = min(row_F[LENGTH] + 1, rings.pool[ROOM_MAX])
     return number
 
 
 @kernel
 def drop_oldest(rings: Rings, row: int) -> None:
-    """The row loses its oldest entry, kept or not."""
+    """The row loses its oldest entry. Takes no place that is not free already: what was reserved is for entries."""
     row_F = rings.row_RF[row]
     if row_F[LENGTH] == 1:
         empty_row(rings, row)
         return
     row_F[LENGTH] -= 1
     half = row_F[ROOM] >> 1
-    if row_F[LENGTH] <= half >> 1 and _has_piece(rings, half):
+    if row_F[LENGTH] <= half >> 1 and rings.free_C[_class_of(half)] != NO_PIECE:
         _move(rings, row, half)
+
+
+@kernel
+def take_out(rings: Rings, row: int, first: int) -> None:
+    """The row loses all entries of that first number; the others close up."""
+    row_F = rings.row_RF[row]
+    into = np.int64(row_F[NEXT])
+    for back in range(1, row_F[LENGTH] + 1):
+        place = place_of_number(rings, row, row_F[NEXT] - back)
+        if rings.first_P[place] != first:
+            into -= 1
+            to = place_of_number(rings, row, int(into))
+            rings.first_P[to], rings.second_P[to] = rings.first_P[place], rings.second_P[place]
+    kept = row_F[NEXT] - into
+    for number in range(row_F[NEXT] - row_F[LENGTH], into):
+        place = place_of_number(rings, row, number)
+        rings.first_P[place] = rings.second_P[place] = 0
+    row_F[LENGTH] = kept
+    if kept == 0:
+        empty_row(rings, row)
 
 
 @kernel
@@ -149,7 +163,7 @@ def _move(rings: Rings, row: int, room: int) -> None:
     start, had = row_F[START], row_F[ROOM]
     piece = _take(rings, room)
     following = np.int64(row_F[NEXT])
-    for number in range(following - kept_of(rings, row), following):
+    for number in range(following - row_F[LENGTH], following):
         place, old = piece + (number & (room - 1)), start + (number & (had - 1))
         rings.first_P[place] = rings.first_P[old]
         rings.second_P[place] = rings.second_P[old]
@@ -165,11 +179,6 @@ def _class_of(room: int) -> int:
     while 1 << size_class < room:
         size_class += 1
     return size_class
-
-
-@kernel
-def _has_piece(rings: Rings, room: int) -> bool:
-    return rings.free_C[_class_of(room)] != NO_PIECE or rings.pool[PLACES] + room <= len(rings.first_P)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """The journal: the newest interactions of the whole stream in order, found by user and by item.
 
-A ring of ``extent[1]`` entries at most, of which a snapshot has no more than who and what. Beside it, made from it again after a restart, each
+A ring of ``extent[1]`` entries at most, of which a snapshot has who and what. Beside it, made from it again after a restart, each
 user's entries in order are his sequence, and the newest of each item are its posting list (as in VMIS-kNN, Kersbergen et al. 2022). They
 leave with the entries of the ring.
 """
@@ -15,38 +15,44 @@ from streamer.tables.arrays import Array, capacity_for, grown, resized
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.prefetch import prefetch
 from streamer.tables.rings import (
+    LENGTH,
     NEXT,
     NUMBERS,
     Rings,
     drop_oldest,
     empty_row,
     has_room,
-    kept_of,
     new_rings,
     place_of_number,
     put,
     reserve_rings,
+    take_out,
 )
 from streamer.windows.group import TARGETS
 
 NOTHING = -1
 APPENDED, SIZE_MAX = 0, 1
 USER_SHIFT, ITEM_MASK = 32, (1 << 32) - 1
-POSTINGS_KEPT = 64
+POSTINGS_MAX = 64
 """Newest entries of an item that are found by it."""
 SEQUENCE_MAX = 1 << 30
+"""More than there can be entries."""
+GONE = -1
+"""Marks an item that is being freed."""
 
 
 class Journal(NamedTuple):
-    """``what_J[j]`` = user row << 32 | item row, either of them NOTHING once he is forgotten or it is freed.
+    """``what_J[j]`` = user row << 32 | item row. NOTHING stands in the place of an item that is freed, and of the whole of a user who is forgotten.
 
     An entry of a user's sequence is (item row or NOTHING, low 32 bits of its position: the first one ever was 1), one of an item's
-    postings (user row or NOTHING, number in his sequence).
+    postings (user row, number in his sequence).
     """
 
     what_J: Array
     extent: Array
     """[entries ever appended, entries kept at most]."""
+    live_I: Array
+    """Entries of an item in the ring, of which its postings are the newest."""
     sequences: Rings
     postings: Rings
 
@@ -57,8 +63,9 @@ def new_journal(users: int, items: int, size_max: int) -> Journal:
     return Journal(
         what_J=np.zeros(size, np.int64),
         extent=np.array([0, size_max], np.int64),
+        live_I=np.zeros(items, np.int32),
         sequences=new_rings(users, size, SEQUENCE_MAX),
-        postings=new_rings(items, size, POSTINGS_KEPT),
+        postings=new_rings(items, size, POSTINGS_MAX),
     )
 
 
@@ -66,11 +73,11 @@ def reserve_journal(journal: Journal, users: int, items: int, entries: int) -> J
     """Room for ``users`` and ``items`` rows in all and for ``entries`` more entries, or as many as are ever kept; what is found by user or by item has room for a group's."""
     needed = min(int(journal.extent[APPENDED]) + entries, int(journal.extent[SIZE_MAX]))
     size = min(capacity_for(needed, len(journal.what_J)), int(journal.extent[SIZE_MAX]))
-    return Journal(
-        grown(journal.what_J, size),
-        journal.extent,
-        reserve_rings(journal.sequences, users, TARGETS, 1),
-        reserve_rings(journal.postings, items, TARGETS, TARGETS),
+    return journal._replace(
+        what_J=grown(journal.what_J, size),
+        live_I=grown(journal.live_I, items),
+        sequences=reserve_rings(journal.sequences, users, TARGETS, 1),
+        postings=reserve_rings(journal.postings, items, TARGETS, TARGETS),
     )
 
 
@@ -81,10 +88,11 @@ def takes_a_group(journal: Journal) -> bool:
     return ring and has_room(journal.sequences, TARGETS, 1) and has_room(journal.postings, TARGETS, TARGETS)
 
 
-def journal_out(journal: Journal) -> dict[str, Array]:
-    """For a snapshot."""
+def journal_out(journal: Journal, items: int) -> dict[str, Array]:
+    """For a snapshot. What is made again from it need not be there, but for how many postings an item has: not all it could, once users are forgotten."""
     used = min(int(journal.extent[APPENDED]), int(journal.extent[SIZE_MAX]))
-    return {"journal.what": journal.what_J[:used], "journal.extent": journal.extent}
+    kept_I = journal.postings.row_RF[:items, LENGTH].astype(np.uint8)
+    return {"journal.what": journal.what_J[:used], "journal.extent": journal.extent, "journal.postings": kept_I}
 
 
 def journal_in(tables: dict[str, Array], users: int, items: int) -> Journal:
@@ -98,6 +106,8 @@ def journal_in(tables: dict[str, Array], users: int, items: int) -> Journal:
             sequences=reserve_rings(journal.sequences, users, TARGETS, 1),
             postings=reserve_rings(journal.postings, items, TARGETS, TARGETS),
         )
+    if "journal.postings" in tables:
+        _keep_newest(journal.postings, tables["journal.postings"])
     return journal
 
 
@@ -106,14 +116,22 @@ def _find_again(journal: Journal, position: int) -> int:
     """Makes entries from that position on found by user and item, while there is room; returns the next position."""
     while position <= journal.extent[APPENDED] and has_room(journal.sequences, 1, 1) and has_room(journal.postings, 1, 1):
         what = journal.what_J[(position - 1) % journal.extent[SIZE_MAX]]
-        _add(journal, user_of(what), item_of(what), position)
+        if what != NOTHING:
+            _add(journal, user_of(what), item_of(what), position)
         position += 1
     return position
 
 
+@kernel
+def _keep_newest(postings: Rings, kept_I: Array) -> None:
+    for item in range(len(kept_I)):
+        while postings.row_RF[item, LENGTH] > kept_I[item]:
+            drop_oldest(postings, item)
+
+
 @leaf_kernel
 def user_of(what: int) -> int:
-    """The user row of an entry, or NOTHING."""
+    """The user row of an entry."""
     return what >> USER_SHIFT
 
 
@@ -123,112 +141,92 @@ def item_of(what: int) -> int:
     return (what << USER_SHIFT) >> USER_SHIFT
 
 
-@leaf_kernel
-def _what(user: int, item: int) -> np.int64:
-    return (np.int64(user) << USER_SHIFT) | (np.int64(item) & ITEM_MASK)
-
-
 @kernel
 def append_journal(journal: Journal, user: int, item: int) -> None:
     """Adds one interaction; the caller has reserved room."""
     size_max = journal.extent[SIZE_MAX]
     position = journal.extent[APPENDED] + 1
     at = (position - 1) % size_max
-    if position > size_max:
-        _leave(journal, journal.what_J[at])
-    journal.what_J[at] = _what(user, item)
+    if position > size_max and journal.what_J[at] != NOTHING:
+        _leave(journal, user_of(journal.what_J[at]), item_of(journal.what_J[at]))
+    journal.what_J[at] = (np.int64(user) << USER_SHIFT) | np.int64(item)
     journal.extent[APPENDED] = position
     _add(journal, user, item, position)
+
+
+@kernel
+def _add(journal: Journal, user: int, item: int, position: int) -> None:
+    number = put(journal.sequences, user, item, position)
+    if item != NOTHING:
+        put(journal.postings, item, user, number)
+        journal.live_I[item] += 1
+
+
+@kernel
+def _leave(journal: Journal, user: int, item: int) -> None:
+    """The oldest entry goes: it is the oldest of its user, and of its item."""
+    drop_oldest(journal.sequences, user)
+    if item != NOTHING:
+        journal.live_I[item] -= 1
+        if journal.postings.row_RF[item, LENGTH] > journal.live_I[item]:
+            drop_oldest(journal.postings, item)
 
 
 @leaf_kernel
 def ask_for_oldest(journal: Journal, entries: int) -> None:
     """Asks for the rows from which so many oldest entries will go."""
     appended, size_max = journal.extent[APPENDED], journal.extent[SIZE_MAX]
-    for position in range(appended + 1, appended + 1 + entries):
-        if position > size_max:
-            what = journal.what_J[(position - 1) % size_max]
-            prefetch(journal.sequences.row_RF, user_of(what))
-            prefetch(journal.postings.row_RF, item_of(what))
-
-
-@kernel
-def _add(journal: Journal, user: int, item: int, position: int) -> None:
-    number = put(journal.sequences, user, item, position) if user != NOTHING else 0
-    if item != NOTHING:
-        put(journal.postings, item, user, number)
-
-
-@kernel
-def _leave(journal: Journal, what: int) -> None:
-    """The oldest entry goes: it is the oldest of its user, and of its item."""
-    if user_of(what) != NOTHING:
-        drop_oldest(journal.sequences, user_of(what))
-    if item_of(what) != NOTHING:
-        drop_oldest(journal.postings, item_of(what))
+    if appended < size_max:
+        return
+    for position in range(appended, appended + min(entries, size_max)):
+        what = journal.what_J[position % size_max]
+        prefetch(journal.sequences.row_RF, user_of(what))
+        prefetch(journal.postings.row_RF, item_of(what))
+        prefetch(journal.live_I, item_of(what))
 
 
 def users_and_items(what_J: Array) -> tuple[Array, Array]:
-    """The user rows and the item rows of entries of the ring, NOTHING where there is none."""
+    """The user rows and the item rows of entries of the ring, NOTHING where there is none; those beyond the newest say nothing."""
     return what_J >> USER_SHIFT, (what_J << USER_SHIFT) >> USER_SHIFT
 
 
 @kernel
 def forget_in_journal(journal: Journal, user: int) -> None:
-    """Takes a user out of all his entries; what tells that they were of one user goes, too."""
-    appended, size_max = journal.extent[APPENDED], journal.extent[SIZE_MAX]
-    sequences = journal.sequences
+    """Empties all entries of a user; what tells that they were of one user, or of what items, goes, too."""
+    appended, sequences = journal.extent[APPENDED], journal.sequences
     following = np.int64(sequences.row_RF[user, NEXT])
-    for number in range(following - kept_of(sequences, user), following):
+    for number in range(following - sequences.row_RF[user, LENGTH], following):
         place = place_of_number(sequences, user, number)
-        item, position = sequences.first_P[place], sequences.second_P[place]
-        age = (appended - position) & NUMBERS
-        journal.what_J[(appended - age - 1) % size_max] = _what(NOTHING, item)
+        item, age = sequences.first_P[place], (appended - sequences.second_P[place]) & NUMBERS
+        journal.what_J[(appended - age - 1) % journal.extent[SIZE_MAX]] = NOTHING
         if item != NOTHING:
-            _forget_in_row(journal.postings, item, user)
+            journal.live_I[item] -= 1
+            take_out(journal.postings, item, user)
     empty_row(sequences, user)
 
 
 @kernel
-def _forget_in_row(rings: Rings, row: int, first: int) -> None:
-    """NOTHING stands in the place of that first number in a row."""
-    following = np.int64(rings.row_RF[row, NEXT])
-    for number in range(following - kept_of(rings, row), following):
-        place = place_of_number(rings, row, number)
-        if rings.first_P[place] == first:
-            rings.first_P[place] = NOTHING
-
-
 def drop_users_from_journal(journal: Journal, user_T: Array) -> None:
-    """Takes those users out of their entries."""
-    gone_U = _among(user_T, len(journal.sequences.row_RF))
-    user_J = users_and_items(journal.what_J)[0]
-    journal.what_J[(user_J != NOTHING) & gone_U[user_J]] |= NOTHING << USER_SHIFT
-    _drop_rows(journal.sequences, user_T, journal.postings, gone_U)
-
-
-def drop_items_from_journal(journal: Journal, item_T: Array) -> None:
-    """Takes those items out of their entries; users' sequences keep the places."""
-    gone_I = _among(item_T, len(journal.postings.row_RF))
-    item_J = users_and_items(journal.what_J)[1]
-    journal.what_J[(item_J != NOTHING) & gone_I[item_J]] |= ITEM_MASK
-    _drop_rows(journal.postings, item_T, journal.sequences, gone_I)
-
-
-def _among(row_T: Array, rows: int) -> Array:
-    among_R = np.zeros(rows, np.bool_)
-    among_R[row_T] = True
-    return among_R
+    """``forget_in_journal`` for several users."""
+    for n in range(len(user_T)):
+        forget_in_journal(journal, user_T[n])
 
 
 @kernel
-def _drop_rows(rings: Rings, row_T: Array, others: Rings, gone_R: Array) -> None:
-    """Empties rows; in the rings that name them NOTHING stands in their place."""
-    for n in range(len(row_T)):
-        empty_row(rings, row_T[n])
-    for other in range(len(others.row_RF)):
-        following = np.int64(others.row_RF[other, NEXT])
-        for number in range(following - kept_of(others, other), following):
-            place = place_of_number(others, other, number)
-            if others.first_P[place] != NOTHING and gone_R[others.first_P[place]]:
-                others.first_P[place] = NOTHING
+def drop_items_from_journal(journal: Journal, item_T: Array) -> None:
+    """NOTHING stands in the place of those items; users' sequences keep the places."""
+    what_J, sequences, size_max = journal.what_J, journal.sequences, journal.extent[SIZE_MAX]
+    for n in range(len(item_T)):
+        empty_row(journal.postings, item_T[n])
+        journal.live_I[item_T[n]] = GONE
+    for user in range(len(sequences.row_RF)):
+        following = np.int64(sequences.row_RF[user, NEXT])
+        for number in range(following - sequences.row_RF[user, LENGTH], following):
+            place = place_of_number(sequences, user, number)
+            item = sequences.first_P[place]
+            if item != NOTHING and journal.live_I[item] == GONE:
+                sequences.first_P[place] = NOTHING
+                age = (journal.extent[APPENDED] - sequences.second_P[place]) & NUMBERS
+                what_J[(journal.extent[APPENDED] - age - 1) % size_max] |= ITEM_MASK
+    for n in range(len(item_T)):
+        journal.live_I[item_T[n]] = 0

@@ -37,7 +37,7 @@ from streamer.engine import state as engine_state
 from streamer.engine.engine import Engine
 from streamer.ranking.lists import NOBODY
 from streamer.tables.ids import row_of_text, text_of_row
-from streamer.tables.rings import NEXT, kept_of, place_of_number
+from streamer.tables.rings import LENGTH, NEXT, place_of_number
 from streamer.windows.journal import users_and_items
 from streamer.windows.users import WINDOW
 
@@ -209,7 +209,9 @@ def traces_of(engine, user):
 def postings_of(journal):
     """The users whom items are found with."""
     rings, rows = journal.postings, range(len(journal.postings.row_RF))
-    numbers = [(row, int(rings.row_RF[row, NEXT]) - back) for row in rows for back in range(1, kept_of(rings, row) + 1)]
+    numbers = [
+        (row, int(rings.row_RF[row, NEXT]) - back) for row in rows for back in range(1, int(rings.row_RF[row, LENGTH]) + 1)
+    ]
     return [int(rings.first_P[place_of_number(rings, row, number)]) for row, number in numbers]
 
 

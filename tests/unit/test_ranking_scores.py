@@ -59,7 +59,7 @@ from streamer.signals.neighbours import ROWS_MAX
 from streamer.signals.pairs import CONTEXT, WIDE_DECAY
 from streamer.signals.trends import FOR_EVER, RATES
 from streamer.windows.history import COUNT_HALF_LIFE
-from streamer.windows.journal import journal_out, users_and_items
+from streamer.windows.journal import APPENDED, journal_out, users_and_items
 from streamer.windows.users import WINDOW, read_window
 
 SEEDS = st.integers(0, 2**32)
@@ -81,7 +81,9 @@ class Readable:
 
     def neighbours_of(self, user):
         journal = self.state.journal
-        entries = list(zip(*(row_J.tolist() for row_J in users_and_items(journal_out(journal)["journal.what"])), strict=True))
+        what_J, appended = journal_out(journal, 0)["journal.what"], int(journal.extent[APPENDED])
+        in_order = users_and_items(np.roll(what_J, -appended % len(what_J)) if len(what_J) else what_J)
+        entries = list(zip(*(row_J.tolist() for row_J in in_order), strict=True))
         return reference_neighbours(entries, self.context, user)
 
     def history_of(self, user):

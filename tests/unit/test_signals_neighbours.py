@@ -7,13 +7,18 @@ from hypothesis import strategies as st
 from reference import reference_neighbours
 
 from streamer.signals.neighbours import ROWS_MAX, SESSIONS, find_neighbours, new_neighbours, reserve_neighbours
+from streamer.tables.rings import LENGTH, NEXT, NUMBERS, place_of_number
 from streamer.tables.select import kth_largest
 from streamer.tables.slots import EMPTY
 from streamer.windows.group import TARGETS
 from streamer.windows.journal import (
+    APPENDED,
+    NOTHING,
+    POSTINGS_MAX,
     append_journal,
     drop_items_from_journal,
     drop_users_from_journal,
+    forget_in_journal,
     journal_in,
     journal_out,
     new_journal,
@@ -102,36 +107,109 @@ def test_what_speaks_is_the_same_once_items_are_too_many_for_a_place_each():
     assert reserve_neighbours(many, USERS, 2 * ROWS_MAX) is many
 
 
-@settings(deadline=None, max_examples=60)
-@given(choices=CHOICES, context=CONTEXT, user=st.integers(0, 7), item=st.integers(0, 11), size_max=st.sampled_from([30, 1_000]))
-def test_a_user_or_an_item_that_is_dropped_is_in_no_neighbourhood(choices, context, user, item, size_max):
-    journal, near = written(choices, size_max), new_neighbours(USERS, ITEMS)
-    drop_users_from_journal(journal, np.array([user]))
-    drop_items_from_journal(journal, np.array([item]))
-    user_J, item_J = users_and_items(journal_out(journal)["journal.what"])
-    assert user not in user_J
-    assert item not in item_J
-    assert item not in told(journal, context, -1, near)
-    others = [other for other in context if other != item]
-    alone = all(u == user or i == item for u, i in choices[-size_max:])
-    assert not alone or told(journal, others, -1, near) == {}
+def found_by(journal):
+    """Users' sequences of items and items' postings (user, how many places of his are newer), newest first."""
+    sequences, postings = (
+        [
+            [
+                (int(rings.first_P[place]), int(rings.second_P[place]))
+                for back in range(1, int(row_F[LENGTH]) + 1)
+                for place in [place_of_number(rings, row, int(row_F[NEXT]) - back)]
+            ]
+            for row, row_F in enumerate(rings.row_RF)
+        ]
+        for rings in (journal.sequences, journal.postings)
+    )
+    following_U = journal.sequences.row_RF[:, NEXT]
+    return (
+        [[item for item, _ in row] for row in sequences],
+        [[(user, (int(following_U[user]) - 1 - number) & NUMBERS) for user, number in row] for row in postings],
+        journal.live_I.tolist(),
+    )
 
 
-@settings(deadline=None, max_examples=60)
-@given(choices=CHOICES, more=CHOICES, context=CONTEXT, size_max=st.sampled_from([5, 40, 1_000]))
-def test_a_restored_journal_goes_on_as_the_one_that_was_kept(choices, more, context, size_max):
-    kept = written(choices, size_max)
-    restored = with_more(journal_in(journal_out(kept), USERS, ITEMS), more)
-    kept = with_more(kept, more)
-    ours, theirs = journal_out(kept), journal_out(restored)
+def same_journals(ours, theirs):
+    assert found_by(ours) == found_by(theirs)
+    ours, theirs = journal_out(ours, ITEMS), journal_out(theirs, ITEMS)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    assert told(kept, context, 0, new_neighbours(USERS, ITEMS)) == told(restored, context, 0, new_neighbours(USERS, ITEMS))
+
+
+def restored(journal):
+    return journal_in({name: table.copy() for name, table in journal_out(journal, ITEMS).items()}, USERS, ITEMS)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    happens=st.lists(
+        st.tuples(st.sampled_from(["choose"] * 8 + ["forget", "free"]), st.integers(0, 4), st.integers(0, 8)), max_size=150
+    ),
+    context=CONTEXT,
+    size_max=st.sampled_from([5, 40]),
+    numbered_from=st.sampled_from([0, (1 << 31) - 20, (1 << 32) - 20]),
+)
+def test_who_is_forgotten_and_what_is_freed_is_nowhere_and_the_rest_is_found_as_before(
+    happens, context, size_max, numbered_from
+):
+    journal, entries = new_journal(USERS, ITEMS, size_max), []
+    if numbered_from:  # as if that many had come and gone
+        journal = reserve_journal(journal, USERS, ITEMS, size_max)
+        journal.what_J[:] = NOTHING
+        journal.extent[APPENDED] = numbered_from
+        journal.sequences.row_RF[:, NEXT] = numbered_from & 0x7FFFFFFF
+    for what, user, item in happens:
+        if what == "choose":
+            journal = with_more(journal, [(user, item)])
+            entries = [*entries, (user, item)][-size_max:]
+        elif what == "forget":
+            forget_in_journal(journal, user)
+            entries = [(NOTHING, NOTHING) if one[0] == user else one for one in entries]
+        else:
+            drop_items_from_journal(journal, np.array([item]))
+            entries = [(one[0], NOTHING) if one[1] == item else one for one in entries]
+    kept = users_and_items(np.roll(journal.what_J, -(int(journal.extent[APPENDED]) % size_max)))
+    if int(journal.extent[APPENDED]) >= size_max:
+        assert list(zip(*(row_J.tolist() for row_J in kept), strict=True))[size_max - len(entries) :] == entries
+    near = new_neighbours(USERS, ITEMS)
+    for user in (-1, 2):
+        same(told(journal, context, user, near), reference_neighbours(entries, context, user))
+    same_journals(journal, restored(journal))
+
+
+def test_several_are_dropped_as_if_each_were_forgotten():
+    choices = [(n % 7, n % 5) for n in range(60)]
+    ours, theirs = written(choices, 40), written(choices, 40)
+    drop_users_from_journal(ours, np.array([1, 4]))
+    for user in (1, 4):
+        forget_in_journal(theirs, user)
+    same_journals(ours, theirs)
+    assert not {1, 4} & set(users_and_items(ours.what_J)[0].tolist())
+
+
+def test_an_item_that_many_chose_is_found_by_the_newest_and_a_restart_brings_nobody_back():
+    choices = [(n % 90, 3) for n in range(POSTINGS_MAX + 30)]
+    journal = written(choices, 1_000)
+    assert found_by(journal)[1][3][0] == (choices[-1][0], 0)
+    forget_in_journal(journal, choices[-1][0])
+    assert journal.postings.row_RF[3, LENGTH] == POSTINGS_MAX - 1
+    same_journals(journal, restored(journal))
+    again = with_more(restored(journal), [(91, 3), (92, 3)])
+    journal = with_more(journal, [(91, 3), (92, 3)])
+    assert journal.postings.row_RF[3, LENGTH] == POSTINGS_MAX
+    same_journals(journal, again)
+
+
+@settings(deadline=None, max_examples=60)
+@given(choices=CHOICES, more=CHOICES, size_max=st.sampled_from([5, 40, 1_000]))
+def test_a_restored_journal_goes_on_as_the_one_that_was_kept(choices, more, size_max):
+    kept = written(choices, size_max)
+    again = restored(kept)
+    same_journals(with_more(kept, more), with_more(again, more))
 
 
 @pytest.mark.parametrize("size_max", [7, 1_000])
 def test_a_journal_of_an_older_snapshot_has_links_beside_who_and_what(size_max):
     choices = [(user, item) for user in range(4) for item in (1, 2, 3)]
-    now = journal_out(written(choices, size_max))
+    now = journal_out(written(choices, size_max), ITEMS)
     links_J3 = np.full((len(now["journal.what"]), 3), 5)
     older = {"journal.entry": np.column_stack([now["journal.what"], links_J3]), "journal.extent": now["journal.extent"]}
     found = told(journal_in(older, USERS, ITEMS), [2], -1, new_neighbours(USERS, ITEMS))
