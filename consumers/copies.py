@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,19 +35,30 @@ class Copies:
         """Uses it from now on."""
         self._room |= room
 
-    def of(self, tables: Mapping[str, NDArray[Any]]) -> Tables:
-        """Copies, in C order; those of the last call are overwritten."""
+    def of(self, tables: Mapping[str, NDArray[Any]], beside: Executor | None = None) -> Tables:
+        """Copies, in C order; those of the last call are overwritten. ``beside`` makes some of them at the same time, as soon as it can."""
         self.take(self.lacking(tables))
-        return {name: self._copy(name, table) for name, table in tables.items()}
+        left = deque(
+            sorted(tables, key=lambda name: -tables[name].nbytes)
+        )  # the small ones last, so that both are done at once
+        other = None if beside is None else beside.submit(self._copy_left, tables, left)
+        self._copy_left(tables, left)
+        if other is not None and not other.cancel():
+            other.result()
+        return {name: self._copy_of(name, table) for name, table in tables.items()}
 
     def _fits(self, name: str, table: NDArray[Any]) -> bool:
         room = self._room.get(name)
         return room is not None and room.dtype == table.dtype and len(room) >= table.size
 
-    def _copy(self, name: str, table: NDArray[Any]) -> NDArray[Any]:
-        copy = self._room[name][: table.size].reshape(table.shape)
-        np.copyto(copy, table)
-        return copy
+    def _copy_left(self, tables: Mapping[str, NDArray[Any]], left: deque[str]) -> None:
+        with suppress(IndexError):  # nothing is left
+            while True:
+                name = left.popleft()
+                np.copyto(self._copy_of(name, tables[name]), tables[name])
+
+    def _copy_of(self, name: str, table: NDArray[Any]) -> NDArray[Any]:
+        return self._room[name][: table.size].reshape(table.shape)
 
 
 def touched(room: Tables) -> Tables:

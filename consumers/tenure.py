@@ -308,8 +308,9 @@ class Tenure:
     def _gather(self) -> Gathered:
         started_s = self._clock.monotonic_s()
         engine = self._fold.engine
-        fold = self._copies.of(engine.fold_tables())
-        publisher = self._copies.of(engine.publisher_tables())
+        tables, shown = engine.fold_tables(), engine.publisher_tables()
+        copies = self._copies.of(tables | shown, beside=self._pool)
+        fold, publisher = ({name: copies[name] for name in part} for part in (tables, shown))
         order = self._fold.take_order()
         engine.published.erased_since = 0
         self._measure()

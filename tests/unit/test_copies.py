@@ -1,6 +1,10 @@
 """Copies in room that is used again."""
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+from unittest.mock import Mock
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -10,19 +14,35 @@ from consumers.copies import Copies, touched
 TABLE = arrays.arrays(st.sampled_from(["?", "<i4", "<f8"]), arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6))
 
 
-@given(st.lists(st.dictionaries(st.sampled_from("ab"), TABLE), max_size=6))
-def test_copies_are_equal_and_share_nothing_with_the_tables(rounds):
+class Late(Executor):
+    """Has no time until it is asked for what it found."""
+
+    def submit(self, call, *arguments):
+        return Mock(cancel=lambda: False, result=lambda: call(*arguments))
+
+
+@given(
+    rounds=st.lists(st.dictionaries(st.sampled_from("abcd"), TABLE), max_size=6),
+    beside=st.sampled_from([None, Late(), ThreadPoolExecutor(1)]),
+)
+def test_copies_are_equal_and_share_nothing_with_the_tables(rounds, beside):
     copies = Copies()
     for tables in rounds:
         copies.take(touched(copies.lacking(tables)))
         assert not copies.lacking(tables)
-        copied = copies.of(tables)
-        assert copied.keys() == tables.keys()
+        copied = copies.of(tables, beside=beside)
+        assert list(copied) == list(tables)
         for name, table in tables.items():
             np.testing.assert_array_equal(copied[name], table)
             assert copied[name].dtype == table.dtype
             assert copied[name].flags.c_contiguous
             assert not np.shares_memory(copied[name], table)
+
+
+def test_what_goes_wrong_beside_is_said():
+    beside = Mock(submit=lambda *_: Mock(cancel=lambda: False, result=Mock(side_effect=MemoryError("beside"))))
+    with pytest.raises(MemoryError, match="beside"):
+        Copies().of({"a": np.arange(3)}, beside=beside)
 
 
 def test_a_table_that_shrinks_or_grows_a_little_takes_the_same_room():
