@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -229,7 +229,7 @@ class Tenure:
             self._lists.begin_epoch(self._fold.epoch)
         if self._gather_asked.is_set() and not ending and self._has_room():
             self._gather_asked.clear()
-            self._gathered.append(self._gather())
+            self._gathered.append(self._gather(beside=self._pool))
         if self._lists.between(backlog=self.backlog):
             self._measure()
         self._lists.was_busy(self._clock.monotonic_s() - started_s)
@@ -305,11 +305,11 @@ class Tenure:
         measured.users, measured.items = sizes["users"], sizes["items"]
         self._drift.look(_totals(engine, measured, sizes["admitted"]), self._clock.now_ms())
 
-    def _gather(self) -> Gathered:
+    def _gather(self, beside: Executor | None = None) -> Gathered:
         started_s = self._clock.monotonic_s()
         engine = self._fold.engine
         tables, shown = engine.fold_tables(), engine.publisher_tables()
-        copies = self._copies.of(tables | shown, beside=self._pool)
+        copies = self._copies.of(tables | shown, beside)
         fold, publisher = ({name: copies[name] for name in part} for part in (tables, shown))
         order = self._fold.take_order()
         engine.published.erased_since = 0
