@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -36,15 +35,17 @@ class Copies:
         self._room |= room
 
     def of(self, tables: Mapping[str, NDArray[Any]], beside: Executor | None = None) -> Tables:
-        """Copies, in C order; those of the last call are overwritten. ``beside`` makes some of them at the same time, as soon as it can."""
+        """Copies, in C order; those of the last call are overwritten. ``beside`` makes some of them meanwhile, as soon as it can."""
         self.take(self.lacking(tables))
-        left = deque(
-            sorted(tables, key=lambda name: -tables[name].nbytes)
-        )  # the small ones last, so that both are done at once
+        # the small ones last, so that both are done at once
+        left = deque(sorted(tables, key=lambda name: -tables[name].nbytes))
         other = None if beside is None else beside.submit(self._copy_left, tables, left)
-        self._copy_left(tables, left)
-        if other is not None and not other.cancel():
-            other.result()
+        try:
+            self._copy_left(tables, left)
+        finally:
+            left.clear()  # where this one failed
+            if other is not None and not other.cancel():
+                other.result()  # nobody may change the tables, or use the room, before
         return {name: self._copy_of(name, table) for name, table in tables.items()}
 
     def _fits(self, name: str, table: NDArray[Any]) -> bool:
@@ -52,10 +53,12 @@ class Copies:
         return room is not None and room.dtype == table.dtype and len(room) >= table.size
 
     def _copy_left(self, tables: Mapping[str, NDArray[Any]], left: deque[str]) -> None:
-        with suppress(IndexError):  # nothing is left
-            while True:
+        while True:
+            try:
                 name = left.popleft()
-                np.copyto(self._copy_of(name, tables[name]), tables[name])
+            except IndexError:  # nothing is left
+                return
+            np.copyto(self._copy_of(name, tables[name]), tables[name])
 
     def _copy_of(self, name: str, table: NDArray[Any]) -> NDArray[Any]:
         return self._room[name][: table.size].reshape(table.shape)

@@ -58,7 +58,7 @@ BY_USER = (
 """Tables with a row a user."""
 BY_ITEM = (
     *("items.ids.hash", "items.ids.size", "items.flags", "trends.value", "trends.item_tick"),
-    *("belonging.provider", "belonging.category"),
+    *("belonging.provider", "belonging.category", "journal.postings"),
     *(f"head.{name}" for name in ("free_ID", "bias_I", "square_I", "fused_ID", "recent_count_I")),
     *(f"{pool}.{name}" for pool in ("forward", "reverse") for name in ("length", "scale", "near_total", "wide_total")),
 )

@@ -21,6 +21,7 @@ NUMBERS = (1 << 32) - 1
 CLASSES = 32
 NO_PIECE = -1
 PLACES, LARGEST, ROOM_MAX = range(3)
+PLACES_MAX = (1 << 31) - 1
 LINE = LINE_BYTES // 4
 """Places in a cache line."""
 
@@ -58,7 +59,9 @@ def reserve_rings(rings: Rings, rows: int, entries: int, spread: int) -> Rings:
     needed = int(rings.pool[PLACES]) + int(places_for(rings, entries, spread))
     if rows <= len(rings.row_RF) and needed <= len(rings.first_P):
         return rings
-    places = capacity_for(needed, len(rings.first_P))
+    if needed > PLACES_MAX:
+        raise MemoryError(f"a pool needs {needed:,} places, {PLACES_MAX:,} at most: lower signals.journal_interactions_max")
+    places = min(capacity_for(needed, len(rings.first_P)), PLACES_MAX)
     return rings._replace(
         row_RF=grown(rings.row_RF, rows), first_P=grown(rings.first_P, places), second_P=grown(rings.second_P, places)
     )
@@ -72,7 +75,10 @@ def has_room(rings: Rings, entries: int, spread: int) -> bool:
 
 @kernel
 def places_for(rings: Rings, entries: int, spread: int) -> int:
-    """Places that these entries can take at their dearest: every row is full and as large as any, and doubles as often as they fill it. What is dropped meanwhile takes none."""
+    """Places that these entries can take at their dearest: every row is full, as large as any, and doubles as often as they fill it.
+
+    What is dropped meanwhile takes none.
+    """
     return spread * min(2 * rings.pool[LARGEST], rings.pool[ROOM_MAX]) + 4 * entries
 
 

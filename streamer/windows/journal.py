@@ -70,7 +70,10 @@ def new_journal(users: int, items: int, size_max: int) -> Journal:
 
 
 def reserve_journal(journal: Journal, users: int, items: int, entries: int) -> Journal:
-    """Room for ``users`` and ``items`` rows in all and for ``entries`` more entries, or as many as are ever kept; what is found by user or by item has room for a group's."""
+    """Room for ``users`` and ``items`` rows in all and for ``entries`` more entries, or as many as are ever kept.
+
+    What they are found by has room for those of a group.
+    """
     needed = min(int(journal.extent[APPENDED]) + entries, int(journal.extent[SIZE_MAX]))
     size = min(capacity_for(needed, len(journal.what_J)), int(journal.extent[SIZE_MAX]))
     return journal._replace(
@@ -89,7 +92,7 @@ def takes_a_group(journal: Journal) -> bool:
 
 
 def journal_out(journal: Journal, items: int) -> dict[str, Array]:
-    """For a snapshot. What is made again from it need not be there, but for how many postings an item has: not all it could, once users are forgotten."""
+    """For a snapshot: the ring, and how many postings each item has, which are fewer than it could have once users are forgotten."""
     used = min(int(journal.extent[APPENDED]), int(journal.extent[SIZE_MAX]))
     kept_I = journal.postings.row_RF[:items, LENGTH].astype(np.uint8)
     return {"journal.what": journal.what_J[:used], "journal.extent": journal.extent, "journal.postings": kept_I}
@@ -192,7 +195,7 @@ def users_and_items(what_J: Array) -> tuple[Array, Array]:
 
 @kernel
 def forget_in_journal(journal: Journal, user: int) -> None:
-    """Empties all entries of a user; what tells that they were of one user, or of what items, goes, too."""
+    """Empties all entries of a user; those of others are found as before."""
     appended, sequences = journal.extent[APPENDED], journal.sequences
     following = np.int64(sequences.row_RF[user, NEXT])
     for number in range(following - sequences.row_RF[user, LENGTH], following):

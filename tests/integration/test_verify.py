@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import Result
 from command import Here
@@ -21,7 +22,7 @@ from producers.replay import replay_records
 from streamer.embedded import EmbeddedAdmin
 from streamer.events.model import EVENTS, ITEMS
 from streamer.ports import TopicPartition
-from streamer.snapshots import Manifest, lineage, list_snapshots, read_manifest, read_snapshot, write_snapshot
+from streamer.snapshots import FORMAT, Manifest, lineage, list_snapshots, read_manifest, read_snapshot, write_snapshot
 from streamer.snapshots.manifest import chunk_file, encode_manifest, manifest_file
 
 LIVE_EVENTS = 12_000
@@ -96,22 +97,31 @@ def test_a_snapshot_that_lies_about_its_parent_differs(here: Here, line_of: list
     assert verified(here, line_of[1], line_of[2])[1]["differing"] == ["counters"]
 
 
-def made_old(here: Here, name: str) -> None:
-    """The snapshot as the release before wrote it: format 4, which knows no providers."""
-    tables = read_manifest(open_snapshots(here.config), name).tables
-    rewritten(here, name, format=4, tables=tuple(one for one in tables if one.name.partition(".")[0] not in SINCE_5))
+def made_old(here: Here, name: str, number: int) -> None:
+    """The snapshot as an earlier release wrote it: a journal with links, and in format 4 no providers."""
+    store = open_snapshots(here.config)
+    manifest, fold, publisher = read_snapshot(store, name)
+    what_J = fold.pop("journal.what")
+    items = len(fold.pop("journal.postings"))
+    fold["journal.entry"] = np.column_stack([what_J, *np.ones((3, len(what_J)), np.int64)])
+    fold |= {"journal.newest_U": np.zeros(len(fold["users.pushed_U"]), np.int64), "journal.newest_I": np.zeros(items, np.int64)}
+    if number == 4:
+        fold, publisher = ({n: t for n, t in part.items() if n.partition(".")[0] not in SINCE_5} for part in (fold, publisher))
+    write_snapshot(store, msgspec.structs.replace(manifest, format=number), fold, publisher)
 
 
-def test_snapshots_of_the_format_before_are_loaded_and_verified(here: Here) -> None:
+@pytest.mark.parametrize("number", [4, 5])
+def test_snapshots_of_the_format_before_are_loaded_and_verified(here: Here, number: int) -> None:
     first, second = grown(here, 2)
-    made_old(here, first)
-    made_old(here, second)
+    made_old(here, first, number)
+    made_old(here, second, number)
     result, said = verified(here, first, second)
     assert (result.exit_code, said["equal"], said["records"]) == (0, True, PART + 2), result.output
+    assert f"format {number} of a snapshot, {FORMAT} now" in result.output
     send(here, 2 * PART, PART)
     run_worker(here.config, threading.Event(), bounded=True)  # goes on from the old one
     newest = list_snapshots(open_snapshots(here.config))[0]
-    assert (newest.parent, newest.format) == (second, 5)
+    assert (newest.parent, newest.format) == (second, FORMAT)
     assert {one.name.partition(".")[0] for one in newest.tables} >= SINCE_5
     assert verified(here, second, newest.name)[1]["equal"]
     tampered(here, newest.name, "belonging.category")

@@ -1,6 +1,7 @@
 """Copies in room that is used again."""
 
 from concurrent.futures import Executor, ThreadPoolExecutor
+from threading import Event, Timer, current_thread, main_thread
 from unittest.mock import Mock
 
 import numpy as np
@@ -21,9 +22,17 @@ class Late(Executor):
         return Mock(cancel=lambda: False, result=lambda: call(*arguments))
 
 
+class AtOnce(Executor):
+    """Is done with all that there is before the other one begins."""
+
+    def submit(self, call, *arguments):
+        call(*arguments)
+        return Mock(cancel=lambda: False)
+
+
 @given(
     rounds=st.lists(st.dictionaries(st.sampled_from("abcd"), TABLE), max_size=6),
-    beside=st.sampled_from([None, Late(), ThreadPoolExecutor(1)]),
+    beside=st.sampled_from([None, Late(), AtOnce(), ThreadPoolExecutor(1)]),
 )
 def test_copies_are_equal_and_share_nothing_with_the_tables(rounds, beside):
     copies = Copies()
@@ -43,6 +52,26 @@ def test_what_goes_wrong_beside_is_said():
     beside = Mock(submit=lambda *_: Mock(cancel=lambda: False, result=Mock(side_effect=MemoryError("beside"))))
     with pytest.raises(MemoryError, match="beside"):
         Copies().of({"a": np.arange(3)}, beside=beside)
+
+
+def test_where_one_fails_the_other_has_ended_before_the_caller_knows():
+    begun, goes_on, copied = Event(), Event(), []
+
+    class Failing(Copies):
+        def _copy_of(self, name, table):
+            if current_thread() is main_thread():
+                begun.wait(10)
+                Timer(0.1, goes_on.set).start()
+                raise MemoryError(name)
+            begun.set()
+            goes_on.wait(10)
+            copied.append(name)
+            return super()._copy_of(name, table)
+
+    with ThreadPoolExecutor(1) as beside:
+        with pytest.raises(MemoryError):
+            Failing().of({name: np.arange(3) for name in "abcd"}, beside=beside)
+        assert len(copied) == 1  # what it had begun, and no more
 
 
 def test_a_table_that_shrinks_or_grows_a_little_takes_the_same_room():

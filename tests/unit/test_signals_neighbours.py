@@ -1,5 +1,7 @@
 """Neighbour sessions beside a readable search of the whole journal; the journal as a ring; selection beside sorting."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -196,6 +198,31 @@ def test_an_item_that_many_chose_is_found_by_the_newest_and_a_restart_brings_nob
     journal = with_more(journal, [(91, 3), (92, 3)])
     assert journal.postings.row_RF[3, LENGTH] == POSTINGS_MAX
     same_journals(journal, again)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_postings_are_the_newest_of_an_item_while_older_ones_leave(seed):
+    rng, size_max = np.random.default_rng(seed), 3 * POSTINGS_MAX
+    journal, entries, kept = new_journal(USERS, ITEMS, size_max), deque(maxlen=size_max), dict.fromkeys(range(3), 0)
+    for n in range(8 * POSTINGS_MAX):
+        user, item = int(rng.integers(0, 40)), min(int(rng.geometric(0.6)) - 1, 2)
+        if len(entries) == size_max and entries[0] != (NOTHING, NOTHING):
+            oldest = entries[0][1]
+            kept[oldest] = min(kept[oldest], sum(one[1] == oldest for one in entries) - 1)
+        entries.append((user, item))
+        kept[item] = min(kept[item] + 1, POSTINGS_MAX)
+        journal = with_more(journal, [(user, item)])
+        if n % 50 == 49:
+            for other in kept:
+                newest = [one for one in reversed(entries) if one[1] == other][: kept[other]]
+                kept[other] -= sum(one[0] == user for one in newest)
+            forget_in_journal(journal, user)
+            entries = deque(((NOTHING, NOTHING) if one[0] == user else one for one in entries), size_max)
+        for other in kept:
+            newest = [one[0] for one in reversed(entries) if one[1] == other][: kept[other]]
+            assert [who for who, _ in found_by(journal)[1][other]] == newest
+    assert max(kept.values()) > POSTINGS_MAX // 2
+    same_journals(journal, restored(journal))
 
 
 @settings(deadline=None, max_examples=60)
