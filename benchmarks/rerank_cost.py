@@ -1,10 +1,13 @@
-"""What re-ranking and the count of exposure cost a list: `python -m benchmarks.rerank_cost`. CPU time of this process, medians.
+"""What a list costs, and what re-ranking and the count of exposure add: `python -m benchmarks.rerank_cost [--events 1500000]`. CPU time, medians.
 
-The state is that of 100,000 synthetic events of 10,000 items by PROVIDERS; the lists, of 20, are those of the users seen last.
+The state is that of so many synthetic events of 10,000 items by PROVIDERS: after 1,500,000 most windows of who comes are full. The lists, of 20,
+are those of the users seen last.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import time
 from collections.abc import Callable
 from statistics import median
@@ -19,27 +22,25 @@ from streamer.engine.engine import Engine
 from streamer.events.codec import decode_events
 from streamer.events.model import ItemDocument
 
-EVENTS, POLL = 100_000, 500
+POLL = 500
 PROVIDERS, CATEGORIES = 5_000, 50
 LISTS = 128
 """In a portion, as a worker has them."""
 ROUNDS = 41
-SPAN_MS = 30_000_000
-"""Longer than the stream: no event is ahead of the log."""
 
 
-def folded() -> tuple[dict[str, np.ndarray], np.ndarray]:
+def folded(events: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Fold tables, and rows of the users seen last."""
-    shape, engine = traffic.Shape(EVENTS), Engine(Config())
+    shape, engine = traffic.Shape(events), Engine(Config())
+    after_ms = traffic.FIRST_MS + int(2_000 * events / traffic.EVENTS_PER_S)  # no event is ahead of the log
     for item in range(shape.items):
         named = ItemDocument(
             item_id=f"item-{item:06d}", provider=f"provider-{item % PROVIDERS}", categories=(f"category-{item % CATEGORIES}",)
         )
         engine.apply_item(named)
-    values = [value for _, value in traffic.events(shape)]
-    for first in range(0, EVENTS, POLL):
-        part = values[first : first + POLL]
-        engine.apply(columns_of(decode_events(part), [traffic.FIRST_MS + SPAN_MS] * len(part), 0))
+    values = (value for _, value in traffic.events(shape))
+    while part := list(itertools.islice(values, POLL)):
+        engine.apply(columns_of(decode_events(part), [after_ms] * len(part), 0))
     last_U = np.argsort(-engine.state.users.last_ms_U[: engine.user_rows], kind="stable")
     return {name: table.copy() for name, table in engine.fold_tables().items()}, last_U[:LISTS].copy()
 
@@ -65,7 +66,9 @@ def engine_with(tables: dict[str, np.ndarray], user_U: np.ndarray, **ranking: fl
 
 
 def main() -> None:
-    tables, user_U = folded()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=100_000)
+    tables, user_U = folded(parser.parse_args().events)
     entries = Config().ranking.list_items
     settings: tuple[dict[str, float], ...] = ({}, {"provider_exposure_min": 0.5}, {"diversity": 0.3})
     plain_us = 0.0
