@@ -184,9 +184,11 @@ def list_snapshots(store: SnapshotStore) -> list[Manifest]:
     return complete
 
 
-def told_apart(store: SnapshotStore, read: _Read = read_manifest) -> tuple[list[Manifest], list[Incomplete]]:
-    """The snapshots whose chunks are all there, and the others; newest first. What is in the chunks is not read."""
-    present = _stored_chunks(store)
+def told_apart(
+    store: SnapshotStore, read: _Read = read_manifest, present: AbstractSet[str] | None = None
+) -> tuple[list[Manifest], list[Incomplete]]:
+    """The snapshots whose chunks are all there, and the others; newest first. What is in the chunks is not read; ``present``: those that are there."""
+    present = _stored_chunks(store) if present is None else present
     found = [_looked_at(store, name, present, read) for name in manifest_names(store)]
     return [one for one in found if isinstance(one, Manifest)], [one for one in found if isinstance(one, Incomplete)]
 
@@ -221,18 +223,19 @@ class Retention:
         alone, complete or not: it may be another owner's. If a manifest that stays can't be read no chunk is deleted, since it
         may name any. Raises OSError from the store.
         """
-        retired = self._retire(committed)
-        unnamed = self._unnamed_chunks()
+        stored = _stored_chunks(self._store)
+        retired = self._retire(committed, stored)
+        unnamed = self._named_by_nobody(stored)
         for sha256 in sorted(unnamed & self._unnamed):
             self._store.delete(chunk_file(sha256))
         self._unnamed = unnamed - self._unnamed
         return retired
 
-    def _retire(self, committed: str) -> list[str]:
+    def _retire(self, committed: str, stored: AbstractSet[str]) -> list[str]:
         store, keep = self._store, self._keep
         names = manifest_names(store)
         self._known = {name: manifest for name, manifest in self._known.items() if name in names}
-        complete, incomplete = told_apart(store, self._read)
+        complete, incomplete = told_apart(store, self._read, stored)
         for one in incomplete:
             logger.warning("snapshot %s is skipped: %s", *one)
         pinned = still_pinned(store, [manifest for manifest in complete if manifest.name == committed])
@@ -244,9 +247,9 @@ class Retention:
             store.delete(manifest_file(name))
         return retired
 
-    def _unnamed_chunks(self) -> AbstractSet[str]:
-        unnamed = _stored_chunks(self._store)
-        # The manifests are listed after the chunks: one that appeared meanwhile is honoured.
+    def _named_by_nobody(self, stored: AbstractSet[str]) -> AbstractSet[str]:
+        """Of the stored chunks; the manifests are listed after those: one that appeared meanwhile is honoured."""
+        unnamed = set(stored)
         for name in manifest_names(self._store):
             try:
                 unnamed -= chunk_names(self._read(self._store, name))

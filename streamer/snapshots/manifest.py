@@ -248,13 +248,16 @@ def versions() -> dict[str, str]:
     """What equal results depend on besides the records: releases of Python and libraries, the kind of machine, and that which BLAS computes for."""
     return {
         "python": platform.python_version(),
-        "numpy": importlib.metadata.version("numpy"),
-        "numba": importlib.metadata.version("numba"),
-        "scipy": importlib.metadata.version("scipy"),
+        "numpy": _release("numpy"),
+        "numba": _release("numba"),
+        "scipy": _release("scipy"),
         "blas": _blas(),
         "streamer": __version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+_release = functools.cache(importlib.metadata.version)
 
 
 @functools.cache

@@ -1,7 +1,15 @@
-"""Growth of tables of flat arrays: a named tuple of arrays that share their first axis."""
+"""Growth of tables of flat arrays: a named tuple of arrays that share their first axis.
+
+A large table grows where it lies: behind it address space is kept free, which costs no memory before something is written to it. To copy it
+would hold the fold up, and not for the copying: memory that is touched for the first time costs some twenty times as much, a fifth of a second
+for 64 MiB where a virtual machine has to ask its host for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,21 +19,73 @@ Array: TypeAlias = NDArray[Any]
 
 LINE_BYTES = 64
 """Of memory, what comes into a cache together."""
+LARGE_BYTES = 1 << 20
+"""A table as large as this grows where it lies; a copy of a smaller one is a matter of milliseconds."""
+SPACE, SPACE_BYTES_MIN = 16, 1 << 27
+"""Address space for a large table: a multiple of what it has now, but no less than this."""
+HUGE_PAGES_BYTES = 1 << 22
+"""From here on the system is asked for large pages, as numpy does."""
+
+
+class _Space(mmap.mmap):
+    """Address space of which one table uses the first ``used_bytes``; beyond them it is zeros that nobody has touched."""
+
+    used_bytes = 0
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array of zeros that begins where a line does: a row of half a line or of several would otherwise lie in one line more than it needs."""
+    """An array of zeros that begins where a line does: a row of half a line or of several would otherwise lie in one line more than it needs.
+
+    Pages of it that nothing is written to cost nothing yet.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw_B = np.zeros(size + LINE_BYTES, np.uint8)  # pages that nothing is written to cost nothing yet
+    if size >= LARGE_BYTES:
+        with contextlib.suppress(OSError):  # address space is limited here: it grows by copies
+            return _in_space(_space_for(size), shape, dtype)
+    raw_B = np.zeros(size + LINE_BYTES, np.uint8)
     first = -raw_B.ctypes.data % LINE_BYTES
     return raw_B[first : first + size].view(dtype).reshape(shape)
 
 
+def _space_for(size: int) -> _Space:
+    space = _Space(-1, max(SPACE * size, SPACE_BYTES_MIN))
+    if size >= HUGE_PAGES_BYTES and sys.platform == "linux":
+        space.madvise(mmap.MADV_HUGEPAGE)
+    return space
+
+
+def _in_space(space: _Space, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The table that uses the space from now on."""
+    count = int(np.prod(shape))
+    space.used_bytes = count * np.dtype(dtype).itemsize
+    return np.frombuffer(space, dtype, count).reshape(shape)
+
+
+def _space_of(array: Array) -> _Space | None:
+    """The space of a table, None where it has none or is not all of what uses it."""
+    base: object = array.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    space = base.obj if isinstance(base, memoryview) else None
+    if not isinstance(space, _Space) or not array.flags.c_contiguous or array.nbytes != space.used_bytes:
+        return None
+    return space  # as long as all of it, so it begins where that does
+
+
 def grown(array: Array, rows: int, fill: float = 0) -> Array:
-    """The array with at least ``rows`` rows, the new ones filled; the same object where it is long enough."""
+    """The array with at least ``rows`` rows, the new ones filled; the same object where it is long enough.
+
+    A large one shares its memory with the one before, which is to be used no more.
+    """
     if len(array) >= rows:
         return array
-    return _copied(array, rows, fill)
+    space, shape = _space_of(array), (rows, *array.shape[1:])
+    if space is None or rows * (array.nbytes // len(array)) > len(space):
+        return _copied(array, rows, fill)
+    longer = _in_space(space, shape, array.dtype)
+    if fill:
+        longer[len(array) :] = fill
+    return longer
 
 
 def _copied(array: Array, rows: int, fill: float) -> Array:

@@ -58,14 +58,14 @@ def reserve_ids(table: IdTable, rows: int, text_bytes: int) -> IdTable:
     if rows_needed <= len(table.hash_R) and text_needed <= len(table.text_B):
         return table
     capacity = capacity_for(rows_needed, len(table.hash_R))
-    table = table._replace(
+    longer = table._replace(
         hash_R=grown(table.hash_R, capacity),
         start_R=grown(table.start_R, capacity),
         size_R=grown(table.size_R, capacity),
         free_R=grown(table.free_R, capacity),
         text_B=grown(table.text_B, capacity_for(text_needed, len(table.text_B))),
     )
-    return reindexed(table)
+    return longer if _slots_for(capacity) == len(table.slot_S) else reindexed(longer)
 
 
 def reindexed(table: IdTable) -> IdTable:

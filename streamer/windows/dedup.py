@@ -11,15 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array, capacity_for, grown
+from streamer.tables.arrays import Array, capacity_for, grown, zeros
 from streamer.tables.compile import kernel, leaf_kernel
 
 NEVER_MS = -(1 << 62)
 CURRENT, ROTATIONS = 0, 1
+ROOM_MAX, ROOM_BESIDE = 1 << 20, 1 << 13
+"""Ids that a generation has room for from the start, as far as it is to hold so many and some more of the batch that fills it: memory
+that nothing is written to costs nothing, and to index all ids anew holds the fold up."""
 
 
 class Dedup(NamedTuple):
-    """``id_GR[g, :count_G[g]]`` are the hashes of generation g in order of arrival; ``slot_GS`` is their index, derived."""
+    """``id_GR[g, :count_G[g]]`` are the hashes of generation g in order of arrival; ``slot_GS`` is their index (n + 1, 0: empty), derived."""
 
     id_GR: Array
     count_G: Array
@@ -31,10 +34,15 @@ class Dedup(NamedTuple):
     slot_GS: Array
 
 
+def room_for(ids_min: int) -> int:
+    """Ids that generations of ``ids_min`` get room for at first."""
+    return min(ids_min + ROOM_BESIDE, ROOM_MAX)
+
+
 def new_dedup(ids: int, partitions: int) -> Dedup:
-    """Nothing seen yet."""
+    """Nothing seen yet; room for so many ids a generation."""
     return Dedup(
-        id_GR=np.zeros((2, ids), np.uint64),
+        id_GR=zeros((2, ids), np.uint64),
         count_G=np.zeros(2, np.int64),
         start_GP=np.full((2, partitions), NEVER_MS, np.int64),
         watermark_P=np.full(partitions, NEVER_MS, np.int64),
@@ -44,7 +52,7 @@ def new_dedup(ids: int, partitions: int) -> Dedup:
 
 
 def _empty_index(ids: int) -> Array:
-    return np.full((2, 1 << max(6, (2 * ids - 1).bit_length())), -1, np.int32)
+    return zeros((2, 1 << max(6, (2 * ids - 1).bit_length())), np.int32)
 
 
 def _indexed(dedup: Dedup) -> Dedup:
@@ -67,7 +75,7 @@ def reserve_dedup(dedup: Dedup, ids: int, partitions: int) -> Dedup:
     present = dedup.id_GR.shape[1]
     if needed <= present:
         return dedup
-    wider = np.zeros((2, capacity_for(needed, present)), np.uint64)
+    wider = zeros((2, capacity_for(needed, present)), np.uint64)
     wider[:, :present] = dedup.id_GR
     return _indexed(dedup._replace(id_GR=wider))
 
@@ -79,7 +87,7 @@ def rotate_dedup(dedup: Dedup, ids_min: int) -> None:
         return
     fresh = 1 - current
     dedup.count_G[fresh] = 0
-    dedup.slot_GS[fresh] = -1
+    dedup.slot_GS[fresh] = 0
     dedup.start_GP[fresh] = dedup.watermark_P
     dedup.turn[CURRENT] = fresh
     dedup.turn[ROTATIONS] += 1
@@ -96,10 +104,10 @@ def dedup_out(dedup: Dedup) -> dict[str, Array]:
     }
 
 
-def dedup_in(tables: dict[str, Array]) -> Dedup:
-    """From a snapshot."""
+def dedup_in(tables: dict[str, Array], ids: int) -> Dedup:
+    """From a snapshot, with room for so many ids a generation."""
     parts = (tables["dedup.first"], tables["dedup.second"])
-    id_GR = np.zeros((2, max(1024, *(len(part) for part in parts))), np.uint64)
+    id_GR = zeros((2, max(ids, *(len(part) for part in parts))), np.uint64)
     for generation, part in enumerate(parts):
         id_GR[generation, : len(part)] = part
     return _indexed(
@@ -120,9 +128,9 @@ def index_ids(id_R: Array, slot_S: Array) -> None:
     mask = np.uint64(len(slot_S) - 1)
     for n in range(len(id_R)):
         slot = id_R[n] & mask
-        while slot_S[slot] >= 0:
+        while slot_S[slot] > 0:
             slot = (slot + np.uint64(1)) & mask
-        slot_S[slot] = n
+        slot_S[slot] = n + 1
 
 
 @leaf_kernel
@@ -133,9 +141,9 @@ def seen_before(dedup: Dedup, hashed: np.uint64) -> bool:
         slot = hashed & mask
         while True:
             at = dedup.slot_GS[generation, slot]
-            if at < 0:
+            if at == 0:
                 break
-            if dedup.id_GR[generation, at] == hashed:
+            if dedup.id_GR[generation, at - 1] == hashed:
                 return True
             slot = (slot + np.uint64(1)) & mask
     return False
@@ -150,9 +158,9 @@ def remember_id(dedup: Dedup, hashed: np.uint64) -> None:
     dedup.count_G[current] = at + 1
     mask = np.uint64(dedup.slot_GS.shape[1] - 1)
     slot = hashed & mask
-    while dedup.slot_GS[current, slot] >= 0:
+    while dedup.slot_GS[current, slot] > 0:
         slot = (slot + np.uint64(1)) & mask
-    dedup.slot_GS[current, slot] = at
+    dedup.slot_GS[current, slot] = at + 1
 
 
 @leaf_kernel

@@ -193,15 +193,23 @@ def users_and_items(what_J: Array) -> tuple[Array, Array]:
     return what_J >> USER_SHIFT, (what_J << USER_SHIFT) >> USER_SHIFT
 
 
+@leaf_kernel
+def _place_in_ring(journal: Journal, position: int) -> int:
+    """Where the entry lies of whose position the low bits are given."""
+    appended = journal.extent[APPENDED]
+    age = (appended - position) & NUMBERS
+    return (appended - age - 1) % journal.extent[SIZE_MAX]
+
+
 @kernel
 def forget_in_journal(journal: Journal, user: int) -> None:
     """Empties all entries of a user; those of others are found as before."""
-    appended, sequences = journal.extent[APPENDED], journal.sequences
+    sequences = journal.sequences
     following = np.int64(sequences.row_RF[user, NEXT])
     for number in range(following - sequences.row_RF[user, LENGTH], following):
         place = place_of_number(sequences, user, number)
-        item, age = sequences.first_P[place], (appended - sequences.second_P[place]) & NUMBERS
-        journal.what_J[(appended - age - 1) % journal.extent[SIZE_MAX]] = NOTHING
+        item = sequences.first_P[place]
+        journal.what_J[_place_in_ring(journal, sequences.second_P[place])] = NOTHING
         if item != NOTHING:
             journal.live_I[item] -= 1
             take_out(journal.postings, item, user)
@@ -218,7 +226,7 @@ def drop_users_from_journal(journal: Journal, user_T: Array) -> None:
 @kernel
 def drop_items_from_journal(journal: Journal, item_T: Array) -> None:
     """NOTHING stands in the place of those items; users' sequences keep the places."""
-    what_J, sequences, size_max = journal.what_J, journal.sequences, journal.extent[SIZE_MAX]
+    sequences = journal.sequences
     for n in range(len(item_T)):
         empty_row(journal.postings, item_T[n])
         journal.live_I[item_T[n]] = GONE
@@ -229,7 +237,6 @@ def drop_items_from_journal(journal: Journal, item_T: Array) -> None:
             item = sequences.first_P[place]
             if item != NOTHING and journal.live_I[item] == GONE:
                 sequences.first_P[place] = NOTHING
-                age = (journal.extent[APPENDED] - sequences.second_P[place]) & NUMBERS
-                what_J[(journal.extent[APPENDED] - age - 1) % size_max] |= ITEM_MASK
+                journal.what_J[_place_in_ring(journal, sequences.second_P[place])] |= ITEM_MASK
     for n in range(len(item_T)):
         journal.live_I[item_T[n]] = 0

@@ -1,11 +1,15 @@
 """Tables' memory: where it begins, how it grows, and rows met in a few slots."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.tables.arrays import LINE_BYTES, grown, resized, zeros
+from streamer.tables import arrays
+from streamer.tables.arrays import LARGE_BYTES, LINE_BYTES, SPACE, SPACE_BYTES_MIN, grown, resized, zeros
 from streamer.tables.slots import EMPTY, new_slots, slot_of
 
 
@@ -28,6 +32,73 @@ def test_a_table_that_grows_keeps_its_rows(rows):
         assert made[:4].tolist() == table.tolist()
         assert made[4:].tolist() == [[7.0, 7.0]] * max(rows - 4, 0)
     assert not np.shares_memory(resized(table, rows), table)
+
+
+LARGE = (LARGE_BYTES // 8, 2)
+"""Shape of a large table of four bytes an entry."""
+
+
+@pytest.mark.parametrize("fill", [0, -1])
+def test_a_large_table_grows_where_it_lies(fill):
+    table = zeros(LARGE, np.float32)
+    table[:] = np.arange(LARGE[0])[:, None]
+    longer = grown(grown(table, LARGE[0] + 1, fill), 3 * LARGE[0], fill)
+    assert np.shares_memory(table, longer)
+    assert longer.flags.c_contiguous
+    assert longer.flags.writeable
+    np.testing.assert_array_equal(longer[: len(table)], table)
+    assert (longer[len(table) :] == fill).all()
+
+
+def test_what_is_not_all_of_a_large_table_grows_as_a_copy():
+    table = zeros(LARGE, np.int32)
+    table[:] = 7
+    half, back = table[: LARGE[0] // 2], table[::-1]
+    longer = grown(table, 2 * LARGE[0])
+    longer[LARGE[0] :] = 8
+    for part in (half, back, table):  # the last one is all of it no more
+        made = grown(part, len(part) + 5)
+        assert not np.shares_memory(made, table)
+        assert (made[: len(part)] == 7).all()
+        assert not made[len(part) :].any()
+
+
+def test_a_large_table_moves_where_its_address_space_ends():
+    table = zeros(LARGE, np.int32)
+    table[:] = 7
+    longer = grown(table, len(table) * SPACE_BYTES_MIN // table.nbytes)
+    moved = grown(longer, len(longer) + 1)
+    assert np.shares_memory(longer, table)
+    assert not np.shares_memory(moved, table)
+    assert (moved[: len(table)] == 7).all()
+    assert not moved[len(table) :].any()
+
+
+def test_where_address_space_is_limited_a_large_table_grows_as_a_copy(monkeypatch):
+    def refused(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(arrays, "_space_for", refused)
+    table = zeros(LARGE, np.int32)
+    table[:] = 7
+    longer = grown(table, 2 * LARGE[0])
+    assert not np.shares_memory(longer, table)
+    assert (longer[: LARGE[0]] == 7).all()
+    assert not longer[LARGE[0] :].any()
+
+
+def test_address_space_is_no_memory():
+    before = resident_bytes()
+    kept = [zeros((64 * LARGE_BYTES,), np.uint8) for _ in range(4)]
+    kept = [grown(one, SPACE * len(one)) for one in kept]
+    assert resident_bytes() - before < sum(one.nbytes for one in kept) / 100
+
+
+def resident_bytes() -> int:
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("no /proc here")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @settings(deadline=None)

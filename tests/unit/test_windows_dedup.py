@@ -49,7 +49,7 @@ def test_events_are_applied_dropped_or_late_as_two_sets_and_watermarks_say(event
             rotate_dedup(dedup, IDS_MIN)
             reference.rotate()
         if restore:
-            dedup = dedup_in({name: table.copy() for name, table in dedup_out(dedup).items()})
+            dedup = dedup_in({name: table.copy() for name, table in dedup_out(dedup).items()}, 1)
         dedup, outcome = outcome_of(dedup, hashed, partition, time_ms)
         assert outcome == reference.outcome(hashed, partition, time_ms)
     for partition, watermark in enumerate(dedup.watermark_P.tolist()):
