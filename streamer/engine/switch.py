@@ -85,8 +85,8 @@ class Aside:
         if not self.waiting:
             return False
         present_I = items.vector_I[:rows] >= 0
-        place_I = grown(self._place_I, rows, -1)[:rows]
-        return bool((present_I & (place_I >= 0)).sum() >= COMPLETE * present_I.sum())
+        self._place_I = grown(self._place_I, rows, -1)
+        return bool((present_I & (self._place_I[:rows] >= 0)).sum() >= COMPLETE * present_I.sum())
 
     def switch(self, head: Head, items: Items, content: ContentVectors, rows: int, seed: int) -> tuple[Head, ContentVectors]:
         """Head and vectors under the next encoders, which are the present ones from now on; ``items`` gets its new rows of vectors."""

@@ -120,8 +120,9 @@ def _names_in(folder: str, prefix: str) -> Iterator[str]:
     """The blobs in a folder and those below it, where it is there. As text: paths as objects would take five times as long, with the interpreter's lock."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _names_in(entry.path, f"{prefix}{entry.name}/")
+            if entry.is_dir():
+                if not entry.is_symlink():
+                    yield from _names_in(entry.path, f"{prefix}{entry.name}/")
             elif not entry.name.startswith(TEMPORARY_PREFIX):
                 yield prefix + entry.name
 

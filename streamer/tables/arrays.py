@@ -25,6 +25,8 @@ SPACE, SPACE_BYTES_MIN = 16, 1 << 27
 """Address space for a large table: a multiple of what it has now, but no less than this."""
 HUGE_PAGES_BYTES = 1 << 22
 """From here on the system is asked for large pages, as numpy does."""
+NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+"""Linux' MAP_NORESERVE: space that is not used yet is not to count as memory, or the largest tables would get none."""
 
 
 class _Space(mmap.mmap):
@@ -48,9 +50,10 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _space_for(size: int) -> _Space:
-    space = _Space(-1, max(SPACE * size, SPACE_BYTES_MIN))
+    space = _Space(-1, max(SPACE * size, SPACE_BYTES_MIN), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE)
     if size >= HUGE_PAGES_BYTES and sys.platform == "linux":
-        space.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # a kernel without them
+            space.madvise(mmap.MADV_HUGEPAGE)
     return space
 
 

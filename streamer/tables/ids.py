@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.tables.arrays import Array, capacity_for, grown, resized, with_headroom
+from streamer.tables.arrays import Array, capacity_for, grown, resized, with_headroom, zeros
 from streamer.tables.compile import kernel, leaf_kernel
 
 SEPARATOR = 0xFF
@@ -139,7 +139,7 @@ def free_rows(table: IdTable, row_T: Array) -> IdTable:
     table.size_R[row_T] = 0
     table.hash_R[row_T] = 0
     table.free_R[freed : freed + len(row_T)] = row_T[::-1]
-    text_B = np.zeros_like(table.text_B)
+    text_B = zeros(table.text_B.shape, np.uint8)
     table.used[TEXT_USED] = move_text(table.text_B, table.start_R, table.size_R, rows, text_B)
     table.used[FREE_USED] = freed + len(row_T)
     return reindexed(table._replace(text_B=text_B))

@@ -86,8 +86,9 @@ def rotate_dedup(dedup: Dedup, ids_min: int) -> None:
     if dedup.count_G[current] < ids_min:
         return
     fresh = 1 - current
+    if dedup.count_G[fresh]:  # else nothing was ever written to its index
+        dedup.slot_GS[fresh] = 0
     dedup.count_G[fresh] = 0
-    dedup.slot_GS[fresh] = 0
     dedup.start_GP[fresh] = dedup.watermark_P
     dedup.turn[CURRENT] = fresh
     dedup.turn[ROTATIONS] += 1

@@ -91,7 +91,22 @@ def test_address_space_is_no_memory():
     before = resident_bytes()
     kept = [zeros((64 * LARGE_BYTES,), np.uint8) for _ in range(4)]
     kept = [grown(one, SPACE * len(one)) for one in kept]
+    assert not any(one[: 64 * LARGE_BYTES].any() for one in kept)  # to read it costs nothing either
     assert resident_bytes() - before < sum(one.nbytes for one in kept) / 100
+
+
+def test_the_memory_of_a_large_table_is_the_process_s_own():
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc here")
+    table = zeros(LARGE, np.int32)
+    line = next(one for one in maps.read_text().splitlines() if is_at(one, table.ctypes.data))
+    assert line.split()[1] == "rw-p"  # of memory that is shared, no large pages are had
+
+
+def is_at(line: str, address: int) -> bool:
+    first, _, stop = line.split(maxsplit=1)[0].partition("-")
+    return int(first, 16) <= address < int(stop, 16)
 
 
 def resident_bytes() -> int:
