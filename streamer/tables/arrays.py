@@ -8,6 +8,7 @@ for 64 MiB where a virtual machine has to ask its host for it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import sys
 from typing import Any, TypeAlias
@@ -23,16 +24,19 @@ LARGE_BYTES = 1 << 20
 """A table as large as this grows where it lies; a copy of a smaller one is a matter of milliseconds."""
 SPACE, SPACE_BYTES_MIN = 16, 1 << 27
 """Address space for a large table: a multiple of what it has now, but no less than this."""
-HUGE_PAGES_BYTES = 1 << 22
-"""From here on the system is asked for large pages, as numpy does."""
+STAGGER_BYTES, STAGGER_BYTES_MAX = 67 * LINE_BYTES, 1 << 18
+"""From where one table begins in its space to where the next one does: rows of the same number would otherwise all lie in the same few sets of a cache."""
 NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 """Linux' MAP_NORESERVE: space that is not used yet is not to count as memory, or the largest tables would get none."""
 
 
 class _Space(mmap.mmap):
-    """Address space of which one table uses the first ``used_bytes``; beyond them it is zeros that nobody has touched."""
+    """Address space of which one table uses ``used_bytes`` from ``first`` on; beyond them it is zeros that nobody has touched."""
 
-    used_bytes = 0
+    first = used_bytes = 0
+
+
+_made = itertools.count()
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -51,8 +55,9 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
 
 def _space_for(size: int) -> _Space:
     space = _Space(-1, max(SPACE * size, SPACE_BYTES_MIN), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE)
-    if size >= HUGE_PAGES_BYTES and sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a kernel without them
+    space.first = next(_made) * STAGGER_BYTES % STAGGER_BYTES_MAX
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a kernel without large pages
             space.madvise(mmap.MADV_HUGEPAGE)
     return space
 
@@ -61,7 +66,7 @@ def _in_space(space: _Space, shape: tuple[int, ...], dtype: Any) -> Array:
     """The table that uses the space from now on."""
     count = int(np.prod(shape))
     space.used_bytes = count * np.dtype(dtype).itemsize
-    return np.frombuffer(space, dtype, count).reshape(shape)
+    return np.frombuffer(space, dtype, count, space.first).reshape(shape)
 
 
 def _space_of(array: Array) -> _Space | None:
@@ -83,7 +88,7 @@ def grown(array: Array, rows: int, fill: float = 0) -> Array:
     if len(array) >= rows:
         return array
     space, shape = _space_of(array), (rows, *array.shape[1:])
-    if space is None or rows * (array.nbytes // len(array)) > len(space):
+    if space is None or rows * (array.nbytes // len(array)) > len(space) - space.first:
         return _copied(array, rows, fill)
     longer = _in_space(space, shape, array.dtype)
     if fill:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.tables import arrays
-from streamer.tables.arrays import LARGE_BYTES, LINE_BYTES, SPACE, SPACE_BYTES_MIN, grown, resized, zeros
+from streamer.tables.arrays import LARGE_BYTES, LINE_BYTES, SPACE, SPACE_BYTES_MIN, STAGGER_BYTES_MAX, grown, resized, zeros
 from streamer.tables.slots import EMPTY, new_slots, slot_of
 
 
@@ -66,8 +66,8 @@ def test_what_is_not_all_of_a_large_table_grows_as_a_copy():
 def test_a_large_table_moves_where_its_address_space_ends():
     table = zeros(LARGE, np.int32)
     table[:] = 7
-    longer = grown(table, len(table) * SPACE_BYTES_MIN // table.nbytes)
-    moved = grown(longer, len(longer) + 1)
+    longer = grown(table, len(table) * (SPACE_BYTES_MIN - STAGGER_BYTES_MAX) // table.nbytes)
+    moved = grown(longer, len(table) * SPACE_BYTES_MIN // table.nbytes + 1)
     assert np.shares_memory(longer, table)
     assert not np.shares_memory(moved, table)
     assert (moved[: len(table)] == 7).all()
@@ -90,7 +90,7 @@ def test_where_address_space_is_limited_a_large_table_grows_as_a_copy(monkeypatc
 def test_address_space_is_no_memory():
     before = resident_bytes()
     kept = [zeros((64 * LARGE_BYTES,), np.uint8) for _ in range(4)]
-    kept = [grown(one, SPACE * len(one)) for one in kept]
+    kept = [grown(one, (SPACE - 1) * len(one)) for one in kept]
     assert not any(one[: 64 * LARGE_BYTES].any() for one in kept)  # to read it costs nothing either
     assert resident_bytes() - before < sum(one.nbytes for one in kept) / 100
 
