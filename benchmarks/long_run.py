@@ -29,6 +29,8 @@ class Part(NamedTuple):
     resident_bytes: int
     """Of the process after it."""
     table_bytes: int
+    longest_s: float
+    """That a micro-batch took."""
 
 
 def long_run(found: Measured, *, events: int, part: int) -> None:
@@ -39,6 +41,8 @@ def long_run(found: Measured, *, events: int, part: int) -> None:
         found.figures.add("long_run", EVENTS_PER_S, one.events_per_s)
     found.figures.add("long_run_resident", "bytes", parts[-1].resident_bytes)
     found.figures.add("long_run_tables", "bytes", parts[-1].table_bytes)
+    for one in parts[WARM_UP:] or parts:
+        found.figures.add("long_run_longest", "ms", 1e3 * one.longest_s)
     base, last = parts[min(WARM_UP, len(parts) - 1)], parts[-1]
     found.ratios["cost_last_to_first_million"] = round(base.events_per_s / last.events_per_s, 4)
     found.ratios["memory_last_to_first_million"] = round(last.resident_bytes / base.resident_bytes, 4)
@@ -56,15 +60,16 @@ def folded(events: int, part: int) -> list[Part]:
     """The parts in their order. Raises RuntimeError where not every event was applied."""
     engine, parts = Engine(Config()), []
     for first in range(0, events, part):
-        wanted, took_s = min(part, events - first), 0.0
+        wanted, took_s, longest_s = min(part, events - first), 0.0, 0.0
         for values in pieces(first, wanted, engine):
             columns = [columns_now(values[n : n + APPLIED_AT_ONCE]) for n in range(0, len(values), APPLIED_AT_ONCE)]
-            started_s = perf_counter()
             for one in columns:
+                started_s = perf_counter()
                 engine.apply(one)
-            took_s += perf_counter() - started_s
+                one_s = perf_counter() - started_s
+                took_s, longest_s = took_s + one_s, max(longest_s, one_s)
         tables = engine.fold_tables() | engine.publisher_tables()
-        parts.append(Part(wanted / took_s, resident_bytes(), sum(table.nbytes for table in tables.values())))
+        parts.append(Part(wanted / took_s, resident_bytes(), sum(table.nbytes for table in tables.values()), longest_s))
         told = f"{(first + wanted) / 1e6:g} million events: {parts[-1].events_per_s:,.0f} a second"
         print(told, file=sys.stderr, flush=True)
     applied = sum(engine.counters()["applied"].values())

@@ -97,3 +97,25 @@ def test_files_are_durable_before_they_have_their_names_and_their_names_at_the_e
 def test_views_of_wider_numbers_are_put_byte_by_byte(store: FolderStore, put: Callable[..., None]) -> None:
     put(store, "chunks/dd/5", memoryview(b"01234567").cast("H"))
     assert store.get("chunks/dd/5") == b"01234567"
+
+
+def test_a_folder_that_is_a_link_holds_no_blobs_of_the_store(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "theirs").write_bytes(b"x")
+    store = FolderStore(tmp_path / "store")
+    store.put("chunks/ours", b"x")
+    (tmp_path / "store" / "chunks" / "link").symlink_to(elsewhere)
+    assert store.names("chunks/") == ["chunks/ours"]
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path)
+    store.put("chunks/ab/1", b"x")
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError):
+        store.names("chunks/")
