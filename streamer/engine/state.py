@@ -19,7 +19,7 @@ from streamer.signals.pairs import CONTEXT, Pairs, new_pairs, pairs_in, pairs_ou
 from streamer.signals.pairs import places_for_one as pair_places_for_one
 from streamer.signals.trends import Trends, new_trends, reserve_trends, trends_in, trends_out
 from streamer.tables.arrays import Array
-from streamer.windows.dedup import Dedup, dedup_in, dedup_out, new_dedup, reserve_dedup, room_for
+from streamer.windows.dedup import Dedup, dedup_in, dedup_out, new_dedup, reserve_dedup
 from streamer.windows.forgotten import Forgotten, forgotten_in, forgotten_out, new_forgotten
 from streamer.windows.group import TARGETS, Group, group_in, group_out, new_group
 from streamer.windows.history import History, history_in, history_out, new_history, reserve_history
@@ -74,7 +74,7 @@ def new_state(config: Config) -> State:
         history=new_history(rows),
         journal=new_journal(rows, rows, config.signals.journal_interactions_max),
         impressions=new_impressions(),
-        dedup=new_dedup(room_for(config.windows.dedup_ids_min), 1),
+        dedup=new_dedup(rows, 1),
         forgotten=new_forgotten(),
         items=new_items(rows),
         young=new_young(),
@@ -106,7 +106,7 @@ def reserved(state: State, config: Config, *, events: int, users: int, items: in
         users=table_users,
         history=reserve_history(state.history, user_rows, history_places),
         journal=reserve_journal(state.journal, user_rows, item_rows, events + TARGETS),
-        dedup=reserve_dedup(state.dedup, events, partitions),
+        dedup=reserve_dedup(state.dedup, events, partitions, config.windows.dedup_ids_min),
         items=table_items,
         likeness=reserve_likeness(state.likeness, item_rows),
         forward=reserve_pairs(state.forward, item_rows, pair_places),
@@ -165,7 +165,7 @@ def state_in(tables: dict[str, Array], config: Config) -> State:
         history=history_in(tables, user_rows),
         journal=journal_in(tables, user_rows, item_rows),
         impressions=impressions_in(tables),
-        dedup=dedup_in(tables, room_for(config.windows.dedup_ids_min)),
+        dedup=dedup_in(tables, config.windows.dedup_ids_min),
         forgotten=forgotten_in(tables),
         items=items,
         young=young_in(tables),

@@ -16,9 +16,9 @@ from streamer.tables.compile import kernel, leaf_kernel
 
 NEVER_MS = -(1 << 62)
 CURRENT, ROTATIONS = 0, 1
-ROOM_MAX, ROOM_BESIDE = 1 << 20, 1 << 13
-"""Ids that a generation has room for from the start, as far as it is to hold so many and some more of the batch that fills it: memory
-that nothing is written to costs nothing, and to index all ids anew holds the fold up."""
+FEW, ROOM_MAX, ROOM_BESIDE = 1 << 14, 1 << 20, 1 << 13
+"""Once there are more than a few ids, each generation gets room for all that it is to hold, as far as these are not too many, and for some more of
+the batch that fills it: memory that nothing is written to costs nothing, and to index all ids anew holds the fold up."""
 
 
 class Dedup(NamedTuple):
@@ -34,9 +34,9 @@ class Dedup(NamedTuple):
     slot_GS: Array
 
 
-def room_for(ids_min: int) -> int:
-    """Ids that generations of ``ids_min`` get room for at first."""
-    return min(ids_min + ROOM_BESIDE, ROOM_MAX)
+def _room(ids: int, ids_min: int) -> int:
+    """Room for so many ids of generations that are to hold ``ids_min``."""
+    return ids if ids <= FEW else max(ids, min(ids_min + ROOM_BESIDE, ROOM_MAX))
 
 
 def new_dedup(ids: int, partitions: int) -> Dedup:
@@ -63,8 +63,8 @@ def _indexed(dedup: Dedup) -> Dedup:
     return dedup
 
 
-def reserve_dedup(dedup: Dedup, ids: int, partitions: int) -> Dedup:
-    """Room for ``ids`` more in either generation, and for that many partitions."""
+def reserve_dedup(dedup: Dedup, ids: int, partitions: int, ids_min: int = 0) -> Dedup:
+    """Room for ``ids`` more in either generation, of which each is to hold ``ids_min``, and for that many partitions."""
     if partitions > len(dedup.watermark_P):
         missing = partitions - len(dedup.watermark_P)
         dedup = dedup._replace(
@@ -75,7 +75,7 @@ def reserve_dedup(dedup: Dedup, ids: int, partitions: int) -> Dedup:
     present = dedup.id_GR.shape[1]
     if needed <= present:
         return dedup
-    wider = zeros((2, capacity_for(needed, present)), np.uint64)
+    wider = zeros((2, _room(capacity_for(needed, present), ids_min)), np.uint64)
     wider[:, :present] = dedup.id_GR
     return _indexed(dedup._replace(id_GR=wider))
 
@@ -105,10 +105,10 @@ def dedup_out(dedup: Dedup) -> dict[str, Array]:
     }
 
 
-def dedup_in(tables: dict[str, Array], ids: int) -> Dedup:
-    """From a snapshot, with room for so many ids a generation."""
+def dedup_in(tables: dict[str, Array], ids_min: int = 0) -> Dedup:
+    """From a snapshot, with room for generations that are to hold ``ids_min``."""
     parts = (tables["dedup.first"], tables["dedup.second"])
-    id_GR = zeros((2, max(ids, *(len(part) for part in parts))), np.uint64)
+    id_GR = zeros((2, _room(max(1024, *(len(part) for part in parts)), ids_min)), np.uint64)
     for generation, part in enumerate(parts):
         id_GR[generation, : len(part)] = part
     return _indexed(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reference import ReferenceDedup
 
 from streamer.windows.dedup import (
+    FEW,
     NEVER_MS,
     dedup_in,
     dedup_out,
@@ -49,7 +50,7 @@ def test_events_are_applied_dropped_or_late_as_two_sets_and_watermarks_say(event
             rotate_dedup(dedup, IDS_MIN)
             reference.rotate()
         if restore:
-            dedup = dedup_in({name: table.copy() for name, table in dedup_out(dedup).items()}, 1)
+            dedup = dedup_in({name: table.copy() for name, table in dedup_out(dedup).items()})
         dedup, outcome = outcome_of(dedup, hashed, partition, time_ms)
         assert outcome == reference.outcome(hashed, partition, time_ms)
     for partition, watermark in enumerate(dedup.watermark_P.tolist()):
@@ -71,6 +72,15 @@ def test_the_table_of_ids_grows_without_forgetting_any():
         dedup, outcome = outcome_of(dedup, hashed * 0x9E3779B97F4A7C15 % 2**64, 0, 0)
         assert outcome == "applied"
     assert all(seen_before(dedup, np.uint64(hashed * 0x9E3779B97F4A7C15 % 2**64)) for hashed in range(1, 3_000))
+
+
+def test_more_than_a_few_ids_get_the_room_of_a_whole_generation():
+    few = reserve_dedup(new_dedup(8, 1), 1_000, 1, ids_min=1_000_000)
+    many = reserve_dedup(few, FEW, 1, ids_min=1_000_000)
+    assert few.id_GR.shape[1] == 1_000
+    assert many.id_GR.shape[1] >= 1_000_000
+    assert reserve_dedup(many, 999_000, 1, ids_min=1_000_000) is many
+    assert dedup_in(dedup_out(few), 1_000_000).id_GR.shape[1] < FEW
 
 
 def test_what_may_have_been_applied_before_ids_were_forgotten_is_late_and_never_applied_again():
