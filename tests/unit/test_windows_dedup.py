@@ -76,7 +76,7 @@ def test_the_table_of_ids_grows_without_forgetting_any():
 
 def test_more_than_a_few_ids_get_the_room_of_a_whole_generation():
     few = reserve_dedup(new_dedup(8, 1), 1_000, 1, ids_min=1_000_000)
-    many = reserve_dedup(few, FEW, 1, ids_min=1_000_000)
+    many = reserve_dedup(few, FEW + 1, 1, ids_min=1_000_000)
     assert few.id_GR.shape[1] == 1_000
     assert many.id_GR.shape[1] >= 1_000_000
     assert reserve_dedup(many, 999_000, 1, ids_min=1_000_000) is many
