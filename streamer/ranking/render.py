@@ -12,28 +12,33 @@ from streamer.ranking.scratch import NEW, REASON_NAMES
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable
+from streamer.tables.text import WORD_BYTES, needs_escape, phrase, put, put_word, word_at
 
-
-def _bytes(text: str) -> Array:
-    return np.frombuffer(text.encode(), np.uint8).copy()
-
-
-_TERM_TEXT = _bytes("".join(REASON_NAMES))
-_TERM_START = np.cumsum([0, *(len(term) for term in REASON_NAMES)])
-_OPEN = _bytes('{"version":"')
-_USER = _bytes('","user_id":"')
-_ITEMS = _bytes('","items":[')
-_ITEM = _bytes('{"item_id":"')
-_SCORE = _bytes('","score":')
-_WHY = _bytes(',"why":[')
-_NULL = _bytes("null")
-_END_ITEM = _bytes("]}")
-_HEX = _bytes("0123456789abcdef")
+_TERM_WORDS = 3
+_TERM_TW = np.array([np.append(phrase(f'["{name}",'), np.zeros(_TERM_WORDS, np.uint64))[:_TERM_WORDS] for name in REASON_NAMES])
+_TERM_BYTES_T = np.array([len(name) + 4 for name in REASON_NAMES])
+_OPEN = phrase('{"version":"')
+_USER = phrase('","user_id":"')
+_ITEMS = phrase('","items":[')
+_ITEM = phrase('{"item_id":"')
+_SCORE = phrase('","score":')
+_WHY = phrase(',"why":[')
+_ABOUT_NOTHING = phrase(",null],")
+_ABOUT = phrase(',"')
+_END_REASON = phrase('"],')
+_END_ITEM = phrase("]},")
+_HEX = np.frombuffer(b"0123456789abcdef", np.uint8).copy()
 _DECIMALS = 4
 _FIXED_BYTES_MAX = 512
-"""Of a list, beside its entries."""
+"""Of a list, beside its entries, and of what the last word overwrites."""
 _ENTRY_BYTES_MAX = 64 + REASONS * 64
 """Of an entry, beside its ids."""
+_SCALE, _HUNDRED, _TEN = np.uint64(10_000), np.uint64(100), np.uint64(10)
+"""10 ** _DECIMALS, and how its digits are had; all without a sign, for which Python's division would have to look."""
+_ZEROS = np.uint64(int.from_bytes(b"0.0000\0\0", "little"))
+_BYTE_2, _BYTE_3, _BYTE_4, _BYTE_5 = np.uint64(16), np.uint64(24), np.uint64(32), np.uint64(40)
+_DIGIT = np.uint64(0x30)
+_DIGITS_MAX = 19
 _PAGE_BYTES = 1 << 19
 """Room for a portion of lists; twice as much whenever that is not enough."""
 REASON_BYTES = 26
@@ -51,7 +56,7 @@ class Stamp(NamedTuple):
 def stamp_of(version: str, head_step: int, event_ms: int, written_ms: int, reasons: int) -> Stamp:
     """The stamp of lists ranked at one moment."""
     tail = f'],"head_step":{head_step},"event_ms":{event_ms},"written_ms":{written_ms}}}'
-    return Stamp(_bytes(version), _bytes(tail), reasons)
+    return Stamp(phrase(version), phrase(tail), reasons)
 
 
 def reasons_of_a_list(entries: int, reasons: int, users: int, bytes_max: int) -> int:
@@ -81,27 +86,29 @@ class Page:
         return [self._buffer[start:stop].tobytes() for start, stop in pairwise(start_U1.tolist())]
 
 
-@leaf_kernel
-def _put(buffer: Array, at: int, text: Array) -> int:
-    into = buffer[at : at + len(text)]  # its indices start at 0: none need be asked whether it counts from the end
-    for n in range(len(text)):
-        into[n] = text[n]
-    return at + len(text)
-
-
-@kernel
-def _needs_escape(text: Array) -> bool:
-    found = 0
-    for n in range(len(text)):
-        found |= (text[n] < 0x20) | (text[n] == 0x22) | (text[n] == 0x5C)
-    return found != 0
-
-
 @kernel
 def _put_id(buffer: Array, at: int, table: IdTable, row: int) -> int:
-    text = table.text_B[table.start_R[row] : table.start_R[row] + table.size_R[row]]
-    if not _needs_escape(text):
-        return _put(buffer, at, text)
+    start, size = table.start_R[row], int(table.size_R[row])
+    if start + size + WORD_BYTES > len(table.text_B):  # whole words would reach beyond it
+        return _put_escaped(buffer, at, table.text_B[start : start + size])
+    for n in range(0, size, WORD_BYTES):
+        word = word_at(table.text_B, start + n)
+        left = size - n
+        if needs_escape(word if left >= WORD_BYTES else _first_bytes(word, left)):
+            return _put_escaped(buffer, at, table.text_B[start : start + size])
+        put_word(buffer, at + n, word)
+    return at + size
+
+
+@leaf_kernel
+def _first_bytes(word: np.uint64, count: int) -> np.uint64:
+    """Fewer than eight of them, and nothing in the place of the others that would need an escape."""
+    others = ~np.uint64(0) << np.uint64(8 * count)
+    return word | others
+
+
+@kernel
+def _put_escaped(buffer: Array, at: int, text: Array) -> int:
     for byte in text:
         if byte in (0x22, 0x5C):
             buffer[at] = 0x5C
@@ -126,19 +133,25 @@ def _put_number(buffer: Array, at: int, value: float) -> int:
     if value < 0 and scaled > 0:
         buffer[at] = 0x2D
         at += 1
-    whole, part = scaled // 10**_DECIMALS, scaled % 10**_DECIMALS
-    digits, bound = 1, 10
-    while whole >= bound:
-        digits, bound = digits + 1, bound * 10
+    whole, part = np.uint64(scaled) // _SCALE, np.uint64(scaled) % _SCALE
+    if whole >= _TEN:
+        at = _put_tens(buffer, at, whole // _TEN)
+        whole %= _TEN
+    first, last = part // _HUNDRED, part % _HUNDRED
+    word = _ZEROS + whole + ((first // _TEN) << _BYTE_2) + ((first % _TEN) << _BYTE_3)
+    put_word(buffer, at, word + ((last // _TEN) << _BYTE_4) + ((last % _TEN) << _BYTE_5))
+    return at + 2 + _DECIMALS
+
+
+@kernel
+def _put_tens(buffer: Array, at: int, tens: np.uint64) -> int:
+    digits, bound = 1, _TEN
+    while digits < _DIGITS_MAX and tens >= bound:
+        digits, bound = digits + 1, bound * _TEN
     for n in range(digits):
-        buffer[at + digits - 1 - n] = 0x30 + whole % 10
-        whole //= 10
-    at += digits
-    buffer[at] = 0x2E
-    for n in range(_DECIMALS):
-        buffer[at + _DECIMALS - n] = 0x30 + part % 10
-        part //= 10
-    return at + 1 + _DECIMALS
+        buffer[at + digits - 1 - n] = _DIGIT + tens % _TEN
+        tens //= _TEN
+    return at + digits
 
 
 @kernel
@@ -162,56 +175,45 @@ def write_lists(lists: Lists, users: IdTable, items: IdTable, stamp: Stamp, buff
         at = start_U1[n]
         if at + _bytes_at_most(lists, users, items, n) > len(buffer):
             return n
-        at = _put(buffer, at, _OPEN)
-        at = _put(buffer, at, stamp.version)
-        at = _put(buffer, at, _USER)
+        at = put(buffer, at, _OPEN)
+        at = put(buffer, at, stamp.version)
+        at = put(buffer, at, _USER)
         if lists.user_U[n] != NOBODY:
             at = _put_id(buffer, at, users, lists.user_U[n])
-        at = _put(buffer, at, _ITEMS)
+        at = put(buffer, at, _ITEMS)
         for k in range(lists.count_U[n]):
-            if k > 0:
-                buffer[at] = 0x2C
-                at += 1
             at = _put_entry(buffer, at, lists, items, n, k, every + (k < more))
-        start_U1[n + 1] = _put(buffer, at, stamp.tail)
+        at -= lists.count_U[n] > 0  # the last comma
+        start_U1[n + 1] = put(buffer, at, stamp.tail)
     return len(lists.user_U)
 
 
 @kernel
 def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: int, reasons: int) -> int:
-    at = _put(buffer, at, _ITEM)
+    at = put(buffer, at, _ITEM)
     at = _put_id(buffer, at, items, lists.item_UK[n, k])
-    at = _put(buffer, at, _SCORE)
+    at = put(buffer, at, _SCORE)
     at = _put_number(buffer, at, lists.score_UK[n, k])
-    at = _put(buffer, at, _WHY)
+    at = put(buffer, at, _WHY)
+    told = 0
     for r in range(REASONS):
         term = lists.term_UKR[n, k, r]
-        told = r < reasons or term == NEW  # that an entry explores is always told: its score is none of its own
-        if term == NOBODY or not told:
+        if term == NOBODY or (
+            r >= reasons and term != NEW
+        ):  # that an entry explores is always told: its score is none of its own
             break
-        at = _put_reason(buffer, at, items, r, term, lists.value_UKR[n, k, r], lists.about_UKR[n, k, r])
-    return _put(buffer, at, _END_ITEM)
+        at = _put_reason(buffer, at, items, term, lists.value_UKR[n, k, r], lists.about_UKR[n, k, r])
+        told += 1
+    return put(buffer, at - (told > 0), _END_ITEM)
 
 
 @kernel
-def _put_reason(buffer: Array, at: int, items: IdTable, r: int, term: int, value: float, about: int) -> int:
-    if r > 0:
-        buffer[at] = 0x2C
-        at += 1
-    buffer[at] = 0x5B
-    buffer[at + 1] = 0x22
-    at = _put(buffer, at + 2, _TERM_TEXT[_TERM_START[term] : _TERM_START[term + 1]])
-    buffer[at] = 0x22
-    buffer[at + 1] = 0x2C
-    at = _put_number(buffer, at + 2, value)
-    buffer[at] = 0x2C
-    at += 1
+def _put_reason(buffer: Array, at: int, items: IdTable, term: int, value: float, about: int) -> int:
+    for w in range(_TERM_WORDS):
+        put_word(buffer, at + WORD_BYTES * w, _TERM_TW[term, w])
+    at = _put_number(buffer, at + _TERM_BYTES_T[term], value)
     if about == NOBODY:
-        at = _put(buffer, at, _NULL)
-    else:
-        buffer[at] = 0x22
-        at = _put_id(buffer, at + 1, items, about)
-        buffer[at] = 0x22
-        at += 1
-    buffer[at] = 0x5D
-    return at + 1
+        return put(buffer, at, _ABOUT_NOTHING)
+    at = put(buffer, at, _ABOUT)
+    at = _put_id(buffer, at, items, about)
+    return put(buffer, at, _END_REASON)

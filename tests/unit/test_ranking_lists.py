@@ -11,7 +11,7 @@ from streamer.ranking.lists import NOBODY, REASONS, best_places, empty_lists
 from streamer.ranking.render import Page, stamp_of
 from streamer.ranking.score import center, rank_of
 from streamer.ranking.scratch import TERMS
-from streamer.tables.ids import find_or_add_id, hash_bytes, new_id_table, reserve_ids
+from streamer.tables.ids import TEXT_USED, find_or_add_id, hash_bytes, new_id_table, reserve_ids
 
 LOGITS = st.lists(st.sampled_from([-1.5, 0.0, 0.25, 1.0, 3.0, 7.0]) | st.floats(-9, 9, width=32), max_size=60)
 
@@ -67,9 +67,11 @@ def table_of(ids):
 
 
 @settings(deadline=None, max_examples=100)
-@given(ids=st.lists(ODD_ID, min_size=1, max_size=8, unique=True), wanted=LISTS)
-def test_rendered_lists_parse_to_what_was_ranked(ids, wanted):
+@given(ids=st.lists(ODD_ID, min_size=1, max_size=8, unique=True), wanted=LISTS, is_full=st.booleans())
+def test_rendered_lists_parse_to_what_was_ranked(ids, wanted, is_full):
     users = items = table_of(ids)
+    if is_full:  # nothing lies behind the last id
+        users = items = items._replace(text_B=items.text_B[: items.used[TEXT_USED]])
     lists = empty_lists(np.array([user % len(ids) if user >= 0 else NOBODY for user, _ in wanted], np.int64), 5)
     lists.term_UKR[:] = lists.about_UKR[:] = NOBODY
     for n, (_, entries) in enumerate(wanted):
@@ -101,6 +103,27 @@ def parsed(ids, item, score, reasons):
 def four(value):
     """A number as written: four decimals."""
     return pytest.approx(float(value), abs=0.5001e-4)
+
+
+@pytest.mark.parametrize(
+    ("score", "written"),
+    [
+        (0.0, "0.0000"),
+        (-0.00004, "0.0000"),
+        (-0.00006, "-0.0001"),
+        (0.99997, "1.0000"),
+        (-9.99997, "-10.0000"),
+        (10.0, "10.0000"),
+        (123.0625, "123.0625"),
+        (-98_765.5, "-98765.5000"),
+        (3e9, "3000000000.0000"),
+    ],
+)
+def test_a_number_is_written_with_four_decimals(score, written):
+    items, lists = table_of(["a"]), empty_lists(np.array([NOBODY], np.int64), 5)
+    lists.count_U[:], lists.score_UK[:], lists.term_UKR[:] = 1, score, NOBODY
+    (payload,) = Page().render(lists, items, items, stamp_of("v", 0, 0, 0, reasons=0))
+    assert f'{{"item_id":"a","score":{written},"why":[]}}' in payload.decode()
 
 
 def test_more_text_than_the_buffer_holds_is_written_whole():

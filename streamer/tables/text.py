@@ -1,0 +1,82 @@
+"""Text written eight bytes at a time: most of what is written is shorter than the overhead of a loop over its bytes.
+
+Each writer may overwrite up to seven bytes behind what it writes: it is called from the front to the back, and the buffer ends later than that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from streamer.tables.arrays import Array
+from streamer.tables.compile import leaf_kernel
+
+WORD_BYTES = 8
+_ONES = np.uint64(0x0101010101010101)
+_TOPS = np.uint64(0x8080808080808080)
+_SPACES = np.uint64(0x2020202020202020)
+_QUOTES = np.uint64(0x2222222222222222)
+_BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
+
+
+def phrase(text: str) -> Array:
+    """The text as ``put`` takes it: its bytes in words of eight, uint64 [W + 1]; the last one is their number."""
+    told = text.encode()
+    words = np.frombuffer(told + bytes(-len(told) % WORD_BYTES), np.uint64)
+    return np.append(words, np.uint64(len(told)))
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    made = context.make_array(array_type)(context, builder, array)
+    first = builder.bitcast(made.data, ir.IntType(8).as_pointer())
+    return builder.bitcast(builder.gep(first, [at]), ir.IntType(64).as_pointer())
+
+
+@intrinsic
+def word_at(typing_context: Any, text_B: Any, at: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """``word_at(text_B, at)`` in a kernel: the eight bytes from there on, wherever that is; all of them must be in the array."""
+    if text_B.dtype != types.uint8:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        return builder.load(_address(context, builder, signature.args[0], arguments[0], at), align=1)
+
+    return types.uint64(text_B, at), generate
+
+
+@intrinsic
+def put_word(typing_context: Any, buffer_B: Any, at: Any, word: Any) -> Any:  # noqa: ARG001 - as above
+    """``put_word(buffer_B, at, word)`` in a kernel: writes eight bytes, all of them in the buffer."""
+    if buffer_B.dtype != types.uint8:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        word = context.cast(builder, arguments[2], signature.args[2], types.uint64)
+        builder.store(word, _address(context, builder, signature.args[0], arguments[0], at), align=1)
+        return context.get_dummy_value()
+
+    return types.void(buffer_B, at, word), generate
+
+
+@leaf_kernel
+def put(buffer_B: Array, at: int, told: Array) -> int:
+    """Writes a ``phrase``; returns where it ends."""
+    for n in range(len(told) - 1):
+        put_word(buffer_B, at + WORD_BYTES * n, told[n])
+    return at + int(told[len(told) - 1])
+
+
+@leaf_kernel
+def needs_escape(word: np.uint64) -> bool:
+    """Whether one of eight bytes is a quote, a backslash or a control character (Anderson, Bit Twiddling Hacks: a byte that is less, or zero)."""
+    quotes, backslashes = word ^ _QUOTES, word ^ _BACKSLASHES
+    control = (word - _SPACES) & ~word
+    quote = (quotes - _ONES) & ~quotes
+    backslash = (backslashes - _ONES) & ~backslashes
+    return bool((control | quote | backslash) & _TOPS)
