@@ -172,7 +172,7 @@ class Everything:
 
 def engine_leaves_out(engine: Engine) -> bool:
     """Whether the engine's lists leave out what their user has had."""
-    return bool(leaves_out_seen(engine.state, engine.rules))
+    return bool(leaves_out_seen(engine.state.stream, engine.rules))
 
 
 class Loss(NamedTuple):

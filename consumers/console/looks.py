@@ -16,6 +16,7 @@ from streamer.events.model import EVENT_TYPE_NAMES
 from streamer.head.gate import fill_phi
 from streamer.signals.pairs import Pairs
 from streamer.signals.trends import HALF_LIVES, RATES
+from streamer.tables.compile import uncompiled
 from streamer.tables.ids import row_of_text, text_of_row
 from streamer.windows.group import NOBODY, USER
 from streamer.windows.journal import APPENDED, NOTHING, SIZE_MAX, users_and_items
@@ -49,12 +50,11 @@ def weights(engine: Engine) -> list[Weights]:
     gate = engine.state.gate
     stream = engine.state.stream
     repeats = float(stream[REPEATS]) / max(float(stream[INTERACTIONS]), 1.0)
-    plain_fill_phi: Any = fill_phi
     found = []
     for who, length, elapsed_ms in KINDS:
         phi_K = np.zeros(gate.weight_FK.shape[1], np.float32)
         # as plain Python: for types of their own a kernel would be compiled now, while the fold waits
-        plain_fill_phi.py_func(phi_K, length, WINDOW, elapsed_ms, repeats if length else 0.0)
+        uncompiled(fill_phi)(phi_K, length, WINDOW, elapsed_ms, repeats if length else 0.0)
         found.append(Weights(who, _plain(gate.weight_FK @ phi_K)))
     return [*found, Weights("at the start, and the yardstick", _plain(gate.fixed_F))]
 

@@ -10,15 +10,18 @@ import numpy as np
 
 from streamer.engine.columns import Columns
 from streamer.engine.state import State
+from streamer.head.bilinear import Head
 from streamer.signals.pairs import CONTEXT, Pairs
-from streamer.signals.trends import FOR_EVER
+from streamer.signals.trends import FOR_EVER, Trends
 from streamer.tables.arrays import LINE_BYTES, Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable, mix
 from streamer.tables.prefetch import prefetch
 from streamer.tables.rings import ask_for_next
-from streamer.windows.journal import ask_for_oldest
-from streamer.windows.users import WINDOW
+from streamer.windows.dedup import Dedup
+from streamer.windows.history import History
+from streamer.windows.journal import Journal, ask_for_oldest
+from streamer.windows.users import WINDOW, Users
 
 RECORDS = 32
 """Asked for together: what they touch fits into the second cache, with as many neighbours an item as are shipped."""
@@ -30,24 +33,25 @@ def ask_for(state: State, columns: Columns, first: int, mark_U: Array, append_ms
     stop = min(first + RECORDS, len(columns.type_N))
     items = range(columns.item_first_N1[first], columns.item_first_N1[stop])
     for n in range(first, stop):
-        _ask_for_slots(state, columns, n)
+        _ask_for_slots(state.users.ids, state.dedup, columns, n)
     for m in items:
         prefetch(state.items.ids.slot_S, _slot(state.items.ids, columns.item_M[m]))
     for n in range(first, stop):
         row = _row(state.users.ids, columns.user_N[n])
         if row >= 0:
-            _ask_for_user(state, row)
+            _ask_for_user(state.users, state.history, state.journal, row)
             prefetch(mark_U, row)
             prefetch(append_ms_U, row)
     for m in items:
         row = _row(state.items.ids, columns.item_M[m])
         if row >= 0:
-            _ask_for_item(state, row)
+            _ask_for_item(state.items.ids, state.trends, state.journal, state.head, row)
+            _ask_for_row(state.reverse, row)
     ask_for_oldest(state.journal, len(items))
     for n in range(first, stop):
         row = _row(state.users.ids, columns.user_N[n])
         if row >= 0:
-            _ask_for_history_and_context(state, row)
+            _ask_for_history_and_context(state.users, state.history, state.forward, row)
             ask_for_next(state.journal.sequences, row)
     for m in items:
         row = _row(state.items.ids, columns.item_M[m])
@@ -58,7 +62,7 @@ def ask_for(state: State, columns: Columns, first: int, mark_U: Array, append_ms
         row = _row(state.users.ids, columns.user_N[n])
         if row >= 0:
             for back in range(1, CONTEXT + 1):
-                item = _window_item(state, row, back)
+                item = _window_item(state.users, row, back)
                 if item >= 0:
                     _ask_for_pairs(state.forward, item)
 
@@ -75,18 +79,18 @@ def _row(table: IdTable, hashed: np.uint64) -> int:
 
 
 @leaf_kernel
-def _window_item(state: State, user: int, back: int) -> int:
-    pushed = state.users.pushed_U[user]
-    return state.users.item_UW[user, (pushed - back) % WINDOW] if pushed >= back else -1
+def _window_item(users: Users, user: int, back: int) -> int:
+    pushed = users.pushed_U[user]
+    return users.item_UW[user, (pushed - back) % WINDOW] if pushed >= back else -1
 
 
 @leaf_kernel
-def _ask_for_slots(state: State, columns: Columns, n: int) -> None:
-    prefetch(state.users.ids.slot_S, _slot(state.users.ids, columns.user_N[n]))
+def _ask_for_slots(users: IdTable, dedup: Dedup, columns: Columns, n: int) -> None:
+    prefetch(users.slot_S, _slot(users, columns.user_N[n]))
     event = mix(columns.user_N[n] ^ mix(columns.event_N[n]))
-    slot = event & np.uint64(state.dedup.slot_GS.shape[1] - 1)
-    prefetch(state.dedup.slot_GS[0], slot)
-    prefetch(state.dedup.slot_GS[1], slot)
+    slot = event & np.uint64(dedup.slot_GS.shape[1] - 1)
+    prefetch(dedup.slot_GS[0], slot)
+    prefetch(dedup.slot_GS[1], slot)
 
 
 @leaf_kernel
@@ -97,8 +101,7 @@ def _ask_for_id(table: IdTable, row: int) -> None:
 
 
 @leaf_kernel
-def _ask_for_user(state: State, row: int) -> None:
-    users = state.users
+def _ask_for_user(users: Users, history: History, journal: Journal, row: int) -> None:
     _ask_for_id(users.ids, row)
     prefetch(users.pushed_U, row)
     prefetch(users.last_ms_U, row)
@@ -110,21 +113,20 @@ def _ask_for_user(state: State, row: int) -> None:
         prefetch(users.item_UW[row], byte // 4)
     for byte in range(0, WINDOW * 8, LINE_BYTES):
         prefetch(users.time_UW[row], byte // 8)
-    prefetch(state.history.rows.start_R, row)
-    prefetch(state.history.rows.length_R, row)
-    prefetch(state.journal.sequences.row_RF, row)
+    prefetch(history.rows.start_R, row)
+    prefetch(history.rows.length_R, row)
+    prefetch(journal.sequences.row_RF, row)
 
 
 @leaf_kernel
-def _ask_for_item(state: State, row: int) -> None:
-    _ask_for_id(state.items.ids, row)
-    prefetch(state.trends.value_IH, row)
-    prefetch(state.trends.value_IH[row], FOR_EVER)  # a row may lie in two lines
-    prefetch(state.trends.tick_I, row)
-    prefetch(state.journal.postings.row_RF, row)
-    prefetch(state.journal.live_I, row)
-    prefetch(state.head.recent_count_I, row)
-    _ask_for_row(state.reverse, row)
+def _ask_for_item(ids: IdTable, trends: Trends, journal: Journal, head: Head, row: int) -> None:
+    _ask_for_id(ids, row)
+    prefetch(trends.value_IH, row)
+    prefetch(trends.value_IH[row], FOR_EVER)  # a row may lie in two lines
+    prefetch(trends.tick_I, row)
+    prefetch(journal.postings.row_RF, row)
+    prefetch(journal.live_I, row)
+    prefetch(head.recent_count_I, row)
 
 
 @leaf_kernel
@@ -149,14 +151,14 @@ def _ask_for_pairs(pairs: Pairs, item: int) -> None:
 
 
 @leaf_kernel
-def _ask_for_history_and_context(state: State, user: int) -> None:
-    history, start = state.history, state.history.rows.start_R[user]
+def _ask_for_history_and_context(users: Users, history: History, forward: Pairs, user: int) -> None:
+    start = history.rows.start_R[user]
     prefetch(history.item_P, start)
     prefetch(history.count_P, start)
     prefetch(history.turn_P, start)
     prefetch(history.tick_P, start)
     prefetch(history.kind_P, start)
     for back in range(1, CONTEXT + 1):
-        item = _window_item(state, user, back)
+        item = _window_item(users, user, back)
         if item >= 0:
-            _ask_for_row(state.forward, item)
+            _ask_for_row(forward, item)

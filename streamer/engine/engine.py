@@ -50,6 +50,7 @@ from streamer.ranking.rerank import Rerank, in_memory_of, lifts, new_rerank
 from streamer.ranking.scratch import Scratch, new_scratch, reserve_scratch
 from streamer.signals.trends import FOR_EVER, unchanged_after
 from streamer.tables.arrays import Array
+from streamer.tables.compile import uncompiled
 from streamer.tables.ids import ROWS_USED, bytes_and_hash, find_or_add_id, live_rows, row_of_text, text_of_row, without_row
 from streamer.windows.dedup import rotate_dedup
 from streamer.windows.forgotten import with_forgotten
@@ -218,10 +219,10 @@ class Engine:
 
     def settle(self, time_ms: int) -> None:
         """Closes a block that is due and the open group, as the next record would that comes at that time from someone else."""
-        if block_is_due(self.state, self.rules, time_ms):
+        if block_is_due(self.state.block.state, self.rules, time_ms):
             self._close_block()
         if self.state.group.state[USER] != NOBODY:
-            if not pools_have_room(self.state, self.rules):
+            if not pools_have_room(self.state.journal, self.state.history, self.state.forward, self.state.reverse, self.rules):
                 self._reserve()
             close_group(self.state, self.rules, self.scratch)
 
@@ -236,7 +237,7 @@ class Engine:
         """
         lists = empty_lists(np.ascontiguousarray(user_U, np.int64), entries)
         state = self.state
-        seen = bool(leaves_out_seen(state, self.rules))
+        seen = bool(uncompiled(leaves_out_seen)(state.stream, self.rules))
         now_ms = self.event_ms if at_ms is None else at_ms
         explore = Explore(state.items, self._config.seed, self._config.ranking.explore)
         rerank = self._rerank
@@ -246,7 +247,7 @@ class Engine:
             rerank = rerank._replace(lift_P=lift_P, provider_I=self.belonging.provider_I)
         with unchanged_after(state.trends, state.group.target_G[: int(state.group.state[COUNT])]):
             count_ahead(state, self.rules, np.zeros(TARGETS, np.int64), np.zeros(TARGETS, np.int64))
-            ranking = Ranking(model_of(state), state.users, now_ms, seen, fixed or self.falls_back, explore)
+            ranking = Ranking(uncompiled(model_of)(state), state.users, now_ms, seen, fixed or self.falls_back, explore)
             if beside is None or len(user_U) < BESIDE_MIN:
                 rank_users(ranking, rerank, self.scratch, lists, np.zeros(1, np.int64))
             else:

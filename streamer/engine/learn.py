@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamer.catalog.likeness import Likeness
 from streamer.engine.rules import EXCLUDE_ALWAYS, EXCLUDE_AUTO, Rules
 from streamer.engine.state import (
     FIXED,
@@ -21,21 +22,21 @@ from streamer.engine.state import (
     State,
 )
 from streamer.head.bilinear import note_example
-from streamer.head.gate import learn_gate, softmax_in_place, weigh
+from streamer.head.gate import Gate, learn_gate, softmax_in_place, weigh
 from streamer.ranking.candidates import Signals
 from streamer.ranking.liking import learned_features, without_chance
 from streamer.ranking.score import Asker, Model, rank_of, score
 from streamer.ranking.scratch import EXCLUDED, Scratch, find_candidate, is_candidate
 from streamer.signals.pairs import count_pairs
-from streamer.signals.trends import FOR_EVER, TICK_MASK, count_trend
+from streamer.signals.trends import FOR_EVER, TICK_MASK, Trends, count_trend
 from streamer.tables.arrays import Array
 from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.random import JUDGED_GROUPS, random_below, random_u64
 from streamer.tables.search import place_of
-from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TIME_MS, TURN, USER, moves_anything
-from streamer.windows.history import ABSENT, place_in_history, touch_history
+from streamer.windows.group import COUNT, ELAPSED_MS, LENGTH, NOBODY, TIME_MS, TURN, USER, Group, moves_anything
+from streamer.windows.history import ABSENT, History, place_in_history, touch_history
 from streamer.windows.journal import append_journal
-from streamer.windows.users import WINDOW, stage_weight
+from streamer.windows.users import WINDOW, Users, stage_weight
 
 REPEAT_SHARE_MIN = 0.01
 """With ``exclude_seen = auto``: below this share of repeats in the stream so far, lists leave out what was seen."""
@@ -52,10 +53,10 @@ def model_of(state: State) -> Model:
 
 
 @kernel
-def leaves_out_seen(state: State, rules: Rules) -> bool:
+def leaves_out_seen(stream: Array, rules: Rules) -> bool:
     """Whether lists leave out what the user has had: as configured, or as the stream so far teaches."""
     if rules.exclude_seen == EXCLUDE_AUTO:
-        return state.stream[REPEATS] < REPEAT_SHARE_MIN * state.stream[INTERACTIONS]
+        return stream[REPEATS] < REPEAT_SHARE_MIN * stream[INTERACTIONS]
     return rules.exclude_seen == EXCLUDE_ALWAYS
 
 
@@ -83,42 +84,42 @@ def is_judged(rules: Rules, group: int, since_ms: int) -> bool:
     return random_below(random_u64(rules.seed, JUDGED_GROUPS, group, 0), rules.judged_every) == 0
 
 
-@kernel
+@leaf_kernel
 def judge_group(state: State, rules: Rules, scratch: Scratch) -> None:
     """Scores the open group from the context it opened with, notes how good that was, and teaches the gate."""
     group = state.group
     user = group.state[USER]
     asker = Asker(user, group.state[TURN], group.state[ELAPSED_MS], state.users.repeats_U[user])
-    count = score(model_of(state), group.context_W, group.state[LENGTH], asker, leaves_out_seen(state, rules), False, scratch)
-    judge(state, count, scratch)
+    count = score(
+        model_of(state), group.context_W, group.state[LENGTH], asker, leaves_out_seen(state.stream, rules), False, scratch
+    )
+    judge(group, state.trends, state.gate, state.quality_MQ, state.candidates, count, scratch)
     if rules.learns_gate:
-        learn_gate_of_group(state, count, scratch)
+        learn_gate_of_group(group, state.likeness, state.gate, count, scratch)
 
 
-@kernel
-def judge(state: State, count: int, scratch: Scratch) -> None:
+@leaf_kernel
+def judge(group: Group, trends: Trends, gate: Gate, quality_MQ: Array, candidates: Array, count: int, scratch: Scratch) -> None:
     """Adds the ranks of the group's targets that may move global state to the prequential sums of every method."""
-    group = state.group
-    weigh(scratch.feature_FC, state.gate.fixed_F, count, scratch.fixed_C)
+    weigh(scratch.feature_FC, gate.fixed_F, count, scratch.fixed_C)
     for g in range(group.state[COUNT]):
         if not group.moves_G[g]:
             continue
         place = find_candidate(scratch, group.target_G[g])
         if is_candidate(place):
-            state.candidates[0] += 1
-            note_rank(state.quality_MQ[LIVE], rank_of(scratch.logit_C, count, place))
-            note_rank(state.quality_MQ[FIXED], rank_of(scratch.fixed_C, count, place))
+            candidates[0] += 1
+            note_rank(quality_MQ[LIVE], rank_of(scratch.logit_C, count, place))
+            note_rank(quality_MQ[FIXED], rank_of(scratch.fixed_C, count, place))
         else:
-            note_rank(state.quality_MQ[LIVE], np.inf)
-            note_rank(state.quality_MQ[FIXED], np.inf)
-        note_rank(state.quality_MQ[POPULARITY], popularity_rank(state, group.target_G[g], scratch))
+            note_rank(quality_MQ[LIVE], np.inf)
+            note_rank(quality_MQ[FIXED], np.inf)
+        note_rank(quality_MQ[POPULARITY], popularity_rank(trends, group.target_G[g], scratch))
 
 
 @kernel
-def popularity_rank(state: State, target: int, scratch: Scratch) -> float:
+def popularity_rank(trends: Trends, target: int, scratch: Scratch) -> float:
     """The target's place in the list of popularity for ever, less what the user must not get again."""
-    top_T = state.trends.top_HT[FOR_EVER]
-    length = state.trends.length_H[FOR_EVER]
+    top_T, length = trends.top_HT[FOR_EVER], trends.length_H[FOR_EVER]
     place = place_of(top_T, 0, length, target)
     if place == length or find_candidate(scratch, target) == EXCLUDED:
         return np.inf
@@ -140,10 +141,9 @@ def note_rank(sum_Q: Array, rank: float) -> None:
     sum_Q[RECENT_NDCG] = RECENT_DECAY * sum_Q[RECENT_NDCG] + (1.0 - RECENT_DECAY) * ndcg
 
 
-@kernel
-def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
+@leaf_kernel
+def learn_gate_of_group(group: Group, likeness: Likeness, gate: Gate, count: int, scratch: Scratch) -> None:
     """Moves the gate toward the targets that are among the candidates and may move global state."""
-    group = state.group
     wanted_G = scratch.wanted_G
     wanted = 0
     for g in range(group.state[COUNT]):
@@ -152,21 +152,18 @@ def learn_gate_of_group(state: State, count: int, scratch: Scratch) -> None:
             wanted_G[wanted] = place
             wanted += 1
     if wanted > 0:
-        without_chance(state.likeness, count, scratch)
+        without_chance(likeness, count, scratch)
         softmax_in_place(scratch.logit_C, count)
-        used = learned_features(state.likeness)
-        learn_gate(
-            state.gate, used, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_3W
-        )
+        used = learned_features(likeness)
+        learn_gate(gate, used, scratch.phi_K, scratch.feature_FC, scratch.logit_C, count, wanted_G, wanted, scratch.step_3W)
 
 
 @kernel
-def weight_of_target(state: State, rules: Rules, g: int) -> float:
+def weight_of_target(group: Group, users: Users, rules: Rules, g: int) -> float:
     """What an interaction of the open group counts for pairs and for the towers."""
-    group = state.group
     user = group.state[USER]
-    own = state.users.pushed_U[user] - group.state[COUNT] + g
-    return stage_weight(state.users, user, own, group.target_G[g], group.type_G[g], rules.weight_K)
+    own = users.pushed_U[user] - group.state[COUNT] + g
+    return stage_weight(users, user, own, group.target_G[g], group.type_G[g], rules.weight_K)
 
 
 @kernel
@@ -180,16 +177,15 @@ def count_ahead(state: State, rules: Rules, kind_G: Array, tick_G: Array) -> Non
     for g in range(group.state[COUNT]):
         if not group.moves_G[g]:
             continue
-        kind, touched = held_before(state, g, kind_G, tick_G)
+        kind, touched = held_before(group, state.history, g, kind_G, tick_G)
         weight, held = rules.weight_K[group.type_G[g]], rules.weight_K[kind]
         tick_G[g] = count_trend(state.trends, group.target_G[g], weight, held, touched)
         kind_G[g] = weightier(rules, kind, group.type_G[g])
 
 
 @kernel
-def held_before(state: State, g: int, kind_G: Array, tick_G: Array) -> tuple[int, int]:
+def held_before(group: Group, history: History, g: int, kind_G: Array, tick_G: Array) -> tuple[int, int]:
     """The weightiest type of event of the user with the ``g``-th target of the open group and the clock at the last one."""
-    group, history = state.group, state.history
     for before in range(g - 1, -1, -1):
         if group.moves_G[before] and group.target_G[before] == group.target_G[g]:
             return kind_G[before], tick_G[before]
@@ -201,11 +197,10 @@ def held_before(state: State, g: int, kind_G: Array, tick_G: Array) -> tuple[int
 
 
 @kernel
-def count_popular(state: State, rules: Rules, place: int, item: int, kind: int) -> None:
+def count_popular(trends: Trends, history: History, rules: Rules, place: int, item: int, kind: int) -> None:
     """Counts an interaction in the trends as far as the user has not moved the item already, and notes that in his history."""
-    history = state.history
     before = history.kind_P[place]
-    now = count_trend(state.trends, item, rules.weight_K[kind], rules.weight_K[before], history.tick_P[place])
+    now = count_trend(trends, item, rules.weight_K[kind], rules.weight_K[before], history.tick_P[place])
     history.tick_P[place] = now & TICK_MASK
     history.kind_P[place] = weightier(rules, before, kind)
 
@@ -216,7 +211,7 @@ def weightier(rules: Rules, kind: int, other: int) -> int:
     return other if rules.weight_K[other] > rules.weight_K[kind] else kind
 
 
-@kernel
+@leaf_kernel
 def learn_targets(state: State, rules: Rules) -> None:
     """Counts and notes the group's targets one by one, each with those before it in the context."""
     group = state.group
@@ -233,10 +228,10 @@ def learn_targets(state: State, rules: Rules) -> None:
         if group.moves_G[g]:
             state.stream[INTERACTIONS] += 1
             state.stream[REPEATS] += 1 if repeat else 0
-            weight = weight_of_target(state, rules, g)
+            weight = weight_of_target(group, state.users, rules, g)
             count_pairs(state.forward, state.reverse, context_W, length, target, weight, rules.neighbours_max)
             append_journal(state.journal, user, target)
-            count_popular(state, rules, place, target, group.type_G[g])
+            count_popular(state.trends, state.history, rules, place, target, group.type_G[g])
             note_example(state.head, state.block, context_W, length, target, weight)
         length = min(length + 1, WINDOW)
         for n in range(length - 1, 0, -1):

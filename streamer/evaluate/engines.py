@@ -221,7 +221,7 @@ class _Asked:
         """Whether lists leave out what the user has had, as of now."""
         if self._exclude_seen != "auto":
             return self._exclude_seen == "true"
-        return bool(leaves_out_seen(self.engine.state, self.engine.rules))
+        return bool(leaves_out_seen(self.engine.state.stream, self.engine.rules))
 
     def weights(self) -> Floats:
         """Of the signals, in the ranking made last."""

@@ -24,7 +24,7 @@ class Towers:
         item_W = np.zeros(WINDOW, np.int32)
         length = int(read_window(engine.state.users, user, item_W)) if user >= 0 else 0
         excluded = [item_W[:0]]
-        if user >= 0 and leaves_out_seen(engine.state, engine.rules):
+        if user >= 0 and leaves_out_seen(engine.state.stream, engine.rules):
             excluded = [np.concatenate([item_W[:length], history_of(engine, user)])]
         best = self._scores.best(Asking(item_W[None, :CONTEXT], np.array([length]), excluded), entries)
         return np.asarray(best.item_UK[0, best.item_UK[0] >= 0])

@@ -112,14 +112,13 @@ def unchanged_after(trends: Trends, item_G: Array) -> Iterator[None]:
     if not len(item_G):
         yield
         return
-    rows = np.unique(item_G)
     whole = (trends.tick, trends.top_HT, trends.key_HT, trends.length_H)
     kept = [array.copy() for array in whole]
-    kept_rows = trends.value_IH[rows], trends.tick_I[rows]
+    kept_rows = trends.value_IH[item_G], trends.tick_I[item_G]
     try:
         yield
     finally:
-        trends.value_IH[rows], trends.tick_I[rows] = kept_rows
+        trends.value_IH[item_G], trends.tick_I[item_G] = kept_rows
         for array, before in zip(whole, kept, strict=True):
             array[...] = before
 

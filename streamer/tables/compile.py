@@ -101,6 +101,12 @@ def brief_kernel(function: Kernel) -> Kernel:
     return compiled
 
 
+def uncompiled(function: Kernel) -> Kernel:
+    """The Python that a kernel was made from, for a caller in Python: to hand a hundred tables over takes longer than to look at a few of them."""
+    original: Kernel = function.py_func  # type: ignore[attr-defined]
+    return original
+
+
 def leaf_kernel(function: Kernel) -> Kernel:
     """As ``kernel``, for small functions called in loops: their bodies are put in the callers', tuples of arrays are not passed."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath=False, forceinline=True)(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.tables.arrays import LINE_BYTES, Array, capacity_for, grown, zeros
-from streamer.tables.compile import kernel, leaf_kernel
+from streamer.tables.compile import kernel, leaf_kernel, uncompiled
 from streamer.tables.prefetch import prefetch
 
 START, ROOM, LENGTH, NEXT = range(4)
@@ -56,7 +56,7 @@ def new_rings(rows: int, places: int, room_max: int) -> Rings:
 
 def reserve_rings(rings: Rings, rows: int, entries: int, spread: int) -> Rings:
     """Room for ``rows`` rows in all, and for so many more entries of ``spread`` rows; the same object where there is room already."""
-    needed = int(rings.pool[PLACES]) + int(places_for(rings, entries, spread))
+    needed = int(rings.pool[PLACES]) + int(uncompiled(places_for)(rings, entries, spread))
     if rows <= len(rings.row_RF) and needed <= len(rings.first_P):
         return rings
     if needed > PLACES_MAX:
