@@ -149,7 +149,10 @@ class Published:
             return np.zeros(0, np.int32)
         user_T = np.empty(len(self.mark_U), np.int32)
         found = find_stale(self.mark_U, self.append_ms_U, self.written_ms_U, written_before_ms, max(1, seen_after_ms), user_T)
-        return user_T[:found][np.argsort(self.written_ms_U[user_T[:found]], kind="stable")[:users_max]]
+        user_T = user_T[:found]
+        if found > users_max:  # to sort all of them would take ten times as long
+            user_T = user_T[np.argpartition(self.written_ms_U[user_T], users_max)[:users_max]]
+        return user_T[np.argsort(self.written_ms_U[user_T], kind="stable")]
 
     def drop_users(self, user_T: Array) -> None:
         """Forgets users whose rows are freed."""

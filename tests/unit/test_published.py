@@ -47,3 +47,15 @@ def test_a_user_touched_while_his_list_was_on_its_way_waits_for_another(publishe
     assert (published.waiting, published.unpublished) == (1, 1)
     assert published.mark_U[USERS[1:]].tolist() == [CLEAN, CLEAN]
     assert published.take(5).tolist() == [2]
+
+
+@pytest.mark.parametrize("users_max", [0, 1, 7, 40, 500])
+def test_of_stale_lists_the_stalest_come_first(users_max):
+    rng, rows = np.random.default_rng(3), 200
+    made = Published()
+    made.reserve(rows)
+    made.mark_U[:rows], made.append_ms_U[:rows] = rng.integers(CLEAN, CLEAN + 2, rows), rng.integers(0, 100, rows)
+    made.written_ms_U[:rows] = rng.permutation(rows)
+    fit = [n for n in range(rows) if made.mark_U[n] == CLEAN and made.append_ms_U[n] >= 20 and made.written_ms_U[n] < 150]
+    assert 40 < len(fit) < rows
+    assert made.stale(150, 20, users_max).tolist() == sorted(fit, key=lambda n: made.written_ms_U[n])[:users_max]
