@@ -10,7 +10,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from consumers.membership import Membership
-from producers.kafka_client import explained, explaining
+from producers.kafka_client import explained
 from streamer.config.tree import Kafka
 from streamer.ports import Headers, OffsetGapError, RecordBatch, TopicPartition
 
@@ -83,8 +83,7 @@ class ClientFetch:
         batches = []
         # a poll without records may still have passed transaction markers: a position that moved is worth an empty batch
         for at in records or self._membership.owned:
-            with explaining(self._kafka):
-                position = self._consumer.position(at)
+            position = self._position(at)
             if position is not None and (records or position != positions[at]):
                 positions[at] = position
                 batches.append(batch_of(logical(self._kafka, at), position, records.get(at, [])))
@@ -96,6 +95,11 @@ class ClientFetch:
 
     def close(self) -> None:
         """Nothing: the consumer is the member's."""
+
+    def _position(self, at: KafkaPartition) -> int | None:
+        """As the consumer has it. Its own ``position`` looks first whether every partition's leader is still the same, which a poll has just done."""
+        known = self._consumer._subscription.assignment.get(at)  # noqa: SLF001
+        return None if known is None or known.position is None else int(known.position.offset)
 
     def _pause(self, *, wanted: bool) -> None:
         # all or none: a partition resumed beside others that were not paused can starve for ever in this client
