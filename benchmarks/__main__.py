@@ -46,7 +46,7 @@ QUICK = Plan(
     quality_events=4_000,
     large_events=4_000,
     large_entities=4_000,
-    phase=Phase(seconds=4.0, rounds=1, settle_s=1.0, capacity_s=4.0),
+    phase=Phase(seconds=2.0, rounds=1, settle_s=0.5, capacity_s=3.0, warm_s=0.5),
 )
 
 

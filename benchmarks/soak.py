@@ -117,7 +117,7 @@ def schedule(seconds: float, names: Sequence[str]) -> list[tuple[float, str]]:
 
 def soak(folder: Path, seconds: float, rate: float) -> tuple[list[Sample], dict[str, int]]:
     """Samples of the worker, and how often each fault was caused. Raises RuntimeError where the worker or the traffic ends before."""
-    kafka = KafkaServer(folder / "kafka")
+    kafka = KafkaServer(folder / "kafka", for_long=True)
     kafka.start()
     with contextlib.ExitStack() as stack:
         stack.callback(kafka.stop)

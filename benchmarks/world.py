@@ -103,7 +103,7 @@ def world(root: Path, shape: traffic.Shape) -> Iterator[World]:
 @contextlib.contextmanager
 def servers(root: Path) -> Iterator[World]:
     """Starts the servers, without topics; ends what it started. Valkey keeps no append-only file, as it does not unless told to: lists are derived."""
-    kafka = KafkaServer(root / "kafka")
+    kafka = KafkaServer(root / "kafka", for_long=True)
     kafka.start()
     try:
         with contextlib.closing(ValkeyProcess(root / "valkey")) as valkey:

@@ -19,6 +19,20 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 PR_SET_PDEATHSIG = 1
 
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""One tier of the compiler: a test's broker lives for minutes, and its start is what tests wait for."""
+AS_KAFKA_STARTS_IT = (
+    "-Xms1G",
+    "-Xmx1G",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-XX:MaxInlineLevel=15",
+)
+"""By ``kafka-server-start.sh`` of its distribution."""
+
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
@@ -66,9 +80,11 @@ class KafkaServer:
     ``passwords`` by user: they can log in at ``secured``, by SASL/PLAIN, and have no rights but those of the ACLs.
     """
 
-    def __init__(self, root: Path, passwords: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: Path, passwords: Mapping[str, str] | None = None, *, for_long: bool = False) -> None:
+        """``for_long``: with the options of Kafka's own start script, not those by which it starts soonest."""
         _require_kafka()
         self.root = root
+        self._options = AS_KAFKA_STARTS_IT if for_long else ("-Xms128m", "-Xmx512m", *QUICK)
         self.port = free_port()
         self._secured_port = free_port()
         self._controller_port = free_port()
@@ -92,7 +108,7 @@ class KafkaServer:
 
     def start(self) -> None:
         """Starts the broker and returns once it answers a client."""
-        command = [*_java("-Xms128m", "-Xmx512m"), "kafka.Kafka", str(self._properties)]
+        command = [*_java(*self._options), "kafka.Kafka", str(self._properties)]
         with (self.root / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_with_parent)  # noqa: PLW1509
         self._wait_ready()
@@ -130,7 +146,7 @@ class KafkaServer:
     def _format(self) -> None:
         # a first byte of zero, since an id that begins with a dash would be read as an option
         cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
-        tool = [*_java("-Xmx128m"), "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
+        tool = [*_java("-Xmx128m", *QUICK), "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
         done = subprocess.run([*tool, "-c", str(self._properties)], capture_output=True, check=False)
         if done.returncode:
             raise RuntimeError(
@@ -160,9 +176,7 @@ class KafkaServer:
 
 
 def _java(*options: str) -> list[str]:
-    # one compiler tier: a test broker lives for minutes, and start-up is what tests wait for
-    quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]
-    return ["java", *options, *quick, "-cp", f"{LIBS}/*"]
+    return ["java", *options, "-Djava.awt.headless=true", "-cp", f"{LIBS}/*"]
 
 
 def _require_kafka() -> None:

@@ -14,7 +14,7 @@ from consumers.work import OWNER_TOPICS
 from streamer.events.model import EVENTS, ITEMS, VECTORS
 
 EVENTS_SENT = 10_000
-FILMS = {"kafka": 1_682, "embedded": 300}
+FILMS = {"kafka": 400, "embedded": 100}
 """Documents sent; the other films are known by their events alone."""
 
 
