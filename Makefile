@@ -37,11 +37,11 @@ help:
 	@echo "make clean     removes caches and build outputs; keeps $(VENV), $(JARS) and .streamer"
 
 # Compiled where somebody imports them: a quarter of all code, mostly models of which an encoder loads one.
-SELDOM_IMPORTED := /tests?/|/transformers/models/
+SELDOM_IMPORTED := site-packages/.*/tests?/|/transformers/models/(?!auto/|__init__)
 
 install: $(VENV)/.stamp-packages kafka $(VENV)/.stamp-warm
 
-# Nothing here is done twice: each stamp is as new as the files it was made from. Packages are compiled on all cores, after all of them are there.
+# Nothing here is done twice: each stamp is as new as the files it was made from. Most of the packages are compiled on all cores, after all of them are there.
 $(VENV)/.stamp-packages: $(PINS) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"$(PYTHON) is Python {v[0]}.{v[1]}: Streamer needs 3.11 or later. Name another one: make PYTHON=python3.11" if v < (3, 11) else 0)'
 	@test -x $(PY) || { echo "== virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }

@@ -242,7 +242,7 @@ def main() -> None:
     about = machine()
     print(f"{about['cpu']}, {about['cores']} cores, load {about['load_before']}; events of {len(event(0))} bytes")
     with tempfile.TemporaryDirectory(prefix="streamer-bench-") as folder:
-        server = KafkaServer(Path(folder) / "kafka", for_long=True)
+        server = KafkaServer(Path(folder) / "kafka")
         server.start()
         try:
             config = Config(kafka=Kafka(bootstrap_servers=server.bootstrap, partitions=4))

@@ -2,7 +2,7 @@
 
     python -m benchmarks.latency [--events 100000] [--seconds 15] [--rounds 5]
 
-That capacity is found first: more events are sent than it can take, and what it takes in meanwhile is counted. It is less than catching up
+That capacity is found first, once the broker's compiler is done: more events are sent than it can take, and what it takes in meanwhile is counted. It is less than catching up
 does, for the load and the broker that takes it in have a part of the machine, and users' lists keep up. The shares are sent in rounds, one after
 the other, so that what else the machine does falls on all of them alike.
 
@@ -66,7 +66,7 @@ class Phase:
     capacity_s: float = 25.0
     """For how long more is sent than can be taken."""
     warm_s: float = 25.0
-    """For how long a quarter of that is sent before anything is measured: meanwhile the broker's compiler takes half a core."""
+    """For how long a quarter of what catching up does is sent before anything is measured: meanwhile the broker's compiler takes half a core."""
 
 
 @dataclass(frozen=True)
@@ -134,24 +134,28 @@ def live(world: World, namespace: str, catching_up_per_s: float, length: Phase) 
         send = stack.enter_context(_sending(config))
         phases = itertools.count()
 
-        def phase(rows: Iterator[tuple[bytes, bytes]], rate: float, seconds: float) -> NDArray[np.float64]:
+        def made(rows: Iterator[tuple[bytes, bytes]], rate: float, seconds: float) -> list[tuple[str | None, OutRecord]]:
             records = list(with_probes(itertools.islice(rows, int(rate * seconds)), f"probe-{next(phases)}", rate))
             gc.freeze()  # a collection among so many would hold up what is to be sent
+            return records
+
+        def phase(records: list[tuple[str | None, OutRecord]], rate: float) -> NDArray[np.float64]:
             took_s = _phase(config, world, send, records, rate, length.settle_s)
             wait_until(lambda: _has_caught_up(worker), "the worker catches up", deadline_s=300)
             return took_s
 
         first, more = int(catching_up_per_s / 4 * length.warm_s), int(catching_up_per_s * length.capacity_s)
-        phase(_after(world.events, first), catching_up_per_s / 4, length.warm_s)
+        phase(made(_after(world.events, first), catching_up_per_s / 4, length.warm_s), catching_up_per_s / 4)
+        records = made(_after(world.events + first, more), catching_up_per_s, length.capacity_s)
         with ThreadPoolExecutor(1) as sending:
-            too_much = sending.submit(phase, _after(world.events + first, more), catching_up_per_s, length.capacity_s)
+            too_much = sending.submit(phase, records, catching_up_per_s)
             capacity_per_s = _taken_in_per_s(worker, length)
             too_much.result()
         rates = {f"{share:.0%}": share * capacity_per_s for share in SHARES} | {HALF_CATCHING_UP: 0.5 * catching_up_per_s}
         rows = _after(world.events + first + more, int(sum(rates.values()) * length.seconds * length.rounds))
         for _ in range(length.rounds):
             for share, rate in rates.items():
-                found.setdefault(share, []).append(phase(rows, rate, length.seconds))
+                found.setdefault(share, []).append(phase(made(rows, rate, length.seconds), rate))
     return Live(capacity_per_s, {share: of_rounds(rates[share], took_s) for share, took_s in found.items()})
 
 

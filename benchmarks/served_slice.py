@@ -356,7 +356,7 @@ def main() -> int:
     stop = int(stream.first_G1[judged.stop])
     _say(f"{stop} events, the last {plan.days:g} days of them in {plan.days * 86_400 / plan.speed:.0f} s")
     with tempfile.TemporaryDirectory(prefix="streamer-served-") as folder, contextlib.ExitStack() as stack:
-        kafka = KafkaServer(Path(folder) / "kafka")
+        kafka = KafkaServer(Path(folder) / "kafka", for_long=True)
         kafka.start()
         stack.callback(kafka.stop)
         valkey = stack.enter_context(contextlib.closing(ValkeyProcess(Path(folder) / "valkey")))

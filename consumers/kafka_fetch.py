@@ -99,7 +99,8 @@ class ClientFetch:
     def _position(self, at: KafkaPartition) -> int | None:
         """As the consumer has it. Its own ``position`` looks first whether every partition's leader is still the same, which a poll has just done."""
         known = self._consumer._subscription.assignment.get(at)  # noqa: SLF001
-        return None if known is None or known.position is None else int(known.position.offset)
+        position = None if known is None else known.position
+        return None if position is None else int(position.offset)
 
     def _pause(self, *, wanted: bool) -> None:
         # all or none: a partition resumed beside others that were not paused can starve for ever in this client

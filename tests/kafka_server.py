@@ -19,7 +19,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 PR_SET_PDEATHSIG = 1
 
-QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+QUICK = ("-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """One tier of the compiler: a test's broker lives for minutes, and its start is what tests wait for."""
 AS_KAFKA_STARTS_IT = (
     "-Xms1G",
@@ -84,7 +84,7 @@ class KafkaServer:
         """``for_long``: with the options of Kafka's own start script, not those by which it starts soonest."""
         _require_kafka()
         self.root = root
-        self._options = AS_KAFKA_STARTS_IT if for_long else ("-Xms128m", "-Xmx512m", *QUICK)
+        self._options = AS_KAFKA_STARTS_IT if for_long else QUICK
         self.port = free_port()
         self._secured_port = free_port()
         self._controller_port = free_port()
@@ -146,7 +146,7 @@ class KafkaServer:
     def _format(self) -> None:
         # a first byte of zero, since an id that begins with a dash would be read as an option
         cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
-        tool = [*_java("-Xmx128m", *QUICK), "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
+        tool = [*_java(*QUICK), "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
         done = subprocess.run([*tool, "-c", str(self._properties)], capture_output=True, check=False)
         if done.returncode:
             raise RuntimeError(

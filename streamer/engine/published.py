@@ -144,14 +144,14 @@ class Published:
         self.item_UL[user_T] = item_TL
 
     def stale(self, written_before_ms: int, seen_after_ms: int, users_max: int) -> Array:
-        """Clean users seen since ``seen_after_ms`` whose list is older than ``written_before_ms``, stalest first."""
+        """Clean users seen since ``seen_after_ms`` whose list is older than ``written_before_ms``, stalest first, of one time by row."""
         if not users_max:
             return np.zeros(0, np.int32)
         user_T = np.empty(len(self.mark_U), np.int32)
         found = find_stale(self.mark_U, self.append_ms_U, self.written_ms_U, written_before_ms, max(1, seen_after_ms), user_T)
         user_T = user_T[:found]
         if found > users_max:  # to sort all of them would take ten times as long
-            user_T = user_T[np.argpartition(self.written_ms_U[user_T], users_max)[:users_max]]
+            user_T = user_T[np.sort(np.argpartition(self.written_ms_U[user_T], users_max)[:users_max])]
         return user_T[np.argsort(self.written_ms_U[user_T], kind="stable")]
 
     def drop_users(self, user_T: Array) -> None:

@@ -95,12 +95,15 @@ def step(state: State, rules: Rules, columns: Columns, start: int, touched: Touc
 
 
 @kernel
-def block_is_due(block: Array, rules: Rules, time_ms: int) -> bool:
-    """Whether the open block, whose ``state`` this is, closes before a record of that time."""
-    if block[BLOCK_RECORDS] == 0:
+def block_is_due(block_state: Array, rules: Rules, time_ms: int) -> bool:
+    """Whether the open block closes before a record of that time."""
+    if block_state[BLOCK_RECORDS] == 0:
         return False
-    full = block[BLOCK_RECORDS] >= rules.block_records or block[BLOCK_EXAMPLES] - block[BLOCK_SHOWN] >= rules.block_records
-    return full or time_ms > block[BLOCK_FIRST_MS] + rules.block_ms_max
+    full = (
+        block_state[BLOCK_RECORDS] >= rules.block_records
+        or block_state[BLOCK_EXAMPLES] - block_state[BLOCK_SHOWN] >= rules.block_records
+    )
+    return full or time_ms > block_state[BLOCK_FIRST_MS] + rules.block_ms_max
 
 
 @kernel

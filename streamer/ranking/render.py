@@ -14,9 +14,10 @@ from streamer.tables.compile import kernel, leaf_kernel
 from streamer.tables.ids import IdTable
 from streamer.tables.text import WORD_BYTES, needs_escape, phrase, put, put_word, word_at
 
-_TERM_WORDS = 3
-_TERM_TW = np.array([np.append(phrase(f'["{name}",'), np.zeros(_TERM_WORDS, np.uint64))[:_TERM_WORDS] for name in REASON_NAMES])
-_TERM_BYTES_T = np.array([len(name) + 4 for name in REASON_NAMES])
+_TERMS = [phrase(f'["{name}",') for name in REASON_NAMES]
+_TERM_WORDS = max(map(len, _TERMS)) - 1
+_TERM_TW = np.array([np.append(term[:-1], np.zeros(_TERM_WORDS, np.uint64))[:_TERM_WORDS] for term in _TERMS])
+_TERM_BYTES_T = np.array([term[-1] for term in _TERMS], np.int64)
 _OPEN = phrase('{"version":"')
 _USER = phrase('","user_id":"')
 _ITEMS = phrase('","items":[')
@@ -28,17 +29,17 @@ _ABOUT = phrase(',"')
 _END_REASON = phrase('"],')
 _END_ITEM = phrase("]},")
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8).copy()
-_DECIMALS = 4
+_NUMBER_BYTES = len("0.0000")
 _FIXED_BYTES_MAX = 512
-"""Of a list, beside its entries, and of what the last word overwrites."""
+"""Of a list, beside its entries, with what the last words overwrite behind it."""
 _ENTRY_BYTES_MAX = 64 + REASONS * 64
 """Of an entry, beside its ids."""
-_SCALE, _HUNDRED, _TEN = np.uint64(10_000), np.uint64(100), np.uint64(10)
-"""10 ** _DECIMALS, and how its digits are had; all without a sign, for which Python's division would have to look."""
+_HUNDRED, _TEN = np.uint64(100), np.uint64(10)
+_SCALE = _HUNDRED * _HUNDRED
+"""Four decimals. Without a sign, for which Python's division would have to look."""
 _ZEROS = np.uint64(int.from_bytes(b"0.0000\0\0", "little"))
 _BYTE_2, _BYTE_3, _BYTE_4, _BYTE_5 = np.uint64(16), np.uint64(24), np.uint64(32), np.uint64(40)
 _DIGIT = np.uint64(0x30)
-_DIGITS_MAX = 19
 _PAGE_BYTES = 1 << 19
 """Room for a portion of lists; twice as much whenever that is not enough."""
 REASON_BYTES = 26
@@ -129,7 +130,7 @@ def _put_escaped(buffer: Array, at: int, text: Array) -> int:
 
 @kernel
 def _put_number(buffer: Array, at: int, value: float) -> int:
-    scaled = np.int64(np.floor(abs(value) * 10**_DECIMALS + 0.5))
+    scaled = np.int64(np.floor(abs(value) * 10_000 + 0.5))
     if value < 0 and scaled > 0:
         buffer[at] = 0x2D
         at += 1
@@ -140,13 +141,13 @@ def _put_number(buffer: Array, at: int, value: float) -> int:
     first, last = part // _HUNDRED, part % _HUNDRED
     word = _ZEROS + whole + ((first // _TEN) << _BYTE_2) + ((first % _TEN) << _BYTE_3)
     put_word(buffer, at, word + ((last // _TEN) << _BYTE_4) + ((last % _TEN) << _BYTE_5))
-    return at + 2 + _DECIMALS
+    return at + _NUMBER_BYTES
 
 
 @kernel
 def _put_tens(buffer: Array, at: int, tens: np.uint64) -> int:
     digits, bound = 1, _TEN
-    while digits < _DIGITS_MAX and tens >= bound:
+    while tens >= bound:  # less than 10 ** 14: no bound overflows
         digits, bound = digits + 1, bound * _TEN
     for n in range(digits):
         buffer[at + digits - 1 - n] = _DIGIT + tens % _TEN
@@ -198,9 +199,8 @@ def _put_entry(buffer: Array, at: int, lists: Lists, items: IdTable, n: int, k: 
     told = 0
     for r in range(REASONS):
         term = lists.term_UKR[n, k, r]
-        if term == NOBODY or (
-            r >= reasons and term != NEW
-        ):  # that an entry explores is always told: its score is none of its own
+        is_told = r < reasons or term == NEW  # that an entry explores is always told: its score is none of its own
+        if term == NOBODY or not is_told:
             break
         at = _put_reason(buffer, at, items, term, lists.value_UKR[n, k, r], lists.about_UKR[n, k, r])
         told += 1

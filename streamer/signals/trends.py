@@ -112,6 +112,7 @@ def unchanged_after(trends: Trends, item_G: Array) -> Iterator[None]:
     if not len(item_G):
         yield
         return
+    item_G = item_G.copy()  # the group may close meanwhile
     whole = (trends.tick, trends.top_HT, trends.key_HT, trends.length_H)
     kept = [array.copy() for array in whole]
     kept_rows = trends.value_IH[item_G], trends.tick_I[item_G]

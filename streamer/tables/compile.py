@@ -108,7 +108,7 @@ def uncompiled(function: Kernel) -> Kernel:
 
 
 def leaf_kernel(function: Kernel) -> Kernel:
-    """As ``kernel``, for small functions called in loops: their bodies are put in the callers', tuples of arrays are not passed."""
+    """As ``kernel``, for small functions called in loops, and large ones with one caller: their bodies are put in the callers', tuples of arrays are not passed."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath=False, forceinline=True)(
         function
     )

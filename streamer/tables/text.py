@@ -1,6 +1,6 @@
 """Text written eight bytes at a time: most of what is written is shorter than the overhead of a loop over its bytes.
 
-Each writer may overwrite up to seven bytes behind what it writes: it is called from the front to the back, and the buffer ends later than that.
+Words are written whole, so what lies behind is overwritten too, by up to seven bytes: it is written from the front to the back, and the buffer ends later than that.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.core import config as numba_config
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -16,6 +17,7 @@ from streamer.tables.arrays import Array
 from streamer.tables.compile import leaf_kernel
 
 WORD_BYTES = 8
+_CHECKED = bool(numba_config.BOUNDSCHECK)
 _ONES = np.uint64(0x0101010101010101)
 _TOPS = np.uint64(0x8080808080808080)
 _SPACES = np.uint64(0x2020202020202020)
@@ -36,10 +38,13 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -
     return builder.bitcast(builder.gep(first, [at]), ir.IntType(64).as_pointer())
 
 
+def _are_bytes(array: Any) -> bool:
+    return array.dtype == types.uint8 and array.ndim == 1 and array.layout == "C"
+
+
 @intrinsic
-def word_at(typing_context: Any, text_B: Any, at: Any) -> Any:  # noqa: ARG001 - numba's signature
-    """``word_at(text_B, at)`` in a kernel: the eight bytes from there on, wherever that is; all of them must be in the array."""
-    if text_B.dtype != types.uint8:
+def _word_at(typing_context: Any, text_B: Any, at: Any) -> Any:  # noqa: ARG001 - numba's signature
+    if not _are_bytes(text_B):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -50,9 +55,8 @@ def word_at(typing_context: Any, text_B: Any, at: Any) -> Any:  # noqa: ARG001 -
 
 
 @intrinsic
-def put_word(typing_context: Any, buffer_B: Any, at: Any, word: Any) -> Any:  # noqa: ARG001 - as above
-    """``put_word(buffer_B, at, word)`` in a kernel: writes eight bytes, all of them in the buffer."""
-    if buffer_B.dtype != types.uint8:
+def _put_word(typing_context: Any, buffer_B: Any, at: Any, word: Any) -> Any:  # noqa: ARG001 - as above
+    if not (_are_bytes(buffer_B) and buffer_B.mutable):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -62,6 +66,23 @@ def put_word(typing_context: Any, buffer_B: Any, at: Any, word: Any) -> Any:  # 
         return context.get_dummy_value()
 
     return types.void(buffer_B, at, word), generate
+
+
+@leaf_kernel
+def word_at(text_B: Array, at: int) -> np.uint64:
+    """The eight bytes from there on, wherever that is; all of them must be in the array."""
+    if _CHECKED and not 0 <= at <= len(text_B) - WORD_BYTES:
+        raise IndexError
+    word: np.uint64 = _word_at(text_B, at)
+    return word
+
+
+@leaf_kernel
+def put_word(buffer_B: Array, at: int, word: np.uint64) -> None:
+    """Writes eight bytes, all of them in the buffer."""
+    if _CHECKED and not 0 <= at <= len(buffer_B) - WORD_BYTES:
+        raise IndexError
+    _put_word(buffer_B, at, word)
 
 
 @leaf_kernel

@@ -55,7 +55,10 @@ def test_of_stale_lists_the_stalest_come_first(users_max):
     made = Published()
     made.reserve(rows)
     made.mark_U[:rows], made.append_ms_U[:rows] = rng.integers(CLEAN, CLEAN + 2, rows), rng.integers(0, 100, rows)
-    made.written_ms_U[:rows] = rng.permutation(rows)
+    made.written_ms_U[:rows] = rng.permutation(rows) // 4 * 4
     fit = [n for n in range(rows) if made.mark_U[n] == CLEAN and made.append_ms_U[n] >= 20 and made.written_ms_U[n] < 150]
     assert 40 < len(fit) < rows
-    assert made.stale(150, 20, users_max).tolist() == sorted(fit, key=lambda n: made.written_ms_U[n])[:users_max]
+    found = made.stale(150, 20, users_max).tolist()
+    assert found == sorted(found, key=lambda n: (made.written_ms_U[n], n))
+    assert set(found) <= set(fit)
+    assert made.written_ms_U[found].tolist() == sorted(made.written_ms_U[fit].tolist())[:users_max]
